@@ -1,0 +1,38 @@
+"""vaekit: variational autoencoders that are right, fast and a pleasure to read.
+
+The names below load when first used, so that `import vaekit` and `vaekit --help` stay quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("vaekit")
+
+_HOMES = {
+    "api": ["train", "load", "resume"],
+    "tasks": ["Codes", "Trained", "save"],
+    "config": ["Experiment"],
+    "errors": ["VaekitError"],
+    "trace": ["Draw", "Model", "Trace"],
+    "vae": ["VAE", "Conditional"],
+    "families": ["normal"],
+    "priors": ["LearnedNormal", "NormalMixture", "StandardNormal"],
+    "objectives": ["Constant", "Cyclical", "LinearWarmup", "Objective", "Term", "beta_elbo", "elbo", "iwae"],
+    "evaluate": ["Bound", "Estimate", "active_units", "bound", "bits_per_dim", "mutual_information", "nll"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vaekit' has no attribute '{name}'")
+    return getattr(import_module(f"vaekit.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

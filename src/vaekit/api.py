@@ -1,0 +1,92 @@
+"""Five lines of Python: train, load, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vaekit import checkpoint
+from vaekit.config import Experiment
+from vaekit.data.images import Images, load as load_images
+from vaekit.errors import VaekitError
+from vaekit.recipes import choose
+from vaekit.report import write_report
+from vaekit.resolve import resolve
+from vaekit.run import EXPERIMENT, Ended, Logged, Run, interruptible, new_folder, split
+from vaekit.tasks import Trained, load_model
+
+
+def train(source: str | Path = "digits", out: str | Path | None = None, recipe: str = "auto", **fields: Any) -> Trained:
+    """Train a VAE on `source` and return it; the run's folder is `out`, or runs/<name>, never overwritten.
+
+    fields: anything in an `Experiment`, by its own name (`epochs=20`, `latent=8`, `likelihood="bernoulli"`).
+    Ctrl-C stops early and keeps everything: `vaekit.resume(folder)` goes on.
+    """
+    experiment = choose(str(source), recipe).override(*(f"{name}={value}" for name, value in fields.items()))
+    images = read(experiment)
+    resolved = resolve(experiment, images)
+    return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
+
+
+def resume(folder: str | Path) -> Trained:
+    """Go on with a run that was stopped, from exactly where it was."""
+    return _finish(reopen(Path(folder)))
+
+
+def load(folder: str | Path, device: str = "cpu") -> Trained:
+    """A trained model from its run folder."""
+    return load_model(folder, device)
+
+
+def read(experiment: Experiment, **options: Any) -> Images:
+    """The experiment's data, as its `data` section says."""
+    data = experiment.data
+    return load_images(
+        data.source,
+        size=data.size,
+        channels=data.channels,
+        array=data.array,
+        labels=data.labels,
+        memory_budget=data.memory_budget,
+        **options,
+    )
+
+
+def reopen(folder: Path, **options: Any) -> Run:
+    """The run in `folder`, ready to go on."""
+    checkpoint.load_config(folder)  # says so when it is no run
+    experiment = Experiment.read(folder / EXPERIMENT)
+    return Run(resolve(experiment, read(experiment, **options)), lambda: folder, resume=True)
+
+
+def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Images:
+    """The images of the run's own source that it was not trained on: its test part, else what was held out."""
+    images = read(trained.experiment)
+    schema = trained.schema
+    if images.schema.shape != schema.shape:
+        raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
+    part = images.test or images.subset(split(trained.experiment, len(images))[1])
+    tell(f"{len(part):,} images of {images.source}: {'its test part' if images.test else 'held out in training'}")
+    return replace(part, schema=schema)
+
+
+def default_folder(source: str) -> Path:
+    """runs/<the source's own name>."""
+    name = source.split(":")[-1].rstrip("/\\").replace("\\", "/").split("/")[-1]
+    return Path("runs") / (name.removesuffix(".npz").removesuffix(".npy") or "images")
+
+
+def follow(run: Run) -> Iterable[Logged | Ended]:
+    """The run's events under Ctrl-C protection; a run that ends well has its report written."""
+    with interruptible() as asked:
+        for event in run.events(asked):
+            if isinstance(event, Ended) and event.why != "stopped" and run.leads:
+                write_report(run.folder, event.trained, run.images, run.val_index)
+            yield event
+
+
+def _finish(run: Run) -> Trained:
+    ended = [event for event in follow(run) if isinstance(event, Ended)]
+    return ended[-1].trained

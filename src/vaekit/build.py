@@ -1,0 +1,77 @@
+"""From words to objects: the one place where the names in an experiment become models and objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from vaekit.config import Cost, Network, nearest
+from vaekit.data.images import ImageSchema
+from vaekit.data.images.likelihoods import Likelihood, likelihood
+from vaekit.data.images.networks import CONVOLUTIONAL, DENSE, convolutional, dense
+from vaekit.errors import VaekitError
+from vaekit.families import normal
+from vaekit.objectives import Cyclical, LinearWarmup, Objective, Schedule, beta_elbo, importance_weighted
+from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal
+from vaekit.vae import VAE, Conditional
+
+PRIORS: dict[str, Callable[..., nn.Module]] = {
+    "standard": StandardNormal,
+    "learned": LearnedNormal,
+    "mixture": NormalMixture,
+}
+
+
+def model(network: Network, schema: ImageSchema) -> VAE:
+    """The untrained model that a resolved `network` describes, for data of this schema."""
+    pixels = likelihood(network.likelihood, schema.channels)
+    encoder, decoder = _nets(network, schema, pixels)
+    return VAE(
+        Conditional(encoder, normal, event_dim=3),
+        prior(network.prior, network.latent),
+        Conditional(decoder, pixels.family),
+    )
+
+
+def prior(word: str, latent: int) -> nn.Module:
+    """`standard`, `learned` or `mixture:K` over `latent` dimensions."""
+    name, _, argument = word.partition(":")
+    if name not in PRIORS or (argument and name != "mixture"):
+        raise VaekitError(f"there is no prior '{word}'{nearest(word, ['standard', 'learned', 'mixture:10'])}")
+    if name != "mixture":
+        return PRIORS[name](latent)
+    return NormalMixture(latent, _whole(f"prior '{word}'", argument or "10"))
+
+
+def objective(cost: Cost) -> Objective:
+    """What `cost` describes: the ELBO with a scheduled beta, or an importance-weighted bound."""
+    name, _, argument = cost.bound.partition(":")
+    if name == "iwae":
+        if cost.beta != 1:
+            raise VaekitError(f"objective.beta={cost.beta:g}: the iwae bound has no beta; leave it at 1 or use the elbo")
+        return importance_weighted(_whole(f"bound '{cost.bound}'", argument))
+    if cost.bound != "elbo":
+        raise VaekitError(f"there is no bound '{cost.bound}'{nearest(cost.bound, ['elbo', 'iwae:5'])}")
+    return beta_elbo(_schedule(cost))
+
+
+def _schedule(cost: Cost) -> Schedule:
+    if cost.cycles:
+        return Cyclical(cost.beta, cost.cycles, cost.warmup or 1e-9)
+    return LinearWarmup(cost.beta, cost.warmup)
+
+
+def _nets(network: Network, schema: ImageSchema, pixels: Likelihood) -> tuple[nn.Module, nn.Module]:
+    if network.architecture == "conv":
+        if network.hidden is not None:
+            raise VaekitError("model.hidden belongs to the mlp; for conv use model.size, or model.architecture=mlp")
+        return convolutional(schema.shape, *CONVOLUTIONAL[network.size], network.latent, pixels.outputs)
+    widths = network.hidden or DENSE[network.size]
+    return dense(schema.shape, widths, network.latent, pixels.outputs, network.activation)
+
+
+def _whole(what: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise VaekitError(f"{what}: expected a whole number of at least 1 after the colon")
+    return int(text)

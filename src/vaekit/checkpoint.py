@@ -1,0 +1,106 @@
+"""Models and runs on disk: safetensors and JSON, written atomically, read without unpickling anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from vaekit.config import Experiment, nearest
+from vaekit.data.images import ImageSchema
+from vaekit.errors import VaekitError
+
+FORMAT = 1
+"""Raised when a file written today could not be read by yesterday's vaekit."""
+
+CONFIG, WEIGHTS, RESUME = "config.json", "model.safetensors", "resume.safetensors"
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a whole file or nothing: to a neighbour first, flushed to the disk, then moved over the old one."""
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise VaekitError(f"{path}: could not be written ({error.strerror}); what was there before is kept") from None
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Tensors and plain data in one safetensors file."""
+    ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    write(path, to_bytes(ready, {"about": json.dumps(about)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the plain data of `save_tensors`; a VaekitError says what is wrong with the file."""
+    if not path.is_file():
+        raise VaekitError(f"{path}: there is no such file; the run was never saved, or the file was moved")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get("about", "{}"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise VaekitError(f"{path}: is damaged or no safetensors file ({error}); restore it from a copy") from None
+
+
+def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> None:
+    """config.json: all that it takes to build the model again and to read data for it."""
+    from vaekit import __version__
+
+    card = {
+        "format": FORMAT,
+        "vaekit": __version__,
+        "experiment": experiment.model_dump(mode="json"),
+        "schema": schema.model_dump(mode="json"),
+    }
+    write(folder / CONFIG, json.dumps(card, indent=2))
+
+
+def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:
+    """The experiment and the data's schema of a saved model."""
+    path = _model_folder(folder) / CONFIG
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        version = int(card["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VaekitError(f"{path}: is no vaekit model description ({error})") from None
+    if version > FORMAT:
+        raise VaekitError(
+            f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this vaekit reads up to {FORMAT}; "
+            "update with: pip install -U vaekit"
+        )
+    return Experiment.checked(card["experiment"]), ImageSchema.model_validate(card["schema"])
+
+
+def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put tensors into a module, all of them, or say which do not fit."""
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise VaekitError(f"{path}: does not fit the model that {CONFIG} describes ({reason})") from None
+
+
+def _model_folder(folder: Path) -> Path:
+    if not folder.exists():
+        siblings = sorted(p.name for p in folder.parent.glob("*") if (p / CONFIG).is_file())
+        hint = nearest(folder.name, siblings) if siblings else "; train one with: vaekit train digits"
+        raise VaekitError(f"{folder}: there is no such run{hint}")
+    if not (folder / CONFIG).is_file():
+        raise VaekitError(f"{folder}: is not a run of vaekit: it has no {CONFIG}")
+    return folder

@@ -1,0 +1,65 @@
+"""The application and how it ends: 0 done, 1 a mistake in one line, 2 wrong usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from vaekit.cli.terminal import complain
+from vaekit.cli.train import train
+from vaekit.cli.verbs import encode, evaluate, generate, info, interpolate, reconstruct
+from vaekit.errors import VaekitError
+
+app = typer.Typer(
+    help="Learn to compress data into a probabilistic latent space, and create new data from it.",
+    epilog="Begin with: [bold]vaekit train digits[/bold], then [bold]vaekit generate runs/digits -n 64[/bold]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (train, generate, reconstruct, encode, interpolate, evaluate, info):
+    examples = (verb.__doc__ or "").split("Examples:")
+    app.command(help=examples[0], epilog="Examples:" + examples[1])(verb)
+
+
+@app.callback(invoke_without_command=False)
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (works after a verb, too)."),
+    version: bool = typer.Option(False, "--version", help="Show the version.", is_eager=True, callback=lambda v: _version(v)),
+) -> None:
+    pass
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from vaekit import __version__
+
+        print(f"vaekit {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    try:
+        app(arguments, prog_name="vaekit")
+    except VaekitError as error:
+        if debug:
+            raise
+        complain(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        complain(f"unexpected {type(error).__name__}: {error} (this is a bug: run again with --debug and report it)")
+        sys.exit(1)

@@ -1,0 +1,268 @@
+"""The verbs that use a trained model."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaekit.cli.terminal import reading, show, tell
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaekit.data.images import Images
+    from vaekit.tasks import Trained
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")]
+Source = Annotated[str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
+Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+
+
+def generate(
+    run: RunFolder,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many images.")] = 64,
+    pixels: Annotated[str, typer.Option(help="mean: the decoder's mean; sample: drawn from the likelihood.")] = "mean",
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """New images from the prior: a PNG sheet and an array.
+
+    Examples:
+
+      vaekit generate runs/digits -n 64 --seed 1
+
+      vaekit generate runs/digits -n 10000 --out digits-10k --json
+    """
+    from vaekit.tasks import READINGS
+
+    if pixels not in READINGS:
+        raise VaekitError(f"--pixels {pixels}: expected mean or sample")
+    trained = _load(run, device)
+    _write(trained, trained.generate(n, seed, READINGS[pixels]), out or run / "generated", "samples", None, as_json)
+
+
+def reconstruct(
+    run: RunFolder,
+    data: Source = None,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many images at most.")] = 64,
+    resize: Annotated[int | None, typer.Option(help="Resize images to this side first.")] = None,
+    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Images through the latent space and back, beside their originals.
+
+    Examples:
+
+      vaekit reconstruct runs/digits
+
+      vaekit reconstruct runs/photos new-photos/ -n 32 --out check
+    """
+    from vaekit.plots import side_by_side
+
+    trained = _load(run, device)
+    originals = _pictures(_images(trained, data, resize, array), n)
+    copies = trained.reconstruct(originals)
+    columns = min(16, len(originals))
+    pairs = side_by_side(originals, copies, columns)
+    _write(trained, copies, out or run / "reconstructed", "reconstructions", (pairs, columns), as_json)
+
+
+def encode(
+    run: RunFolder,
+    data: Source = None,
+    resize: Annotated[int | None, typer.Option(help="Resize images to this side first.")] = None,
+    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """The posterior of every image: mean and standard deviation of each latent dimension, as .npz and .csv.
+
+    Examples:
+
+      vaekit encode runs/digits
+
+      vaekit encode runs/photos new-photos/ --out codes
+    """
+    from vaekit.tasks import as_images
+
+    trained = _load(run, device)
+    images = _images(trained, data, resize, array)
+    codes = trained.encode(as_images(images))
+    folder = _folder(out or run / "encoded")
+    _save_codes(folder, codes.mean, codes.scale, images.labels)
+    tell(f"means and standard deviations of {len(codes.mean):,} images")
+    show({"codes": str(folder / "codes.npz"), "table": str(folder / "codes.csv"), "n": len(codes.mean)}, as_json)
+
+
+def interpolate(
+    run: RunFolder,
+    a: Annotated[str, typer.Argument(help="An image file, or a number: that image of the run's held-out or test part.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    steps: Annotated[int, typer.Option(help="Images on the way, ends included.")] = 12,
+    resize: Annotated[int | None, typer.Option(help="Resize image files to this side first.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """A straight line between the codes of two images.
+
+    Examples:
+
+      vaekit interpolate runs/digits 0 1
+
+      vaekit interpolate runs/photos one.png other.png --steps 20 --out line
+    """
+    trained = _load(run, device)
+    ends = [_picture(trained, end, resize) for end in (a, b)]
+    pictures = trained.interpolate(ends[0], ends[1], steps)
+    _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
+
+
+def evaluate(
+    run: RunFolder,
+    data: Source = None,
+    draws: Annotated[int, typer.Option(help="Importance draws per image for the NLL; 0 leaves it out.")] = 500,
+    limit: Annotated[int | None, typer.Option(help="Images for the NLL (default all).")] = None,
+    resize: Annotated[int | None, typer.Option(help="Resize images to this side first.")] = None,
+    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """ELBO with its parts, NLL with its standard error, active units and mutual information, in nats per image.
+
+    Examples:
+
+      vaekit evaluate runs/digits
+
+      vaekit evaluate runs/mnist --draws 5000 --limit 1000 --json
+    """
+    trained = _load(run, device)
+    images = _images(trained, data, resize, array)
+    numbers = trained.evaluate(images, draws, seed, limit) | {"binarise": trained.schema.binarise, "seed": seed}
+    show(numbers if as_json else {name: _readable(value) for name, value in numbers.items()}, as_json)
+
+
+def info(run: RunFolder, as_json: Json = False) -> None:
+    """What a run is: its data, its model, how it was trained and how well.
+
+    Examples:
+
+      vaekit info runs/digits
+
+      vaekit info runs/digits --json
+    """
+    from vaekit.checkpoint import load_config
+    from vaekit.log import read_metrics
+
+    experiment, schema = load_config(run)
+    held = [row for row in read_metrics(run) if row["split"] == "val"]
+    best = max(held, key=lambda row: row["elbo"], default=None)
+    facts: dict[str, Any] = {"run": str(run), "images": schema.model_dump(mode="json")}
+    facts |= {name: getattr(experiment, name).model_dump(mode="json") for name in ("data", "model", "objective", "train")}
+    facts |= {"steps_done": held[-1]["step"] if held else 0, "best": best}
+    show(facts, as_json)
+
+
+def _load(run: Path, device: str) -> Trained:
+    from vaekit.engine import choose_device
+    from vaekit.tasks import load_model
+
+    return load_model(run, choose_device(device)[0])
+
+
+def _images(trained: Trained, data: str | None, resize: int | None, array: str | None) -> Images:
+    """The named data, or what the run itself held out."""
+    from vaekit.api import own_part
+
+    if data is None:
+        return own_part(trained, tell)
+    with reading(False) as hook:
+        images = trained.read(data, size=resize, array=array, progress=hook)
+    for note in images.notes:
+        tell(note)
+    return images
+
+
+def _pictures(images: Images, n: int) -> Tensor:
+    import torch
+
+    from vaekit.tasks import as_images
+
+    if n < 1:
+        raise VaekitError(f"-n {n}: expected at least 1 image")
+    return as_images(images.subset(torch.arange(min(n, len(images)))))
+
+
+def _picture(trained: Trained, end: str, resize: int | None) -> Tensor:
+    import torch
+
+    from vaekit.api import own_part
+    from vaekit.tasks import as_images
+
+    if not end.isdigit():
+        return as_images(trained.read(end, size=resize))[0]
+    part = own_part(trained, tell)
+    if int(end) >= len(part):
+        raise VaekitError(f"image {end}: expected 0 to {len(part) - 1}, the run's own images that it was not trained on")
+    return as_images(part.subset(torch.tensor([int(end)])))[0]
+
+
+def _folder(wanted: Path) -> Path:
+    from vaekit.run import new_folder
+
+    return new_folder(wanted)
+
+
+def _write(
+    trained: Trained, pictures: Tensor, wanted: Path, stem: str, shown: tuple[Tensor, int] | None, as_json: bool
+) -> None:
+    from vaekit.data.images import write
+    from vaekit.plots import save_sheet
+
+    folder = _folder(wanted)
+    write(pictures, trained.schema, folder, stem)
+    if shown:
+        save_sheet(folder / f"{stem}.png", *shown)
+    show({"sheet": str(folder / f"{stem}.png"), "array": str(folder / f"{stem}.npy"), "n": len(pictures)}, as_json)
+
+
+def _save_codes(folder: Path, mean: Tensor, scale: Tensor, labels: Tensor | None) -> None:
+    import numpy as np
+
+    from vaekit.checkpoint import write
+
+    arrays = {"mean": mean.numpy(), "scale": scale.numpy()} | ({} if labels is None else {"label": labels.numpy()})
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write(folder / "codes.npz", buffer.getvalue())
+    text = io.StringIO()
+    table = csv.writer(text)
+    names = [f"mean_{i}" for i in range(mean.shape[1])] + [f"scale_{i}" for i in range(mean.shape[1])]
+    table.writerow(names + ([] if labels is None else ["label"]))
+    for i in range(len(mean)):
+        table.writerow([*mean[i].tolist(), *scale[i].tolist()] + ([] if labels is None else [int(labels[i])]))
+    write(folder / "codes.csv", text.getvalue())
+
+
+def _readable(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
+    draws = f", K = {value['draws']}" if "draws" in value else ""
+    return f"{value['value']:.3f} ± {value['error']:.3f} nats ({value['n']:,} images{draws})"

@@ -1,0 +1,166 @@
+"""An experiment as plain data: everything that reproduces a run, checked before it starts."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from vaekit.errors import VaekitError
+
+Auto = Literal["auto"]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A section of an experiment: no unknown fields, never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Part):
+    """Where the data come from and how they are read."""
+
+    source: str = Field("digits", description="digits, a folder, .npz/.npy, an idx folder, a file or hf:owner/name")
+    array: str | None = Field(None, description="which array of an .npz file")
+    labels: str | None = Field(None, description="which array holds the labels")
+    size: int | tuple[int, int] | None = Field(None, description="resize to this side, or [height, width]")
+    channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 colour")
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="held out to choose the best weights")
+    memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
+
+
+class Network(Part):
+    """The model: its nets, its latent space, its prior and its likelihood."""
+
+    architecture: Literal["auto", "mlp", "conv"] = "auto"
+    size: Literal["tiny", "small", "base", "large"] = "small"
+    hidden: tuple[Positive, ...] | None = Field(None, description="widths of the mlp's layers, instead of `size`")
+    activation: Literal["relu", "tanh", "silu", "gelu", "softplus"] = "silu"
+    latent: Positive = 16
+    prior: str = Field("standard", description="standard, learned or mixture:K")
+    likelihood: str = Field("auto", description="auto, or a likelihood's name: see docs/likelihoods.md")
+    binarise: Literal["auto", "none", "static", "dynamic"] = "auto"
+
+
+class Cost(Part):
+    """What a trace costs."""
+
+    bound: str = Field("elbo", description="elbo or iwae:K")
+    beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the rate; 1 is the honest bound")
+    warmup: Fraction = Field(0.1, description="fraction of the run (or of a cycle) over which beta rises from 0")
+    cycles: Annotated[int, Field(ge=0)] = Field(0, description="0: one rise; n: the rise repeats n times")
+
+
+class Training(Part):
+    """How it is trained."""
+
+    epochs: Positive | Auto = "auto"
+    steps: Positive | None = Field(None, description="instead of epochs")
+    batch: Positive | Auto = "auto"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr_warmup: Fraction = 0.02
+    lr_floor: Fraction = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=1)] = Field(10.0, description="longest gradient, in running mean lengths")
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    validations: Positive = Field(40, description="how often the held-out bound is measured in a whole run")
+    patience: Annotated[int, Field(ge=0)] = Field(0, description="stop after so many validations without gain; 0: never")
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop, saved, after so many minutes")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    device: str = Field("auto", description="auto, cpu, cuda or mps")
+    devices: Positive = 1
+    nodes: Positive = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)] = "auto"
+    compile: bool | Auto = "auto"
+
+
+class Experiment(Part):
+    """A whole run. `vaekit train` writes it, resolved, to `experiment.yaml`; the same file trains the same model."""
+
+    data: Data = Data()
+    model: Network = Network()
+    objective: Cost = Cost()
+    train: Training = Training()
+
+    def override(self, *assignments: str) -> Experiment:
+        """Another experiment with `field=value` changes: `train.lr=3e-4`, or just `lr=3e-4`."""
+        values = self.model_dump()
+        for assignment in assignments:
+            section, field, value = _parse(assignment)
+            values[section][field] = value
+        return Experiment.checked(values)
+
+    @staticmethod
+    def checked(values: Any) -> Experiment:
+        """An experiment from plain data, or a VaekitError that names the field, what it wants and what came."""
+        try:
+            return Experiment.model_validate(values)
+        except ValidationError as error:
+            raise VaekitError(_in_words(error)) from None
+
+    @staticmethod
+    def read(path: Path) -> Experiment:
+        """The experiment in a YAML file."""
+        try:
+            return Experiment.checked(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise VaekitError(f"{path}: cannot be read ({error.strerror}); expected an experiment in YAML") from None
+        except yaml.YAMLError as error:
+            raise VaekitError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from None
+
+    def to_yaml(self) -> str:
+        """The experiment as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def fields() -> dict[str, str]:
+    """Every field as `section.field` with its description."""
+    sections = Experiment.model_fields.items()
+    parts = ((name, section.annotation) for name, section in sections)
+    return {f"{name}.{f}": info.description or "" for name, part in parts for f, info in part.model_fields.items()}  # type: ignore[union-attr]
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` - did you mean 'x'?` where something known is close, else a list of what there is."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
+
+
+def _parse(assignment: str) -> tuple[str, str, Any]:
+    key, equals, text = assignment.partition("=")
+    if not equals:
+        raise VaekitError(f"'{assignment}': expected field=value, such as train.lr=3e-4")
+    known = list(fields())
+    matches = [k for k in known if k in (key, f"train.{key}")] or [k for k in known if k.endswith(f".{key}")]
+    if len(matches) > 1:
+        raise VaekitError(f"'{key}' could be {' or '.join(matches)}; say which")
+    if not matches:
+        leaves = [k.split(".")[1] for k in known] if "." not in key else known
+        raise VaekitError(f"there is no field '{key}'{nearest(key, sorted(set(leaves)))}")
+    section, field = matches[0].split(".")
+    return section, field, _value(text)
+
+
+def _value(text: str) -> Any:
+    value = yaml.safe_load(text) if text else None
+    if isinstance(value, str) and value == text:  # YAML 1.1 takes 3e-4 for a word
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _in_words(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][:2])
+    if first["type"] == "extra_forbidden":
+        known = [k for k in fields() if k.startswith(str(first["loc"][0]))] or list(fields())
+        return f"there is no field '{where}'{nearest(where, known)}"
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"

@@ -1,0 +1,23 @@
+"""Images: where they come from, how they become tensors, how they go back, how they are written and shown."""
+
+from vaekit.data.images.collection import Images, Progress
+from vaekit.data.images.load import load, recognises
+from vaekit.data.images.output import sheet, to_array, write
+from vaekit.data.images.raw import DiskImages, Raw, ResidentImages
+from vaekit.data.images.schema import ImageSchema, from_tensor, to_tensor
+
+__all__ = [
+    "DiskImages",
+    "ImageSchema",
+    "Images",
+    "Progress",
+    "Raw",
+    "ResidentImages",
+    "from_tensor",
+    "load",
+    "recognises",
+    "sheet",
+    "to_array",
+    "to_tensor",
+    "write",
+]

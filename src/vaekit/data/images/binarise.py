@@ -1,0 +1,38 @@
+"""Grey levels to bits, and raw images to what the likelihood is asked about."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaekit.data.images.schema import ImageSchema, to_tensor
+
+
+def prepare(raw: Tensor, schema: ImageSchema, generator: torch.Generator | None = None) -> Tensor:
+    """raw (B, C, H, W) to x, float32 in [0, 1]; in {0, 1}, freshly drawn, when the schema binarises dynamically."""
+    return draw_bits(raw, generator) if schema.binarise == "dynamic" else to_tensor(raw, schema)
+
+
+def draw_bits(raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """x ~ Bernoulli(grey level) for every pixel, float32 in {0, 1}, from uint8 0..255 or floats in [0, 1].
+
+    On the CPU, 16 random bits decide an 8-bit pixel: its probability is right to 2^-17, for a quarter of the cost.
+    """
+    if raw.dtype == torch.uint8 and raw.device.type == "cpu":
+        return (_sixteen_bits(raw.shape, generator) < _thresholds()[raw.int()]).float()
+    level = raw / 255 if raw.dtype == torch.uint8 else raw
+    if generator is None:
+        return (torch.rand_like(level) < level).float()
+    return (torch.rand(level.shape, generator=generator).to(level.device) < level).float()
+
+
+def _sixteen_bits(shape: torch.Size, generator: torch.Generator | None) -> Tensor:
+    """Uniform integers in [-32768, 32767]."""
+    words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(torch.int16)[: shape.numel()].view(shape)
+
+
+def _thresholds() -> Tensor:
+    """By grey level: how many of the 65,536 values mean ink, shifted to start at -32768."""
+    return (torch.arange(256, dtype=torch.float64) / 255 * 65536).round().int() - 32768

@@ -1,0 +1,56 @@
+"""A set of images with what is known of it, and what a caller may ask for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vaekit.data.images.raw import Raw
+from vaekit.data.images.schema import ImageSchema
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done ("decoding"), how many are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images and what is known of them.
+
+    `labels` is int64 (N,), -1 where no class is known, or None. `source` is as the user named it. `notes`
+    are sentences that say what was decided, skipped and converted; `skipped` lists (file, reason).
+    `test` is the source's own test part, if it has one.
+    """
+
+    raw: Raw
+    labels: Tensor | None
+    schema: ImageSchema
+    source: str
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    test: "Images | None" = None
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def subset(self, index: Tensor) -> "Images":
+        """Only the images at `index`, int64 (B,), in that order; the test part stays whole."""
+        index = torch.as_tensor(index, dtype=torch.int64)
+        labels = None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))
+        return replace(self, raw=self.raw.subset(index), labels=labels)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller of `load` asked for. `budget` is in bytes; `size` is (H, W)."""
+
+    source: str
+    size: tuple[int, int] | None
+    channels: int | None
+    array: str | None
+    labels: str | None
+    cache: Path
+    budget: int
+    schema: ImageSchema | None
+    progress: Progress = field(repr=False)

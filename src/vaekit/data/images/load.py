@@ -1,0 +1,146 @@
+"""The way in: which kind of source a name means, and the images it holds."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaekit.data.images import arrays, digits, folder, hub, idx, packed
+from vaekit.data.images.collection import Images, Progress, Request
+from vaekit.data.images.conform import conform
+from vaekit.data.images.gather import size_option
+from vaekit.data.images.schema import ImageSchema, describe
+from vaekit.data.images.threads import silent
+from vaekit.errors import VaekitError
+
+HUB = "hf:"
+
+
+def recognises(source: str | Path) -> bool:
+    """Whether `source` names images: `digits`, `hf:...`, a picture, an array of images or a folder of any of these.
+
+    A missing file counts when it is named like one, so that `load` can say that it is missing.
+    """
+    name, path = str(source), Path(source).expanduser()
+    if name == "digits" or name.startswith(HUB):
+        return True
+    if path.is_dir():
+        return idx.has_idx_files(path) or folder.has_pictures(path)
+    if path.suffix.lower() in arrays.SUFFIXES:
+        return not path.exists() or arrays.has_images(path)
+    return folder.is_picture_name(name) or idx.is_idx_name(path)
+
+
+def load(
+    source: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    array: str | None = None,
+    labels: str | None = None,
+    cache: Path | None = None,
+    memory_budget: int | None = None,
+    schema: ImageSchema | None = None,
+    progress: Progress | None = None,
+) -> Images:
+    """The images that `source` names. Raises VaekitError.
+
+    `source` is `digits`, `hf:owner/name`, a folder of pictures or of idx files, an .npy or .npz file, or one
+    picture. `size` is a side or (H, W) in pixels: pictures are cropped about the centre and resized to it.
+    `channels` is 1 or 3. `array` and `labels` name arrays (columns of a hub data set) where there are several.
+    What takes more than `memory_budget` bytes (a quarter of the free memory unless given) stays on disk,
+    decoded once into `cache`. With `schema`, the images are new data for an existing model: they have exactly
+    its form, or an error says how to bring them to it.
+    """
+    name = str(source)
+    request = Request(
+        source=name,
+        size=_checked_size(size, schema, name),
+        channels=_checked_channels(channels, schema, name),
+        array=array,
+        labels=labels,
+        cache=Path(cache) if cache is not None else packed.default_folder(),
+        budget=packed.default_budget() if memory_budget is None else memory_budget,
+        schema=schema,
+        progress=progress or silent,
+    )
+    images = _read(name, request)
+    if len(images) < 2 and schema is None:
+        raise VaekitError(f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array of more")
+    return images if schema is None else conform(images, schema)
+
+
+def _read(name: str, request: Request) -> Images:
+    if name.startswith(HUB):
+        return hub.read(name.removeprefix(HUB), request)
+    if name == "digits":
+        _refuse_names(request, "digits")
+        return digits.read(request)
+    path = Path(name).expanduser()
+    if not os.path.exists(path):  # False also for names that no file can have
+        raise VaekitError(_missing(name, path))
+    if not (path.is_dir() or path.is_file()):
+        raise VaekitError(f"{name}: this is neither a file nor a folder: give a folder of pictures or an .npz file")
+    if path.is_dir() and not idx.has_idx_files(path):
+        _refuse_names(request, "a folder of pictures")
+        return folder.read(path, request)
+    if path.is_dir() or idx.is_idx_name(path):
+        return idx.read(path, request)
+    return _read_file(path, request)
+
+
+def _read_file(path: Path, request: Request) -> Images:
+    try:
+        if arrays.is_array_file(path):
+            return arrays.read(path, request)
+    except OSError as error:
+        raise VaekitError(f"{path}: couldn't be read ({error.strerror}): check the file and its rights") from error
+    _refuse_names(request, "a picture")
+    return folder.read_file(path, request)
+
+
+def _missing(name: str, path: Path) -> str:
+    beside = (
+        [str(Path(name).parent / entry.name) for entry in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+    )
+    near = difflib.get_close_matches(name, [*beside, "digits"], n=1)
+    hint = f"did you mean {near[0]}?" if near else "give a folder of pictures, an .npz file or digits"
+    return f"{name}: there is no such file or folder; {hint}"
+
+
+def _refuse_names(request: Request, kind: str) -> None:
+    for option, value in (("--array", request.array), ("--labels", request.labels)):
+        if value is not None:
+            raise VaekitError(
+                f"{request.source}: {option} names an array of an .npz file, and this is {kind}: leave it out"
+            )
+
+
+def _checked_size(size: int | Sequence[int] | None, schema: ImageSchema | None, name: str) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in pair):
+        raise VaekitError(
+            f"--size is a side such as 64, or height and width such as 64x48, in pixels; this is {size!r}"
+        )
+    if schema is not None and pair != (schema.height, schema.width):
+        right = (schema.height, schema.width)
+        raise VaekitError(
+            f"{name}: --size {size_option(pair)} doesn't suit this model, which reads "
+            f"{describe(*right, schema.channels)}: use --size {size_option(right)}"
+        )
+    return pair
+
+
+def _checked_channels(channels: int | None, schema: ImageSchema | None, name: str) -> int | None:
+    if channels not in (None, 1, 3):
+        raise VaekitError(f"--channels is 1 (grey) or 3 (colour), and this is {channels!r}")
+    if schema is None:
+        return channels
+    if channels is not None and channels != schema.channels:
+        raise VaekitError(
+            f"{name}: --channels {channels} doesn't suit this model: leave it out or use --channels {schema.channels}"
+        )
+    # Grey becomes colour without loss; the reverse is for the images to show.
+    return 3 if schema.channels == 3 else channels

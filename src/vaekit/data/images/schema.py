@@ -1,0 +1,51 @@
+"""What the pictures of a data set look like, and the way from stored values to network input and back."""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+
+class ImageSchema(BaseModel, frozen=True, extra="forbid"):
+    """The form of a set of images: plain data, saved as JSON beside a model.
+
+    `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the names of
+    the labels (index = label), empty when there are none. `binarise` says how {0, 1} values are drawn
+    from grey ones; reading files never sets it.
+    """
+
+    modality: Literal["images"] = "images"
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    channels: int = Field(ge=1)
+    dtype: Literal["uint8", "float32"] = "uint8"
+    classes: tuple[str, ...] = ()
+    binarise: Literal["none", "static", "dynamic"] = "none"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+    @property
+    def dims(self) -> int:
+        """C * H * W, the number of values in one image."""
+        return self.channels * self.height * self.width
+
+
+def to_tensor(raw: Tensor, schema: ImageSchema) -> Tensor:
+    """Raw values (..., C, H, W) as float32 in [0, 1]: uint8 is divided by 255, float32 is left as it is."""
+    return raw.float() if schema.dtype == "float32" else raw.float() / 255
+
+
+def from_tensor(x: Tensor, schema: ImageSchema) -> Tensor:
+    """The inverse of `to_tensor`, exact on its image: values are clamped to [0, 1] and, for uint8, rounded."""
+    unit = x.float().clamp(0, 1)
+    return unit if schema.dtype == "float32" else (unit * 255).round().to(torch.uint8)
+
+
+def describe(height: int, width: int, channels: int | None = None) -> str:
+    """The form of an image in words: "28x28 grey" (height x width)."""
+    colour = {None: "", 1: " grey", 3: " colour"}.get(channels, f" with {channels} channels")
+    return f"{height}x{width}{colour}"

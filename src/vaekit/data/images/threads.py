@@ -1,0 +1,55 @@
+"""Work over many files on threads: Pillow lets go of Python's lock while it decodes."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from vaekit.data.images.collection import Progress
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+BATCH = 16
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The progress hook of callers who have none."""
+
+
+def ordered(function: Callable[[In], Out], items: Sequence[In], what: str, progress: Progress) -> Iterator[Out]:
+    """`function` of each item, in order, on threads. A few batches wait at a time, so memory stays bounded."""
+    workers = min(32, os.cpu_count() or 1)
+    waiting: deque[Future[list[Out]]] = deque()
+    report = _Reporter(what, len(items), progress)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for start in range(0, len(items), BATCH):
+            waiting.append(pool.submit(_each, function, items[start : start + BATCH]))
+            if len(waiting) > 4 * workers:
+                yield from report.counted(waiting.popleft().result())
+        while waiting:
+            yield from report.counted(waiting.popleft().result())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _each(function: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
+    return [function(item) for item in items]
+
+
+class _Reporter:
+    """Tells `progress` how far the work is, ten times a second at most and once at the end."""
+
+    def __init__(self, what: str, total: int, progress: Progress) -> None:
+        self.what, self.total, self.progress = what, total, progress
+        self.done, self.last = 0, 0.0
+
+    def counted(self, batch: list[Out]) -> list[Out]:
+        self.done += len(batch)
+        now = time.monotonic()
+        if self.done == self.total or now - self.last > 0.1:
+            self.last = now
+            self.progress(self.what, self.done, self.total)
+        return batch

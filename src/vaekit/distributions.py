@@ -1,0 +1,120 @@
+"""Distributions that torch lacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Size, Tensor
+from torch.distributions import Distribution
+
+
+class OptimalNormal(Distribution):
+    """N(x; mean, v I) over (C, H, W), where v is the batch's own mean squared error: the variance that fits best.
+
+    log p(x) = -|x - mean|^2 / (2 v) - D/2 log(2 pi v), v = mean over batch and pixels of (x - mean)^2, held constant in
+    the gradient. For training only: `log_prob` couples the batch. `notify` is told every v.
+    """
+
+    def __init__(self, mean: Tensor, notify: Callable[[Tensor], None], floor: float) -> None:
+        self._mean, self.notify, self.floor = mean, notify, floor
+        super().__init__(mean.shape[:-3], mean.shape[-3:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        square = (value - self._mean) ** 2
+        variance = square.detach().mean().clamp_min(self.floor)
+        self.notify(variance)
+        pixel = -0.5 * (square / variance + torch.log(2 * math.pi * variance))
+        return pixel.sum((-3, -2, -1))
+
+
+class DiscretisedLogisticMixture(Distribution):
+    """A mixture of K logistics, rounded to `levels` grey levels on [0, 1], over images (C, H, W).
+
+    P(x) = sum_k pi_k prod_c [s((x_c + d - m_kc) / s_kc) - s((x_c - d - m_kc) / s_kc)], s the logistic function, d half
+    a level, open-ended at 0 and 1, so that the levels' probabilities sum to one exactly. The mean of a channel follows
+    the values of the channels before it (Salimans et al. 2017, PixelCNN++, eq. 1-3). Internally on [-1, 1].
+
+    Shapes: logits (..., K, H, W); means, scales (..., K, C, H, W); mixing (..., K, C (C - 1) / 2, H, W).
+    """
+
+    def __init__(self, logits: Tensor, means: Tensor, scales: Tensor, mixing: Tensor, levels: int = 256) -> None:
+        self.log_weights = F.log_softmax(logits, dim=-3)
+        self.means, self.scales, self.mixing, self.levels = means, scales, mixing, levels
+        super().__init__(logits.shape[:-3], means.shape[-3:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log P(value), value on the grid {0, 1/(levels-1), ..., 1}; shape: the batch shape, in nats."""
+        x = (2 * value - 1).unsqueeze(-4)  # (..., 1, C, H, W)
+        half = 1 / (self.levels - 1)
+        middle = self._conditional_means(x)
+        upper, lower = (x + half - middle) / self.scales, (x - half - middle) / self.scales
+        # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)): no cancellation and no epsilon
+        within = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-2 * half / self.scales))
+        inside = torch.where(x <= -1 + half, F.logsigmoid(upper), within)
+        channel = torch.where(x >= 1 - half, F.logsigmoid(-lower), inside)
+        return torch.logsumexp(self.log_weights + channel.sum(-3), dim=-3).sum((-2, -1))
+
+    @property
+    def mean(self) -> Tensor:
+        """The mixture's mean before rounding, clamped to [0, 1], shape (..., C, H, W)."""
+        means = self._conditional_means(self.means, chained=True)
+        mean = (self.log_weights.exp().unsqueeze(-3) * means).sum(-4)
+        return ((mean + 1) / 2).clamp(0, 1)
+
+    def sample(self, sample_shape: Size | tuple[int, ...] = Size()) -> Tensor:
+        """Images on the grid of grey levels, shape sample_shape + batch_shape + (C, H, W)."""
+        with torch.no_grad():
+            weights = self.log_weights.movedim(-3, -1).expand(*sample_shape, *self._moved_shape())
+            pick = torch.distributions.Categorical(logits=weights, validate_args=False).sample()  # (..., H, W)
+            means, scales, mixing = (self._picked(t, pick) for t in (self.means, self.scales, self.mixing))
+            uniform = torch.rand_like(means).clamp(1e-6, 1 - 1e-6)
+            noise = scales * torch.logit(uniform)
+            grid = _follow(means, mixing, lambda mean, c: self._round(mean + noise[..., c, :, :]))
+            return (grid + 1) / 2
+
+    def _moved_shape(self) -> Size:
+        return self.log_weights.movedim(-3, -1).shape
+
+    def _picked(self, parameter: Tensor, pick: Tensor) -> Tensor:
+        index = pick[..., None, None, :, :]
+        full = parameter.expand(*pick.shape[:-2], *parameter.shape[-4:])
+        return torch.take_along_dim(full, index, dim=-4).squeeze(-4)
+
+    def _round(self, x: Tensor) -> Tensor:
+        n = self.levels - 1
+        return ((x.clamp(-1, 1) + 1) / 2 * n).round() / n * 2 - 1
+
+    def _conditional_means(self, x: Tensor, chained: bool = False) -> Tensor:
+        """Each channel's mean given the channels before it in x, or given those channels' own means when chained."""
+        if chained:
+            return _follow(self.means, self.mixing, lambda mean, c: mean)
+        observed = x.expand(torch.broadcast_shapes(x.shape, self.means.shape))
+        return self.means + _shift(observed, self.mixing)
+
+
+def _shift(observed: Tensor, mixing: Tensor) -> Tensor:
+    """What each channel's mean owes to the channels before it: (..., C, H, W) from observed and pairwise mixing."""
+    channels = observed.unbind(-3)
+    total, pair = [torch.zeros_like(channels[0])], 0
+    for c in range(1, len(channels)):
+        total.append(sum(mixing[..., pair + e, :, :] * channels[e] for e in range(c)))
+        pair += c
+    return torch.stack(total, dim=-3)
+
+
+def _follow(means: Tensor, mixing: Tensor, settle: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Settle the channels one after the other, each from its mean given the settled ones."""
+    done: list[Tensor] = []
+    pair = 0
+    for c in range(means.shape[-3]):
+        mean = means[..., c, :, :] + sum(mixing[..., pair + e, :, :] * done[e] for e in range(c))
+        done.append(settle(mean, c))
+        pair += c
+    return torch.stack(done, dim=-3)

@@ -1,0 +1,117 @@
+"""The only file that knows the distributed engine (Lightning Fabric): devices, processes, precision."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from vaekit.errors import VaekitError
+
+T = TypeVar("T")
+
+FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class Engine:
+    """Where the arithmetic happens: one device or many, one node or many, in float32 or bfloat16 autocast."""
+
+    def __init__(
+        self, device: str = "cpu", devices: int = 1, nodes: int = 1, precision: str = "32", strategy: str = "auto"
+    ) -> None:
+        from lightning_fabric import Fabric
+
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))  # under torchrun its word counts
+        self.fabric = Fabric(
+            accelerator=device,
+            devices=world,
+            num_nodes=nodes,
+            strategy=_strategy(strategy, world * nodes),
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
+        self.fabric.launch()
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
+
+    @property
+    def rank(self) -> int:
+        return self.fabric.global_rank
+
+    @property
+    def world(self) -> int:
+        return self.fabric.world_size
+
+    def setup(self, step: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
+        """The step and its optimiser, placed on the device and wrapped."""
+        return self.fabric.setup(step, optimiser)
+
+    def backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return value if self.world == 1 else self.fabric.all_reduce(value, reduce_op="mean")
+
+    def gather(self, value: Tensor) -> Tensor:
+        """Every process's value, stacked: (world, ...), on the CPU."""
+        if self.world == 1:
+            return value[None].cpu()
+        return self.fabric.all_gather(value.to(self.device)).cpu()
+
+    def agree(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the leading process, in every process."""
+        return self.fabric.broadcast(make() if self.rank == 0 else None)  # type: ignore[return-value]
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return flag if self.world == 1 else bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def barrier(self) -> None:
+        self.fabric.barrier()
+
+    def optimiser_state(self, module: nn.Module, optimiser: Any) -> dict[str, Any]:
+        """The whole optimiser state on the CPU, keyed by parameter name, the same from every strategy."""
+        return get_optimizer_state_dict(module, getattr(optimiser, "optimizer", optimiser), options=FULL)
+
+    def load_optimiser_state(self, module: nn.Module, optimiser: Any, state: dict[str, Any]) -> None:
+        set_optimizer_state_dict(module, getattr(optimiser, "optimizer", optimiser), state, options=FULL)
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """The accelerator's name and why: `auto` takes the first of cuda, mps and cpu that is there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        name = next(name for name, ok in there.items() if ok)
+        return name, "the fastest here" if name != "cpu" else "no GPU here"
+    if wanted not in there:
+        raise VaekitError(f"device '{wanted}': expected auto, cuda, mps or cpu")
+    if not there[wanted]:
+        found = ", ".join(name for name, ok in there.items() if ok)
+        raise VaekitError(f"device '{wanted}' is not available here (found: {found}); use --device auto")
+    return wanted, "as asked"
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Whether bfloat16 products are faster than float32 ones on this device."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return device == "cpu" and bool(probe())
+
+
+def _strategy(name: str, world: int) -> str:
+    if name != "auto":
+        return name
+    return "ddp" if world > 1 else "auto"

@@ -1,0 +1,73 @@
+"""What a run writes down as it goes: numbers by step, and what the machine was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaekit import checkpoint
+
+METRICS, TABLE = "metrics.jsonl", "metrics.csv"
+
+
+class Log:
+    """metrics.jsonl, metrics.csv and TensorBoard events of one run; only the leading process writes."""
+
+    def __init__(self, folder: Path, upto: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.path = folder / METRICS
+        kept = [row for row in read_metrics(folder) if row["step"] <= upto]
+        checkpoint.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=upto + 1 if upto else None)
+
+    def add(self, row: dict[str, Any]) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and name != "step":
+                self._board.add_scalar(f"{row['split']}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Finish the events and write the table."""
+        self._board.close()
+        rows = read_metrics(self.path.parent)
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+        table.writeheader()
+        table.writerows(rows)
+        checkpoint.write(self.path.parent / TABLE, text.getvalue())
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log; a last line cut short by a crash is left out."""
+    try:
+        lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on besides the experiment."""
+    from vaekit import __version__
+
+    return {
+        "vaekit": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,6 @@
+"""Networks that know no probability: tensors in, tensors out."""
+
+from vaekit.nn.conv import ConvDecoder, ConvEncoder
+from vaekit.nn.mlp import MLP
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder"]

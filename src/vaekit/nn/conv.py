@@ -1,0 +1,93 @@
+"""Residual convolutional encoders and decoders for pictures of any height, width and channel count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SMALLEST = 4
+"""Pictures are halved until their shorter side is at most this."""
+
+
+class Residual(nn.Module):
+    """x + conv(act(film(norm(conv(act(norm(x))))))): the context scales and shifts the features (FiLM, Perez 2018)."""
+
+    def __init__(self, width: int, context: int = 0) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = _norm(width), _norm(width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.film = nn.Linear(context, 2 * width) if context else None
+        nn.init.zeros_(self.conv2.weight)  # each block starts as the identity, so depth costs no stability
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        if self.film is not None and context is not None:
+            scale, shift = self.film(context.to(h.dtype))[:, :, None, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
+        return x + self.conv2(F.silu(h))
+
+
+class ConvEncoder(nn.Module):
+    """(B, C, H, W) and a context (B, `context`) to (B, out). `width` channels at the finest scale, at most 4 `width`."""
+
+    def __init__(
+        self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
+    ) -> None:
+        super().__init__()
+        sizes, widths = _pyramid(in_shape[1:], width, stride)
+        self.stem = nn.Conv2d(in_shape[0], width, 2 * stride + 1, stride=stride, padding=stride)
+        self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.norm = _norm(widths[-1])
+        self.head = nn.Linear(widths[-1] * math.prod(sizes[-1]), out)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.stem(x)
+        for level, blocks in enumerate(self.blocks):
+            h = self.down[level - 1](h) if level else h
+            for block in blocks:
+                h = block(h, context)
+        return self.head(F.silu(self.norm(h)).flatten(1))
+
+
+class ConvDecoder(nn.Module):
+    """(B, latent) and a context (B, `context`) to (B, C, H, W): the encoder's pyramid, climbed."""
+
+    def __init__(
+        self, latent: int, width: int, blocks: int, out_shape: Sequence[int], stride: int = 1, context: int = 0
+    ) -> None:
+        super().__init__()
+        self.sizes, widths = _pyramid(out_shape[1:], width, stride)
+        self.out_shape, self.stride, self.top = tuple(out_shape), stride, widths[-1]
+        self.foot = nn.Linear(latent, widths[-1] * math.prod(self.sizes[-1]))
+        self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
+        self.norm = _norm(width)
+        self.head = nn.Conv2d(width, out_shape[0] * stride**2, 3, padding=1)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.foot(z).unflatten(1, (self.top, *self.sizes[-1]))
+        for level in reversed(range(len(self.blocks))):
+            for block in self.blocks[level]:
+                h = block(h, context)
+            if level:
+                h = self.up[level - 1](F.interpolate(h, size=self.sizes[level - 1], mode="nearest"))
+        picture = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.stride)
+        return picture[..., : self.out_shape[1], : self.out_shape[2]]
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(width, 8), width)
+
+
+def _pyramid(size: Sequence[int], width: int, stride: int) -> tuple[list[tuple[int, int]], list[int]]:
+    """The (height, width) of every level, fine to coarse, and its channels."""
+    sizes = [(-(-size[0] // stride), -(-size[1] // stride))]
+    while min(sizes[-1]) > SMALLEST:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes, [width * min(2**level, 4) for level in range(len(sizes))]

@@ -1,0 +1,105 @@
+"""Pictures of a run: PNG files where people would rather look than read. matplotlib is imported when first needed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import checkpoint
+from vaekit.data.images import sheet
+
+COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
+
+
+def save_sheet(path: Path, pictures: Tensor, columns: int) -> None:
+    """A contact sheet of pictures (N, C, H, W) in [0, 1]."""
+    buffer = io.BytesIO()
+    sheet(pictures, columns).save(buffer, "PNG")
+    checkpoint.write(path, buffer.getvalue())
+
+
+def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
+    """Rows of originals, each over the row of its copies."""
+    pairs = zip(originals.split(columns), copies.split(columns), strict=True)
+    return torch.cat([row for pair in pairs for row in pair if len(row) == columns])
+
+
+def losses(path: Path, rows: list[dict[str, Any]], terms: list[str]) -> None:
+    """The loss terms by step in training, and the held-out bound with its parts."""
+    figure, axes = _figure(1 + len(terms), 3.4)
+    train = [row for row in rows if row["split"] == "train"]
+    val = [row for row in rows if row["split"] == "val"]
+    for axis, name, colour in zip(axes, ["loss", *terms], COLOURS, strict=False):
+        axis.plot([r["step"] for r in train], [r[name] for r in train], color=colour, linewidth=1, label="training")
+        held = [(r["step"], -r["elbo"] if name == "loss" else r[name]) for r in val if name == "loss" or name in r]
+        if held:
+            axis.plot(*zip(*held, strict=True), color="black", linewidth=1.2, linestyle="--", label="held out")
+        axis.set_title("loss | held out: -ELBO" if name == "loss" else name)
+        axis.set_xlabel("step")
+        _zoom(axis, [r[name] for r in train] + [value for _, value in held])
+        axis.legend(frameon=False)
+    axes[0].set_ylabel("nats per image")
+    _save(figure, path)
+
+
+def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> None:
+    """Posterior means (N, Z) in two dimensions (their first two principal components), coloured by class."""
+    figure, axes = _figure(1, 5.2)
+    axis = axes[0]
+    points, share = _two_dimensions(codes)
+    groups = sorted(set(labels.tolist())) if labels is not None else [None]
+    for group in groups:
+        chosen = points if labels is None else points[labels == group]
+        name = "unlabelled" if group == -1 else classes[group] if group is not None and group < len(classes) else group
+        axis.scatter(*chosen.T, s=7, alpha=0.75, label=name, linewidths=0, color=_colour(group, len(groups)))
+    if labels is not None and len(groups) <= 20:
+        axis.legend(frameon=False, markerscale=2.5, bbox_to_anchor=(1, 1), loc="upper left")
+    axis.set_title(f"posterior means: two principal axes, {share:.0%} of the variance")
+    axis.set_aspect("equal", "datalim")
+    _save(figure, path)
+
+
+def _colour(group: int | None, groups: int) -> Any:
+    from matplotlib import colormaps
+
+    return COLOURS[0] if group is None else "#999999" if group == -1 else colormaps["tab10" if groups <= 10 else "turbo"](
+        group % 10 if groups <= 10 else group / groups
+    )
+
+
+def _two_dimensions(codes: Tensor) -> tuple[Tensor, float]:
+    if codes.shape[1] == 1:
+        return torch.cat((codes, torch.zeros_like(codes)), 1), 1.0
+    centred = codes - codes.mean(0)
+    _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
+    squares = scales**2
+    return centred @ axes[:2].T, float(squares[:2].sum() / squares.sum().clamp_min(1e-12))
+
+
+def _zoom(axis: Any, values: list[float]) -> None:
+    """Cut the first steps' peak off the axis: what matters happens below it."""
+    finite = torch.tensor([v for v in values if v == v and abs(v) != float("inf")])
+    if len(finite) > 20:
+        low, high = float(finite.min()), float(torch.quantile(finite, 0.97))
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low) + 1e-9)
+
+
+def _figure(panels: int, height: float) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * panels if panels > 1 else 6.5, height), layout="constrained", dpi=110)
+    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    checkpoint.write(path, buffer.getvalue())

@@ -1,0 +1,117 @@
+"""report.html: one self-contained page that shows a run, with its numbers."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import build, checkpoint, plots
+from vaekit.data.images import Images
+from vaekit.log import read_metrics
+from vaekit.tasks import Trained, as_images
+
+REPORT, EVALUATION = "report.html", "evaluation.json"
+
+SECTIONS = {
+    "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
+    "reconstructions": ("Reconstructions", "Held-out originals, each row above its reconstructions."),
+    "interpolations": ("Interpolations", "Straight lines between the codes of two held-out images, which are at the ends."),
+    "latent": ("Latent map", "Where held-out images lie in the latent space."),
+    "losses": ("Training", "Every term in nats per image; the dashed line is the held-out bound at beta = 1."),
+}
+
+
+def write_report(folder: Path, trained: Trained, images: Images, held_out: Tensor, seed: int = 0) -> dict[str, Any]:
+    """Evaluate on the test part (else the held-out images), draw the plots, write the page; returns the numbers."""
+    held = images.subset(held_out)
+    data, part = (images.test, "test") if images.test else (held, "held-out")
+    numbers = {"data": part} | trained.evaluate(data, draws=100, seed=seed, limit=500)
+    checkpoint.write(folder / EVALUATION, json.dumps(numbers, indent=2))
+    (folder / "plots").mkdir(exist_ok=True)
+    _draw(folder, trained, held, seed)
+    checkpoint.write(folder / REPORT, _page(folder, trained, images, numbers))
+    return numbers
+
+
+def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
+    few = as_images(held.subset(torch.arange(min(len(held), 2000))))
+    place = folder / "plots"
+    plots.save_sheet(place / "samples.png", trained.generate(64, seed), 16)
+    columns = min(16, len(few))
+    shown = few[: columns * min(3, len(few) // columns)]
+    pairs = plots.side_by_side(shown, trained.reconstruct(shown), columns)
+    plots.save_sheet(place / "reconstructions.png", pairs, columns)
+    plots.save_sheet(place / "interpolations.png", _lines(trained, few), 12)
+    labels = None if held.labels is None else held.labels[: len(few)]
+    plots.latent_map(place / "latent.png", trained.encode(few).mean, labels, held.schema.classes)
+    terms = list(build.objective(trained.experiment.objective).terms)
+    plots.losses(place / "losses.png", read_metrics(folder), terms)
+
+
+def _lines(trained: Trained, few: Tensor, rows: int = 4) -> Tensor:
+    """Rows of interpolations between neighbours in the data's order, originals at both ends."""
+    pairs = [(few[2 * i % len(few)], few[(2 * i + 1) % len(few)]) for i in range(rows)]
+    return torch.cat([torch.cat((a[None], trained.interpolate(a, b, 10), b[None])) for a, b in pairs])
+
+
+def _page(folder: Path, trained: Trained, images: Images, numbers: dict[str, Any]) -> str:
+    title = html.escape(f"vaekit: {folder.name}")
+    figures = "".join(_figure(folder, name, *text) for name, text in SECTIONS.items())
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in images.notes)
+    experiment = html.escape(trained.experiment.to_yaml())
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>
+<h1>{title}</h1><p>{html.escape(_summary(trained, images))}</p>
+<table><tr><th>measure</th><th>value</th><th>what it says</th></tr>{_numbers(numbers)}</table>
+{figures}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
+<details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details></html>
+"""
+
+
+def _summary(trained: Trained, images: Images) -> str:
+    model, schema = trained.experiment.model, trained.schema
+    parameters = sum(p.numel() for p in trained.model.parameters())
+    return (
+        f"{len(images):,} images of {schema.height} x {schema.width} x {schema.channels} from {images.source}. "
+        f"{model.architecture} network, {parameters:,} parameters, {model.latent} latent dimensions, {model.prior} prior, "
+        f"{model.likelihood} likelihood, binarisation: {schema.binarise}, beta {trained.experiment.objective.beta:g}."
+    )
+
+
+def _numbers(numbers: dict[str, Any]) -> str:
+    part, n = numbers["data"], numbers["n"]
+    rows = [
+        ("ELBO", _estimate(numbers["elbo"]), f"nats per image, {n:,} {part} images, beta = 1; higher is better"),
+        ("distortion", _estimate(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
+        ("rate", _estimate(numbers["rate"]), "KL(q || p): the nats that the code carries"),
+        ("active units", f"{numbers['active_units']} of {numbers['latent']}", "latent dimensions in use"),
+        ("mutual information", f"{numbers['mutual_information']:.2f}", "nats that the code tells of the image"),
+    ]
+    if "nll" in numbers:
+        few = numbers["nll"]
+        rows.append(("NLL", _estimate(few), f"importance sampling, K = {few['draws']}, {few['n']:,} images; lower is better"))
+    if "bits_per_dim" in numbers:
+        rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
+    return "".join(f"<tr><td>{a}</td><td class=n>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
+
+
+def _estimate(numbers: dict[str, Any]) -> str:
+    return f"{numbers['value']:.2f} ± {numbers['error']:.2f}"
+
+
+def _figure(folder: Path, name: str, title: str, caption: str) -> str:
+    picture = base64.b64encode((folder / "plots" / f"{name}.png").read_bytes()).decode()
+    return f'<h2>{title}</h2><p>{caption}</p><img alt="{title}" src="data:image/png;base64,{picture}">'
+
+
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
+img{max-width:100%;border:1px solid #e5e7eb;border-radius:6px}table{border-collapse:collapse;width:100%}
+td,th{border-bottom:1px solid #e5e7eb;padding:.35rem .6rem;text-align:left}.n{font-variant-numeric:tabular-nums;white-space:nowrap}
+h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}p{color:#4b5563}pre{background:#f8fafc;padding:1rem;overflow:auto}
+@media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}p{color:#9ca3af}pre{background:#1f2937}}"""

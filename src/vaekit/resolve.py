@@ -1,0 +1,148 @@
+"""From what was asked for to what will be done: every `auto` settled by the data and the machine, with its reason."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vaekit import build
+from vaekit.config import Experiment
+from vaekit.data.images import Images
+from vaekit.data.images.likelihoods import likelihood
+from vaekit.engine import choose_device, has_fast_bf16
+from vaekit.errors import VaekitError
+
+STEPS = 10_000
+"""About how many steps a run takes when nothing is said of its length."""
+
+BF16_PAYS = 5e7
+"""Multiply-adds of a batch's forward pass above which bfloat16 products gain more than the casts cost."""
+
+COMPILE_PAYS = 2e13
+"""Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An experiment without `auto`, the data as its likelihood wants them, and why."""
+
+    experiment: Experiment
+    images: Images
+    reasons: list[str] = field(default_factory=list)
+    parameters: int = 0
+    steps: int = 0
+    macs: int = 0
+    """Multiply-adds of one image's forward pass."""
+
+
+def resolve(experiment: Experiment, images: Images) -> Resolved:
+    """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
+    reasons: list[str] = []
+    changes, schema = _likelihood(experiment, images, reasons)
+    changes += _network(experiment, images, reasons)
+    changes += _length(experiment, images, reasons)
+    settled = experiment.override(*changes)
+    build.objective(settled.objective)  # a wrong word is told before anything starts
+    parameters, macs = _cost(settled, schema)
+    steps = total_steps(settled, len(images))
+    settled = settled.override(*_machine(settled, macs, steps, reasons))
+    return Resolved(settled, _with_schema(images, schema), reasons, parameters, steps, macs)
+
+
+def held_out(experiment: Experiment, n: int) -> int:
+    """How many of n images are held out."""
+    return min(max(1, round(n * experiment.data.holdout)), 10_000, n - 1)
+
+
+def total_steps(experiment: Experiment, n: int) -> int:
+    """The steps of a resolved run on n images, the held-out ones among them."""
+    train = experiment.train
+    assert train.batch != "auto"
+    assert train.epochs != "auto"
+    return train.steps or train.epochs * -(-(n - held_out(experiment, n)) // train.batch)
+
+
+def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> tuple[list[str], object]:
+    name, binarise = experiment.model.likelihood, experiment.model.binarise
+    two_valued = _is_two_valued(images)
+    if name == "auto":
+        name = "bernoulli" if two_valued else "gaussian"
+        reasons.append(f"likelihood {name}: the pixels are {'black or white' if two_valued else 'grey levels'}")
+    wanted = likelihood(name, images.schema.channels)
+    if wanted.binary and not two_valued and binarise == "none":
+        raise VaekitError(
+            f"{images.source}: likelihood '{name}' wants pixels in {{0, 1}}, these are grey levels; use model.binarise=dynamic "
+            "(or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
+        )
+    if not wanted.binary and binarise in ("static", "dynamic"):
+        raise VaekitError(f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'")
+    if wanted.discrete and not wanted.binary and images.schema.dtype != "uint8":
+        raise VaekitError(f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}")
+    if binarise == "auto":
+        binarise = "dynamic" if wanted.binary and not two_valued else "none"
+        reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (binarise == "dynamic")
+    schema = images.schema.model_copy(update={"binarise": binarise})
+    return [f"model.likelihood={name}", f"model.binarise={binarise}"], schema
+
+
+def _is_two_valued(images: Images) -> bool:
+    some = images.raw.take(torch.arange(min(len(images), 1000)))
+    top = 255 if some.dtype == torch.uint8 else 1
+    return bool(((some == 0) | (some == top)).all())
+
+
+def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
+    if experiment.model.architecture != "auto":
+        return []
+    schema = images.schema
+    small = schema.channels == 1 and schema.height * schema.width <= 1024
+    reasons.append(f"architecture {'mlp' if small else 'conv'}: {schema.height}x{schema.width}x{schema.channels} pixels")
+    return [f"model.architecture={'mlp' if small else 'conv'}"]
+
+
+def _length(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
+    train, n, changes = experiment.train, len(images) - held_out(experiment, len(images)), []
+    batch = train.batch
+    if batch == "auto":
+        batch = min(512, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
+        changes.append(f"train.batch={batch}")
+        reasons.append(f"batch {batch}: {n:,} training images")
+    if train.epochs == "auto":
+        epochs = min(500, max(20, round(STEPS * batch / n)))
+        if train.steps:
+            epochs = -(-train.steps * batch // n)
+        changes.append(f"train.epochs={epochs}")
+    return changes
+
+
+def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) -> list[str]:
+    train = experiment.train
+    device, why = choose_device(train.device)
+    reasons.append(f"device {device}: {why}")
+    precision, compiled = train.precision, train.compile
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16(device) and macs * train.batch >= BF16_PAYS else "32"  # type: ignore[operator]
+        reasons.append(f"precision {precision}")
+    if compiled == "auto":
+        able = device == "cuda" or shutil.which("c++") is not None
+        compiled = able and device != "mps" and macs * train.batch * steps >= COMPILE_PAYS  # type: ignore[operator]
+        reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
+    return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
+
+
+def _cost(experiment: Experiment, schema) -> tuple[int, int]:  # type: ignore[no-untyped-def]
+    with torch.random.fork_rng():
+        model = build.model(experiment.model, schema)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, *schema.shape))
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+
+
+def _with_schema(images: Images, schema) -> Images:  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    test = images.test and replace(images.test, schema=schema)
+    return replace(images, schema=schema, test=test)

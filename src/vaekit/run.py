@@ -1,0 +1,348 @@
+"""A run: from an experiment to a trained model in a folder, told as a sequence of events."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import build, checkpoint, evaluate
+from vaekit.config import Experiment
+from vaekit.data.images import Images, ResidentImages, to_tensor
+from vaekit.data.images.binarise import draw_bits, prepare
+from vaekit.data.images.likelihoods import likelihood
+from vaekit.data.images.networks import start_at
+from vaekit.engine import Engine
+from vaekit.errors import VaekitError
+from vaekit.log import Log, environment
+from vaekit.resolve import Resolved, held_out
+from vaekit.tasks import ROWS, Trained
+from vaekit.train import Average, Feed, Guard, Plan, Progress, Step, adamw, fit
+from vaekit.vae import VAE
+
+EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Means over the steps since the last such event (split "train"), or over held-out data (split "val")."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run is over. `why`: "done", "stopped" (by the user), "time" or "patience"."""
+
+    why: str
+    trained: Trained
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask to stop after the step; a second Ctrl-C aborts. Yields whether that was asked."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def new_folder(wanted: Path) -> Path:
+    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
+    path, number = wanted, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+            path = wanted.with_name(f"{wanted.name}-{number}")
+        except OSError as error:
+            raise VaekitError(
+                f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
+            ) from None
+
+
+class Run:
+    """One training run, new or resumed: model, optimiser, data and log, and where it stands."""
+
+    def __init__(self, resolved: Resolved, place: Callable[[], Path], resume: bool = False) -> None:
+        self.experiment = resolved.experiment
+        train = self.experiment.train
+        self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
+        self.folder = self.engine.agree(place)
+        torch.manual_seed(train.seed)
+        self.images = _fixed_bits(resolved.images, train.seed)
+        self.train_index, self.val_index = split(self.experiment, len(self.images))
+        self.objective = build.objective(self.experiment.objective)
+        self.model = build.model(self.experiment.model, self.images.schema)
+        if not resume:
+            _start_at_mean(self.model, self.images, self.train_index, self.experiment.model.likelihood)
+        step = Step(self.model, self.objective)
+        self.bare = step
+        self.step, self.optimiser = self.engine.setup(
+            torch.compile(step, dynamic=False) if train.compile else step, adamw(step, train.weight_decay)
+        )
+        self.average = Average(self.model, train.ema)
+        self.guard = Guard(self.model.parameters(), train.clip, self.engine.device)
+        self.progress = Progress()
+        self.plan = Plan(resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema)
+        self.feed = self._feed()
+        torch.manual_seed(train.seed + 7919 * self.engine.rank)
+        if resume:
+            self._restore()
+        if self.leads and not resume:
+            self._describe()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.engine.rank == 0
+
+    @property
+    def trained(self) -> Trained:
+        """The averaged weights as they are now."""
+        return Trained(self.average.model.eval(), self.images.schema, self.experiment, self.folder)
+
+    def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
+        """Train to the end, or until `stop()` or a limit; everything needed to go on is on disk at the end."""
+        log = Log(self.folder, self.progress.step) if self.leads else None
+        try:
+            for event in self._loop(stop):
+                if log and isinstance(event, Logged):
+                    log.add(event.row)
+                yield event
+        finally:
+            if log:
+                log.close()
+
+    def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
+        window, why, each = Window(self), "done", max(1, self.plan.steps // self.experiment.train.validations)
+        limit = (self.experiment.train.max_minutes or float("inf")) * 60
+        for costs in self._fit():
+            window.add(costs)
+            at, ends = self.progress.step, self.progress.step >= self.plan.steps
+            if at % window.every == 0 or ends:
+                yield Logged(window.close())
+            if at % each == 0 or ends:
+                yield Logged(self._validate())
+                self.save()
+            if not ends and (reason := self._ending(stop, limit)):
+                why = reason
+                self.save()
+                break
+        yield Ended(why, self.best() if why != "stopped" else self.trained)
+
+    def _ending(self, stop: Callable[[], bool], limit: float) -> str:
+        patience = self.experiment.train.patience
+        if self.engine.any(stop()):
+            return "stopped"
+        if self.engine.any(self.progress.seconds > limit):
+            return "time"
+        return "patience" if patience and self.progress.stale >= patience else ""
+
+    def _fit(self) -> Iterator[Tensor]:
+        eager = (lambda: torch.compiler.set_stance("force_eager")) if self.experiment.train.compile else None
+        self.model.train()
+        yield from fit(
+            self.step,
+            self.optimiser,
+            self.feed,
+            self.plan,
+            self.objective.weights,
+            self.progress,
+            self.guard,
+            self.average,
+            self.engine.backward,
+            eager,
+        )
+
+    def _validate(self) -> dict[str, Any]:
+        """The honest bound (beta 1) of the averaged weights on the held-out images; keeps them if they are the best."""
+        began, model = time.perf_counter(), self.average.model
+        bound = evaluate.bound(model, self._held_out(), seed=1)
+        row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
+        score = -row["elbo"]
+        if self.objective.draws:
+            row["nll"] = score = evaluate.nll(model, self._held_out(), self.objective.draws[0], seed=1).value
+        if score < self.progress.best:
+            self.progress.best, self.progress.best_step, self.progress.stale = score, self.progress.step, 0
+            if self.leads:
+                about = {"step": self.progress.step, "score": score}
+                checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
+        else:
+            self.progress.stale += 1
+        row |= {"best": self.progress.best, "best_step": self.progress.best_step}
+        return self._row("val", row | {"seconds": time.perf_counter() - began})
+
+    def _row(self, split: str, numbers: dict[str, Any]) -> dict[str, Any]:
+        return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
+
+    def _held_out(self) -> Iterator[tuple[Tensor, None]]:
+        generator = torch.Generator().manual_seed(self.experiment.train.seed + 1)
+        for index in self.val_index.split(ROWS):
+            x = prepare(self.images.raw.take(index), self.images.schema, generator)
+            yield x.to(self.engine.device), None
+
+    def best(self) -> Trained:
+        """The weights that scored best on the held-out images."""
+        self.engine.barrier()
+        path = self.folder / checkpoint.WEIGHTS
+        if path.is_file():
+            checkpoint.load_weights(self.average.model, checkpoint.load_tensors(path)[0], path)
+        return self.trained
+
+    def save(self) -> None:
+        """Everything that resuming needs, in one file, atomically."""
+        optimiser = self.engine.optimiser_state(self.bare, self.optimiser)
+        states = self.engine.gather(torch.get_rng_state())
+        if not self.leads:
+            return
+        tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.model.state_dict().items()}
+        tensors |= {f"guard.{k}": v for k, v in self.guard.state().items()}
+        tensors |= {f"optimiser.{n}|{k}": v for n, s in optimiser["state"].items() for k, v in s.items()}
+        tensors["random"] = states
+        if self.engine.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
+        about = {"progress": self.progress.to_dict(), "groups": optimiser["param_groups"], "images": len(self.images)}
+        checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
+
+    def _restore(self) -> None:
+        path = self.folder / checkpoint.RESUME
+        tensors, about = checkpoint.load_tensors(path)
+        if about["images"] != len(self.images):
+            raise VaekitError(
+                f"{self.experiment.data.source}: holds {len(self.images):,} images, the run began with {about['images']:,}; "
+                "put the data back as they were, or start a new run"
+            )
+        checkpoint.load_weights(self.model, _under(tensors, "weights."), path)
+        checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
+        self.guard.load_state(_under(tensors, "guard."))
+        state: dict[str, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, "optimiser.").items():
+            name, _, field = key.partition("|")
+            state.setdefault(name, {})[field] = value
+        groups = {"state": state, "param_groups": about["groups"]}
+        self.engine.load_optimiser_state(self.bare, self.optimiser, groups)
+        self.progress = Progress(**about["progress"])
+        if len(tensors["random"]) == self.engine.world:
+            torch.set_rng_state(tensors["random"][self.engine.rank])
+        if "random.cuda" in tensors and self.engine.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
+
+    def _feed(self) -> Feed:
+        raw, index, device = self.images.raw, self.train_index, self.engine.device
+        resident = isinstance(raw, ResidentImages)
+        if resident and device.type != "cpu":
+            raw, index = raw.to(device), index.to(device)  # type: ignore[union-attr]
+
+        def take(part: Tensor) -> tuple[Tensor, None]:
+            return raw.take(index[part.to(index.device)]), None
+
+        schema, train = self.images.schema, self.experiment.train
+        return Feed(
+            take,
+            lambda batch: prepare(batch.to(device), schema),
+            len(index),
+            int(train.batch),
+            train.seed,
+            self.engine.rank,
+            self.engine.world,
+            ahead=0 if resident else 4,
+        )
+
+    def _describe(self) -> None:
+        checkpoint.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
+        checkpoint.save_config(self.folder, self.experiment, self.images.schema)
+        checkpoint.write(self.folder / ENVIRONMENT, json.dumps(environment() | {"notes": list(self.images.notes)}, indent=2))
+        if self.images.skipped:
+            lines = "".join(f"{name}\t{reason}\n" for name, reason in self.images.skipped)
+            checkpoint.write(self.folder / "skipped.tsv", lines)
+
+
+class Window:
+    """The mean costs of the steps since it was last closed."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.every = run, max(1, run.plan.steps // 400)
+        self._open()
+
+    def _open(self) -> None:
+        self.total: Tensor | None = None
+        self.count, self.began = 0, time.perf_counter()
+
+    def add(self, costs: Tensor) -> None:
+        self.total = costs if self.total is None else self.total + costs
+        self.count += 1
+
+    def close(self) -> dict[str, Any]:
+        """A row of the log; raises once training has been non-finite for too long."""
+        run, total = self.run, self.total
+        assert total is not None
+        run.guard.check()
+        means = (run.engine.mean(total) / self.count).tolist()
+        seconds = time.perf_counter() - self.began
+        run.progress.seconds += seconds
+        done = run.progress.step / run.plan.steps
+        weights = dict(zip(run.objective.terms, run.objective.weights(done), strict=True))
+        row = dict(zip(run.objective.terms, means, strict=True))
+        row |= {"loss": sum(weights[name] * row[name] for name in weights)}
+        row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
+        row |= {"lr": run.plan.rate(run.progress.step - 1), "skipped": int(run.guard.bad)}
+        row |= {"images_per_s": self.count * run.feed.batch / seconds}
+        self._open()
+        return run._row("train", row)
+
+
+def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
+    """Indices of the training and of the held-out images, from the seed."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(experiment.train.seed))
+    held = held_out(experiment, n)
+    return order[held:], order[:held]
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _fixed_bits(images: Images, seed: int) -> Images:
+    """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
+    if images.schema.binarise != "static":
+        return images
+    generator = torch.Generator().manual_seed(seed)
+    bits = [draw_bits(images.raw.take(i), generator).mul(255).byte() for i in torch.arange(len(images)).split(4096)]
+    test = images.test and _fixed_bits(images.test, seed + 1)
+    schema = images.schema.model_copy(update={"dtype": "uint8"})
+    return replace(images, raw=ResidentImages(torch.cat(bits)), schema=schema, test=test)
+
+
+def _start_at_mean(model: VAE, images: Images, index: Tensor, name: str) -> None:
+    """Let the untrained decoder give the mean picture, so that training starts with what differs."""
+    start = likelihood(name, images.schema.channels).start
+    if start is not None:
+        mean = to_tensor(images.raw.take(index[:5000]), images.schema).mean(0)
+        start_at(model.decoder.net, start(mean))  # type: ignore[union-attr, arg-type]
