@@ -9,7 +9,8 @@ from typing import Any
 
 from vaekit import checkpoint
 from vaekit.config import Experiment
-from vaekit.data.images import Images, load as load_images
+from vaekit.data.images import Images
+from vaekit.data.images import load as load_images
 from vaekit.errors import VaekitError
 from vaekit.recipes import choose
 from vaekit.report import write_report

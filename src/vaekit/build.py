@@ -49,7 +49,9 @@ def objective(cost: Cost) -> Objective:
     name, _, argument = cost.bound.partition(":")
     if name == "iwae":
         if cost.beta != 1:
-            raise VaekitError(f"objective.beta={cost.beta:g}: the iwae bound has no beta; leave it at 1 or use the elbo")
+            raise VaekitError(
+                f"objective.beta={cost.beta:g}: the iwae bound has no beta; leave it at 1 or use the elbo"
+            )
         return importance_weighted(_whole(f"bound '{cost.bound}'", argument))
     if cost.bound != "elbo":
         raise VaekitError(f"there is no bound '{cost.bound}'{nearest(cost.bound, ['elbo', 'iwae:5'])}")

@@ -81,7 +81,7 @@ def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:
         raise VaekitError(f"{path}: is no vaekit model description ({error})") from None
     if version > FORMAT:
         raise VaekitError(
-            f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this vaekit reads up to {FORMAT}; "
+            f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this one reads up to {FORMAT}; "
             "update with: pip install -U vaekit"
         )
     return Experiment.checked(card["experiment"]), ImageSchema.model_validate(card["schema"])

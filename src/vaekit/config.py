@@ -69,7 +69,9 @@ class Training(Part):
     clip: Annotated[float, Field(gt=1)] = Field(10.0, description="longest gradient, in running mean lengths")
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     validations: Positive = Field(40, description="how often the held-out bound is measured in a whole run")
-    patience: Annotated[int, Field(ge=0)] = Field(0, description="stop after so many validations without gain; 0: never")
+    patience: Annotated[int, Field(ge=0)] = Field(
+        0, description="stop after so many validations without gain; 0: never"
+    )
     max_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop, saved, after so many minutes")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = Field("auto", description="auto, cpu, cuda or mps")

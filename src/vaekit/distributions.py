@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,8 @@ class OptimalNormal(Distribution):
     log p(x) = -|x - mean|^2 / (2 v) - D/2 log(2 pi v), v = mean over batch and pixels of (x - mean)^2, held constant in
     the gradient. For training only: `log_prob` couples the batch. `notify` is told every v.
     """
+
+    arg_constraints: ClassVar[dict] = {}
 
     def __init__(self, mean: Tensor, notify: Callable[[Tensor], None], floor: float) -> None:
         self._mean, self.notify, self.floor = mean, notify, floor
@@ -44,6 +47,8 @@ class DiscretisedLogisticMixture(Distribution):
     Shapes: logits (..., K, H, W); means, scales (..., K, C, H, W); mixing (..., K, C (C - 1) / 2, H, W).
     """
 
+    arg_constraints: ClassVar[dict] = {}
+
     def __init__(self, logits: Tensor, means: Tensor, scales: Tensor, mixing: Tensor, levels: int = 256) -> None:
         self.log_weights = F.log_softmax(logits, dim=-3)
         self.means, self.scales, self.mixing, self.levels = means, scales, mixing, levels
@@ -63,10 +68,9 @@ class DiscretisedLogisticMixture(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mixture's mean before rounding, clamped to [0, 1], shape (..., C, H, W)."""
-        means = self._conditional_means(self.means, chained=True)
-        mean = (self.log_weights.exp().unsqueeze(-3) * means).sum(-4)
-        return ((mean + 1) / 2).clamp(0, 1)
+        """E[x], shape (..., C, H, W): exact but for rounding in the first channel, by chained means in the others."""
+        means = _follow(self.means, self.mixing, lambda mean, c: _clipped_mean(mean, self.scales[..., c, :, :]))
+        return ((self.log_weights.exp().unsqueeze(-3) * means).sum(-4) + 1) / 2
 
     def sample(self, sample_shape: Size | tuple[int, ...] = Size()) -> Tensor:
         """Images on the grid of grey levels, shape sample_shape + batch_shape + (C, H, W)."""
@@ -91,12 +95,15 @@ class DiscretisedLogisticMixture(Distribution):
         n = self.levels - 1
         return ((x.clamp(-1, 1) + 1) / 2 * n).round() / n * 2 - 1
 
-    def _conditional_means(self, x: Tensor, chained: bool = False) -> Tensor:
-        """Each channel's mean given the channels before it in x, or given those channels' own means when chained."""
-        if chained:
-            return _follow(self.means, self.mixing, lambda mean, c: mean)
+    def _conditional_means(self, x: Tensor) -> Tensor:
+        """Each channel's mean given the channels before it in x."""
         observed = x.expand(torch.broadcast_shapes(x.shape, self.means.shape))
         return self.means + _shift(observed, self.mixing)
+
+
+def _clipped_mean(mean: Tensor, scale: Tensor) -> Tensor:
+    """E[min(max(X, -1), 1)] of a logistic X: 1 - the integral of its distribution function over [-1, 1]."""
+    return 1 - scale * (F.softplus((1 - mean) / scale) - F.softplus((-1 - mean) / scale))
 
 
 def _shift(observed: Tensor, mixing: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Kullback-Leibler divergence between a posterior and a prior: exact where a closed form is registered on the pair."""
+"""The Kullback-Leibler divergence from a prior to a posterior: exact where a closed form is registered on the pair."""
 
 from __future__ import annotations
 

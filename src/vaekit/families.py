@@ -31,7 +31,7 @@ def normal(raw: Tensor) -> Independent:
 
 
 class PixelBernoulli(nn.Module):
-    """Independent Bernoulli pixels for x in {0, 1}: raw (..., C, H, W) are logits. -log p is the summed cross-entropy."""
+    """Bernoulli pixels for x in {0, 1}: raw (..., C, H, W) are logits; -log p is the summed cross-entropy."""
 
     def forward(self, raw: Tensor) -> Independent:
         return Independent(Bernoulli(logits=raw.float(), validate_args=False), 3)

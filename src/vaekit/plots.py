@@ -66,8 +66,12 @@ def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[
 def _colour(group: int | None, groups: int) -> Any:
     from matplotlib import colormaps
 
-    return COLOURS[0] if group is None else "#999999" if group == -1 else colormaps["tab10" if groups <= 10 else "turbo"](
-        group % 10 if groups <= 10 else group / groups
+    return (
+        COLOURS[0]
+        if group is None
+        else "#999999"
+        if group == -1
+        else colormaps["tab10" if groups <= 10 else "turbo"](group % 10 if groups <= 10 else group / groups)
     )
 
 

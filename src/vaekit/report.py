@@ -21,7 +21,10 @@ REPORT, EVALUATION = "report.html", "evaluation.json"
 SECTIONS = {
     "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
     "reconstructions": ("Reconstructions", "Held-out originals, each row above its reconstructions."),
-    "interpolations": ("Interpolations", "Straight lines between the codes of two held-out images, which are at the ends."),
+    "interpolations": (
+        "Interpolations",
+        "Straight lines between the codes of two held-out images, which are at the ends.",
+    ),
     "latent": ("Latent map", "Where held-out images lie in the latent space."),
     "losses": ("Training", "Every term in nats per image; the dashed line is the held-out bound at beta = 1."),
 }
@@ -79,7 +82,8 @@ def _summary(trained: Trained, images: Images) -> str:
     parameters = sum(p.numel() for p in trained.model.parameters())
     return (
         f"{len(images):,} images of {schema.height} x {schema.width} x {schema.channels} from {images.source}. "
-        f"{model.architecture} network, {parameters:,} parameters, {model.latent} latent dimensions, {model.prior} prior, "
+        f"{model.architecture} network, {parameters:,} parameters, "
+        f"{model.latent} latent dimensions, {model.prior} prior, "
         f"{model.likelihood} likelihood, binarisation: {schema.binarise}, beta {trained.experiment.objective.beta:g}."
     )
 
@@ -95,7 +99,9 @@ def _numbers(numbers: dict[str, Any]) -> str:
     ]
     if "nll" in numbers:
         few = numbers["nll"]
-        rows.append(("NLL", _estimate(few), f"importance sampling, K = {few['draws']}, {few['n']:,} images; lower is better"))
+        rows.append(
+            ("NLL", _estimate(few), f"importance sampling, K = {few['draws']}, {few['n']:,} images; lower is better")
+        )
     if "bits_per_dim" in numbers:
         rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
     return "".join(f"<tr><td>{a}</td><td class=n>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
@@ -112,6 +118,7 @@ def _figure(folder: Path, name: str, title: str, caption: str) -> str:
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
 img{max-width:100%;border:1px solid #e5e7eb;border-radius:6px}table{border-collapse:collapse;width:100%}
-td,th{border-bottom:1px solid #e5e7eb;padding:.35rem .6rem;text-align:left}.n{font-variant-numeric:tabular-nums;white-space:nowrap}
+td,th{border-bottom:1px solid #e5e7eb;padding:.35rem .6rem;text-align:left}
+.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}p{color:#4b5563}pre{background:#f8fafc;padding:1rem;overflow:auto}
 @media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}p{color:#9ca3af}pre{background:#1f2937}}"""

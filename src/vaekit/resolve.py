@@ -74,8 +74,8 @@ def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> t
     wanted = likelihood(name, images.schema.channels)
     if wanted.binary and not two_valued and binarise == "none":
         raise VaekitError(
-            f"{images.source}: likelihood '{name}' wants pixels in {{0, 1}}, these are grey levels; use model.binarise=dynamic "
-            "(or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
+            f"{images.source}: likelihood '{name}' wants pixels in {{0, 1}}, these are grey levels; use "
+            "model.binarise=dynamic (or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
         )
     if not wanted.binary and binarise in ("static", "dynamic"):
         raise VaekitError(f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'")
@@ -99,7 +99,9 @@ def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list
         return []
     schema = images.schema
     small = schema.channels == 1 and schema.height * schema.width <= 1024
-    reasons.append(f"architecture {'mlp' if small else 'conv'}: {schema.height}x{schema.width}x{schema.channels} pixels")
+    reasons.append(
+        f"architecture {'mlp' if small else 'conv'}: {schema.height}x{schema.width}x{schema.channels} pixels"
+    )
     return [f"model.architecture={'mlp' if small else 'conv'}"]
 
 

@@ -236,8 +236,8 @@ class Run:
         tensors, about = checkpoint.load_tensors(path)
         if about["images"] != len(self.images):
             raise VaekitError(
-                f"{self.experiment.data.source}: holds {len(self.images):,} images, the run began with {about['images']:,}; "
-                "put the data back as they were, or start a new run"
+                f"{self.experiment.data.source}: holds {len(self.images):,} images, the run began with "
+                f"{about['images']:,}; put the data back as they were, or start a new run"
             )
         checkpoint.load_weights(self.model, _under(tensors, "weights."), path)
         checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
@@ -278,7 +278,9 @@ class Run:
     def _describe(self) -> None:
         checkpoint.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
         checkpoint.save_config(self.folder, self.experiment, self.images.schema)
-        checkpoint.write(self.folder / ENVIRONMENT, json.dumps(environment() | {"notes": list(self.images.notes)}, indent=2))
+        checkpoint.write(
+            self.folder / ENVIRONMENT, json.dumps(environment() | {"notes": list(self.images.notes)}, indent=2)
+        )
         if self.images.skipped:
             lines = "".join(f"{name}\t{reason}\n" for name, reason in self.images.skipped)
             checkpoint.write(self.folder / "skipped.tsv", lines)

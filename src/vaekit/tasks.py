@@ -68,7 +68,7 @@ class Trained:
         return next(self.model.parameters()).device
 
     def generate(self, n: int, seed: int | None = None, pixels: Pixels = picture) -> Tensor:
-        """New images at `n` draws from the prior, (n, C, H, W) in [0, 1]: the decoder's means, or what `pixels` reads."""
+        """New images at `n` draws from the prior, (n, C, H, W) in [0, 1]: `pixels` reads them, by default the mean."""
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 image, got {n}")
         with torch.no_grad(), seeded(seed):

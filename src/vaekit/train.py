@@ -113,7 +113,8 @@ class Average:
     def __init__(self, source: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(source).requires_grad_(False)
         self.decay = decay
-        self._mine, self._theirs = list(self.model.parameters()), list(source.parameters())
+        self._mine: list[Tensor] = list(self.model.parameters())
+        self._theirs: list[Tensor] = list(source.parameters())
         self._buffers = list(zip(self.model.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()
@@ -156,8 +157,8 @@ class Guard:
         """Raise once the steps have been non-finite for too long."""
         if self.streak >= LONGEST_BAD_STREAK:
             raise VaekitError(
-                f"the loss or its gradient has not been finite for {int(self.streak)} steps in a row, so training stopped; "
-                "the last good checkpoint is kept: lower train.lr, or check the data's scale"
+                f"the loss or its gradient has not been finite for {int(self.streak)} steps in a row, so training "
+                "stopped; the last good checkpoint is kept: lower train.lr, or check the data's scale"
             )
 
     def state(self) -> dict[str, Tensor]:

@@ -28,7 +28,9 @@ for verb in (train, generate, reconstruct, encode, interpolate, evaluate, info):
 @app.callback(invoke_without_command=False)
 def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (works after a verb, too)."),
-    version: bool = typer.Option(False, "--version", help="Show the version.", is_eager=True, callback=lambda v: _version(v)),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", is_eager=True, callback=lambda v: _version(v)
+    ),
 ) -> None:
     pass
 

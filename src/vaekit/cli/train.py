@@ -43,9 +43,15 @@ SHORTCUTS = {
 
 
 def train(
-    source: Annotated[str | None, typer.Argument(help="digits, a folder, .npz/.npy, idx folder or hf:owner/name")] = None,
-    fields: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="any field of experiment.yaml")] = None,
-    out_: Annotated[Path | None, typer.Option("--out", help="The run's folder (default runs/<name>); never overwritten.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="digits, a folder, .npz/.npy, idx folder or hf:owner/name")
+    ] = None,
+    fields: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="any field of experiment.yaml")
+    ] = None,
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder (default runs/<name>); never overwritten.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly where it stopped.")] = None,
     recipe: Annotated[str, typer.Option(help="auto, images, digits, mnist-density or mnist-iwae.")] = "auto",
     config: Annotated[Path | None, typer.Option(help="Start from an experiment.yaml.")] = None,
@@ -57,7 +63,9 @@ def train(
     size: Annotated[str | None, typer.Option(help="The networks: tiny, small, base or large.")] = None,
     architecture: Annotated[str | None, typer.Option(help="auto, mlp or conv.")] = None,
     prior: Annotated[str | None, typer.Option(help="standard, learned or mixture:K.")] = None,
-    likelihood: Annotated[str | None, typer.Option(help="auto, bernoulli, gaussian, mse, logistic-mixture, ...")] = None,
+    likelihood: Annotated[
+        str | None, typer.Option(help="auto, bernoulli, gaussian, mse, logistic-mixture, ...")
+    ] = None,
     binarise: Annotated[str | None, typer.Option(help="auto, none, static or dynamic.")] = None,
     beta: Annotated[float | None, typer.Option(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
     bound: Annotated[str | None, typer.Option(help="elbo or iwae:K.")] = None,
@@ -72,7 +80,9 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, 32 or bf16.")] = None,
     max_time: Annotated[float | None, typer.Option(help="Stop, saved, after so many minutes.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    fast_dev_run: Annotated[bool, typer.Option("--fast-dev-run", help="Five steps of everything, to see that it runs.")] = False,
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast-dev-run", help="Five steps of everything, to see that it runs.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -171,7 +181,12 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
 
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
     numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
-    result = {"run": str(run.folder), "report": str(run.folder / "report.html"), "ended": why, "steps": run.progress.step}
+    result = {
+        "run": str(run.folder),
+        "report": str(run.folder / "report.html"),
+        "ended": why,
+        "steps": run.progress.step,
+    }
     if as_json:
         show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
         return

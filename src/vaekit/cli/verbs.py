@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from vaekit.tasks import Trained
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")]
-Source = Annotated[str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")]
+Source = Annotated[
+    str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -111,7 +113,9 @@ def encode(
 
 def interpolate(
     run: RunFolder,
-    a: Annotated[str, typer.Argument(help="An image file, or a number: that image of the run's held-out or test part.")],
+    a: Annotated[
+        str, typer.Argument(help="An image file, or a number: that image of the run's held-out or test part.")
+    ],
     b: Annotated[str, typer.Argument(help="Another.")],
     steps: Annotated[int, typer.Option(help="Images on the way, ends included.")] = 12,
     resize: Annotated[int | None, typer.Option(help="Resize image files to this side first.")] = None,
@@ -175,7 +179,9 @@ def info(run: RunFolder, as_json: Json = False) -> None:
     held = [row for row in read_metrics(run) if row["split"] == "val"]
     best = max(held, key=lambda row: row["elbo"], default=None)
     facts: dict[str, Any] = {"run": str(run), "images": schema.model_dump(mode="json")}
-    facts |= {name: getattr(experiment, name).model_dump(mode="json") for name in ("data", "model", "objective", "train")}
+    facts |= {
+        name: getattr(experiment, name).model_dump(mode="json") for name in ("data", "model", "objective", "train")
+    }
     facts |= {"steps_done": held[-1]["step"] if held else 0, "best": best}
     show(facts, as_json)
 
@@ -220,7 +226,9 @@ def _picture(trained: Trained, end: str, resize: int | None) -> Tensor:
         return as_images(trained.read(end, size=resize))[0]
     part = own_part(trained, tell)
     if int(end) >= len(part):
-        raise VaekitError(f"image {end}: expected 0 to {len(part) - 1}, the run's own images that it was not trained on")
+        raise VaekitError(
+            f"image {end}: expected 0 to {len(part) - 1}, the run's own images that it was not trained on"
+        )
     return as_images(part.subset(torch.tensor([int(end)])))[0]
 
 

@@ -33,7 +33,7 @@ class Residual(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """(B, C, H, W) and a context (B, `context`) to (B, out). `width` channels at the finest scale, at most 4 `width`."""
+    """(B, C, H, W) and a context (B, `context`) to (B, out): `width` channels at the finest scale, at most 4 `width`"""
 
     def __init__(
         self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0

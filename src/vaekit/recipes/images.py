@@ -24,7 +24,12 @@ def mnist_density(source: str) -> Experiment:
     return Experiment(
         data=Data(source=source, holdout=1 / 12),
         model=Network(
-            architecture="mlp", hidden=(200, 200), activation="tanh", latent=50, likelihood="bernoulli", binarise="dynamic"
+            architecture="mlp",
+            hidden=(200, 200),
+            activation="tanh",
+            latent=50,
+            likelihood="bernoulli",
+            binarise="dynamic",
         ),
         objective=Cost(warmup=0.05),
         train=Training(epochs=600, batch=512, lr=2e-3),

@@ -114,10 +114,9 @@ def _sort_in(
     name = prefix + _printable(entry.name)
     try:
         if entry.is_dir():
-            # A link to a folder further up would never end.
-            real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            if real not in above:
-                waiting.append((entry.path, name + "/", above | {os.path.realpath(entry.path)}))
+            real = os.path.realpath(entry.path)
+            if real not in above:  # a link to a folder further up would never end
+                waiting.append((entry.path, name + "/", above | {real}))
         elif entry.is_file():
             stat = entry.stat()
             entries.append(Entry(name, entry.path, stat.st_size, stat.st_mtime_ns))

@@ -36,11 +36,12 @@ def convolutional(
 
 @torch.no_grad()
 def start_at(decoder: MLP | ConvDecoder, raw: Tensor) -> None:
-    """Set the last layer's bias so that the untrained decoder gives about `raw` (C, H, W), a whole picture or its level.
+    """Set the last layer's bias so that the untrained decoder gives about `raw` (C, H, W), or its channels' levels.
 
     Outputs beyond the first C channels (scales) keep their bias.
     """
     bias = decoder.head.bias
+    assert bias is not None
     if isinstance(decoder, MLP):
         bias[: raw.numel()] = raw.flatten()
     else:

@@ -50,7 +50,7 @@ def write(x: Tensor, schema: ImageSchema, folder: str | Path, stem: str) -> tupl
     """
     if tuple(x.shape[1:]) != schema.shape:
         raise VaekitError(
-            f"images of shape {schema.shape} were expected to be written, and these are {tuple(x.shape[1:])}"
+            f"{stem}: images of shape {schema.shape} are to be written, and these are {tuple(x.shape[1:])}"
         )
     picture, array = Path(folder) / f"{stem}.png", Path(folder) / f"{stem}.npy"
     try:

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from vaekit.data.images.fitting import cover
 
 # Only formats that Pillow decodes by itself: others start programs (EPS) or aren't pictures of one size.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pbm")
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width

@@ -1,0 +1,91 @@
+"""Imports point down, and one file knows the engine."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import vaekit
+
+ROOT = Path(vaekit.__file__).parent
+
+LAYERS = [
+    {"errors", "rng", "nn"},
+    {"trace", "families", "distributions", "divergences"},
+    {"vae", "priors"},
+    {"objectives", "evaluate"},
+    {"config"},
+    {"data"},
+    {"train"},
+    {"build", "recipes"},
+    {"checkpoint", "engine"},
+    {"log", "tasks", "resolve"},
+    {"plots"},
+    {"report", "run"},
+    {"api"},
+    {"cli"},
+]
+"""From the ground up: a file may import its own layer and those below it."""
+
+MAY_IMPORT = {
+    "nn": {"nn"},
+    "objectives": {"trace"},
+    "evaluate": {"trace", "rng"},
+    "train": {"errors", "objectives"},
+    "engine": {"errors"},
+}
+"""Where the design asks for more than the order of the layers."""
+
+LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+FILES = [path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__")]
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def rooms(path: Path) -> set[str]:
+    """The rooms of vaekit that a file imports from."""
+    return {n.split(".")[1] for n in imports(path) if n.startswith("vaekit.")} & set(LEVEL)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    here = room(path)
+    assert here in LEVEL, f"{here} has no layer yet: give it one"
+    up = {other for other in rooms(path) if LEVEL[other] > LEVEL[here]}
+    assert not up, f"{path.name} imports {up} from above"
+    assert here not in MAY_IMPORT or rooms(path) <= MAY_IMPORT[here] | {here}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_one_file_knows_the_engine_and_nothing_unpickles(path: Path) -> None:
+    names = {name.split(".")[0] for name in imports(path)}
+    assert "lightning_fabric" not in names or path.name == "engine.py"
+    assert not names & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
+    text = path.read_text(encoding="utf-8")
+    assert "torch.load(" not in text
+    assert "allow_pickle=True" not in text
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_public_names_exist() -> None:
+    for name in vaekit.__all__:
+        assert getattr(vaekit, name) is not None

@@ -1,0 +1,153 @@
+"""The loop: every datum once an epoch, schedules that reach their end, steps that cannot break a model."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from vaekit.errors import VaekitError
+from vaekit.objectives import Constant, Cyclical, LinearWarmup
+from vaekit.train import LONGEST_BAD_STREAK, Average, Feed, Guard, Plan, Progress, adamw, fit
+
+
+def feed(size: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, ahead: int = 0) -> Feed:
+    return Feed(lambda i: (i, None), lambda raw: raw, size, batch, seed, rank, world, ahead)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 4), st.integers(0, 5), st.sampled_from([0, 2]))
+def test_every_datum_once_an_epoch(size: int, batch: int, world: int, epoch: int, ahead: int) -> None:
+    """Over all processes each index comes once, but for the re-weighed stand-ins of processes left without one."""
+    parts = [list(feed(size, batch, rank, world, ahead=ahead).epoch(epoch)) for rank in range(world)]
+    seen = [i for part in parts for x, _, share in part if share > 0 for i in x.tolist()]
+    assert sorted(seen) == list(range(size))
+    for step in zip(*parts, strict=True):  # the mean over processes of share * local mean is the global mean
+        everyone = [i for x, _, share in step if share > 0 for i in x.tolist()]
+        weighed = sum(share * x.double().mean() for x, _, share in step) / world
+        assert weighed.item() == pytest.approx(sum(everyone) / len(everyone))
+
+
+def test_epochs_differ_repeat_and_resume() -> None:
+    one = feed(50, 8)
+    first = [x for x, _, _ in one.epoch(0)]
+    assert all(torch.equal(a, b) for a, b in zip(first, [x for x, _, _ in one.epoch(0)], strict=True))
+    assert not torch.equal(first[0], next(one.epoch(1))[0])
+    rest = [x for x, _, _ in one.epoch(0, start=3)]
+    assert all(torch.equal(a, b) for a, b in zip(first[3:], rest, strict=True))
+
+
+def test_an_error_while_fetching_ahead_is_raised() -> None:
+    def take(index: torch.Tensor) -> tuple[torch.Tensor, None]:
+        raise VaekitError("the disk is gone")
+
+    broken = Feed(take, lambda raw: raw, 10, 2, 0, ahead=2)
+    with pytest.raises(VaekitError, match="the disk is gone"):
+        list(broken.epoch(0))
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.floats(0, 1))
+def test_learning_rate_stays_within_its_bounds(steps: int, warmup: float, floor: float) -> None:
+    plan = Plan(steps, 0.01, warmup, floor)
+    rates = [plan.rate(s) for s in {0, steps // 3, steps // 2, steps - 1, steps}]
+    assert all(0 <= r <= 0.01 + 1e-12 for r in rates)
+    if max(1, round(steps * warmup)) < steps:
+        assert plan.rate(steps) == pytest.approx(0.01 * floor)
+
+
+@given(st.floats(0, 1), st.floats(0.01, 10), st.integers(1, 9), st.floats(0.05, 1))
+def test_schedules_reach_their_weight(fraction: float, weight: float, cycles: int, rise: float) -> None:
+    for schedule in (Constant(weight), LinearWarmup(weight, fraction), Cyclical(weight, cycles, rise)):
+        assert schedule(1.0) == weight
+        assert all(0 <= schedule(p / 50) <= weight for p in range(51))
+    assert LinearWarmup(weight, 0.5)(0.25) == pytest.approx(weight / 2)
+    assert Cyclical(weight, 2, 0.5)(0.5) == pytest.approx(0)
+
+
+class Quadratic(nn.Module):
+    """Loss |w - mean of the batch|^2, NaN wherever the batch holds a 7."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, 2))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x, context, weights):  # type: ignore[no-untyped-def]
+        loss = (self.weight - x.float().mean()).square().sum() * torch.where((x == 7).any(), torch.nan, 1.0)
+        return loss * weights[0], loss.detach()[None]
+
+
+def train(steps: int, data: Feed, lr: float = 0.1, clip: float = 10.0) -> tuple[Quadratic, Guard, Progress, list]:
+    model = Quadratic()
+    guard, progress = Guard(model.parameters(), clip, torch.device("cpu")), Progress()
+    average = Average(model, 0.5)
+    plan = Plan(steps, lr, clip=clip)
+    costs = list(fit(model, adamw(model, 0.0), data, plan, lambda p: [1.0], progress, guard, average))
+    return model, guard, progress, costs
+
+
+def test_fit_takes_the_steps_it_was_given_and_learns() -> None:
+    model, guard, progress, costs = train(200, feed(6, 4))
+    assert progress.step == len(costs) == 200
+    assert (progress.epoch, progress.batch) == (100, 0)
+    assert guard.bad == 0
+    assert model.weight.detach().mean().item() == pytest.approx(2.5, abs=0.5)
+
+
+def test_a_non_finite_step_changes_nothing_and_is_counted() -> None:
+    model, guard, _, _ = train(64, feed(8, 1))  # datum 7 comes once in 8 steps
+    assert guard.bad == 8
+    assert torch.isfinite(model.weight).all()
+    optimiser, before = adamw(model, 0.1), model.weight.detach().clone()
+    model.weight.grad = torch.full_like(model.weight, math.inf)
+    guard.inspect(optimiser, torch.tensor(1.0))
+    optimiser.step()
+    assert torch.equal(model.weight, before)
+    assert all(float(state["step"]) == 0 for state in optimiser.state.values())
+
+
+def test_lasting_trouble_ends_the_run() -> None:
+    everywhere = Feed(lambda i: (torch.full_like(i, 7), None), lambda raw: raw, 8, 4, 0)
+    _, guard, _, _ = train(LONGEST_BAD_STREAK, everywhere)
+    with pytest.raises(VaekitError, match="has not been finite"):
+        guard.check()
+
+
+def test_an_outlying_gradient_is_shortened_to_a_multiple_of_the_mean_length() -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    guard = Guard([weight], 2.0, torch.device("cpu"))
+    optimiser = torch.optim.AdamW([weight], lr=0.0, fused=True)
+    for _ in range(100):
+        weight.grad = torch.tensor([3.0, 4.0, 0.0])
+        guard.inspect(optimiser, torch.tensor(0.0))
+    assert guard.length.item() == pytest.approx(5.0)
+    weight.grad = torch.tensor([300.0, 400.0, 0.0])
+    guard.inspect(optimiser, torch.tensor(0.0))
+    assert optimiser.grad_scale.item() == pytest.approx(50.0)  # 500 down to 2 x 5
+    optimiser.step()
+    moment = optimiser.state[weight]["exp_avg"]
+    torch.testing.assert_close(moment, 0.1 * torch.tensor([6.0, 8.0, 0.0]), rtol=1e-4, atol=1e-6)
+
+
+def test_average_follows_the_weights_and_copies_the_buffers() -> None:
+    model = Quadratic()
+    average = Average(model, 0.9)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        model.seen.fill_(5.0)
+    average.update(10_000)
+    assert average.model.weight.mean().item() == pytest.approx(0.1)
+    assert average.model.seen.item() == 5.0
+    plain = Average(model, 0.0)
+    plain.update(0)
+    assert torch.equal(plain.model.weight, model.weight)
+
+
+def test_weight_decay_spares_vectors() -> None:
+    groups = adamw(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), 0.3).param_groups
+    decay = {tuple(p.shape): g["weight_decay"] for g in groups for p in g["params"]}
+    assert decay == {(3, 3): 0.3, (3,): 0.0}
