@@ -83,6 +83,7 @@ def test_options_that_do_not_apply(tmp_path):
     refused(tmp_path, "--labels", "folder of pictures", labels="y")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     refused(tmp_path / "pipe.png", "neither a file nor a folder")

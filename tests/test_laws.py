@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import zoo
-from vaekit import beta_elbo, bound, elbo, evaluate, iwae, nll
+from vaekit import beta_elbo, bound, divergences, elbo, evaluate, iwae, nll
 from vaekit.objectives import distortion
+from vaekit.train import Step
 
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)
 
@@ -106,6 +107,23 @@ def test_generation_follows_the_prior_and_the_seed(name: str) -> None:
     assert pictures[0].shape[0] == 5
     assert torch.equal(pictures[0], pictures[1])
     assert not torch.equal(pictures[0], pictures[2])
+
+
+@pytest.mark.parametrize("name", ["prior standard", "prior mixture", "likelihood gaussian", "conv colour", "colour"])
+def test_a_step_compiles_into_one_graph(name: str) -> None:
+    """No graph break, also in a process that has not looked up a closed form before."""
+    torch.distributions.kl._KL_MEMOIZE.clear()
+    divergences._lookup.cache_clear()
+    torch.compiler.reset()
+    model = zoo.MODELS[name]().train()
+    x = zoo.data(model)
+    step = Step(model, beta_elbo())
+    compiled = torch.compile(step, fullgraph=True, backend="eager")
+    torch.manual_seed(5)
+    loss, costs = compiled(x, None, torch.ones(2))
+    torch.manual_seed(5)
+    torch.testing.assert_close(step(x, None, torch.ones(2))[0], loss)
+    assert costs.shape == (2,)
 
 
 @MODELS

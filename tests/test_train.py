@@ -12,7 +12,8 @@ from torch import nn
 
 from vaekit.errors import VaekitError
 from vaekit.objectives import Constant, Cyclical, LinearWarmup
-from vaekit.train import LONGEST_BAD_STREAK, Average, Feed, Guard, Plan, Progress, adamw, fit
+from vaekit.optim import OPTIMISERS, Soap, adamw
+from vaekit.train import LONGEST_BAD_STREAK, Average, Feed, Guard, Plan, Progress, fit
 
 
 def feed(size: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, ahead: int = 0) -> Feed:
@@ -151,3 +152,49 @@ def test_weight_decay_spares_vectors() -> None:
     groups = adamw(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), 0.3).param_groups
     decay = {tuple(p.shape): g["weight_decay"] for g in groups for p in g["params"]}
     assert decay == {(3, 3): 0.3, (3,): 0.0}
+
+
+def ill_conditioned(name: str, steps: int) -> float:
+    """The loss left on |A w - b|^2 with condition number 1e4 and rotated axes, after `steps` steps."""
+    torch.manual_seed(3)
+    layer, turn = nn.Linear(12, 8, bias=False), torch.linalg.qr(torch.randn(12, 12))[0]
+    x = torch.randn(400, 12) * torch.logspace(0, -2, 12) @ turn
+    y = x @ torch.randn(12, 8)
+    optimiser = OPTIMISERS[name](layer, 0.0, torch.float32)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.03 * (1 - step / steps)
+        loss = (layer(x) - y).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return (layer(x) - y).square().mean().item()
+
+
+def test_soap_sees_through_a_rotation_that_adam_does_not() -> None:
+    assert ill_conditioned("soap", 300) < 0.3 * ill_conditioned("adamw", 300)
+
+
+def test_soap_skips_a_non_finite_step_and_scales_gradients() -> None:
+    weight = nn.Parameter(torch.ones(3, 2))
+    optimiser = Soap([weight], lr=0.1, settle=1)
+    weight.grad = torch.full((3, 2), math.nan)
+    optimiser.found_inf = torch.tensor(1.0)
+    optimiser.step()
+    assert torch.equal(weight, torch.ones(3, 2))
+    assert not optimiser.state[weight]
+    optimiser.found_inf = torch.tensor(0.0)
+    weight.grad, optimiser.grad_scale = torch.full((3, 2), 8.0), torch.tensor(4.0)
+    optimiser.step()
+    torch.testing.assert_close(optimiser.state[weight]["L"], torch.full((3, 3), 8.0))  # (8 / 4)^2 over 2 columns
+
+
+def test_soap_bases_are_orthogonal_and_kernels_keep_their_shape() -> None:
+    kernel = nn.Parameter(torch.randn(6, 3, 2, 2))
+    optimiser = Soap([kernel], lr=0.01, settle=2, refresh=3, measure=1)
+    for _ in range(12):
+        kernel.grad = torch.randn_like(kernel)
+        optimiser.step()
+    state = optimiser.state[kernel]
+    for side, size in (("QL", 6), ("QR", 12)):
+        torch.testing.assert_close(state[side] @ state[side].T, torch.eye(size), rtol=0, atol=1e-4)
+    assert kernel.shape == (6, 3, 2, 2)

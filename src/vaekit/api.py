@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from vaekit import checkpoint
 from vaekit.config import Experiment
@@ -14,8 +15,8 @@ from vaekit.data.images import load as load_images
 from vaekit.errors import VaekitError
 from vaekit.recipes import choose
 from vaekit.report import write_report
-from vaekit.resolve import resolve
-from vaekit.run import EXPERIMENT, Ended, Logged, Run, interruptible, new_folder, split
+from vaekit.resolve import _with_schema, resolve
+from vaekit.run import EXPERIMENT, Ended, Logged, Run, _fixed_bits, interruptible, new_folder, split
 from vaekit.tasks import Trained, load_model
 
 
@@ -25,7 +26,7 @@ def train(source: str | Path = "digits", out: str | Path | None = None, recipe: 
     fields: anything in an `Experiment`, by its own name (`epochs=20`, `latent=8`, `likelihood="bernoulli"`).
     Ctrl-C stops early and keeps everything: `vaekit.resume(folder)` goes on.
     """
-    experiment = choose(str(source), recipe).override(*(f"{name}={value}" for name, value in fields.items()))
+    experiment = choose(str(source), recipe).override(*(assignment(name, value) for name, value in fields.items()))
     images = read(experiment)
     resolved = resolve(experiment, images)
     return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
@@ -59,23 +60,30 @@ def reopen(folder: Path, **options: Any) -> Run:
     """The run in `folder`, ready to go on."""
     checkpoint.load_config(folder)  # says so when it is no run
     experiment = Experiment.read(folder / EXPERIMENT)
+    checkpoint.clean(folder)
     return Run(resolve(experiment, read(experiment, **options)), lambda: folder, resume=True)
 
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Images:
     """The images of the run's own source that it was not trained on: its test part, else what was held out."""
     images = read(trained.experiment)
-    schema = trained.schema
+    schema, seed = trained.schema, trained.experiment.train.seed
     if images.schema.shape != schema.shape:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
+    images = _fixed_bits(_with_schema(images, schema), seed)  # the bits that the run was trained and measured on
     part = images.test or images.subset(split(trained.experiment, len(images))[1])
     tell(f"{len(part):,} images of {images.source}: {'its test part' if images.test else 'held out in training'}")
-    return replace(part, schema=schema)
+    return part
+
+
+def assignment(field: str, value: Any) -> str:
+    """`field=value` that means this very value: text stays text, whatever it looks like."""
+    return f"{field}={yaml.safe_dump(str(value) if isinstance(value, Path) else value)}"
 
 
 def default_folder(source: str) -> Path:
     """runs/<the source's own name>."""
-    name = source.split(":")[-1].rstrip("/\\").replace("\\", "/").split("/")[-1]
+    name = Path(source.split(":")[-1].replace("\\", "/")).resolve().name  # `.` is the folder it stands for
     return Path("runs") / (name.removesuffix(".npz").removesuffix(".npy") or "images")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -34,10 +35,20 @@ def write(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:  # a second Ctrl-C as well
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise VaekitError(f"{path}: could not be written ({error.strerror}); what was there before is kept") from None
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise VaekitError(f"{path}: could not be written ({reason}); what was there before is kept") from None
+
+
+def clean(folder: Path) -> None:
+    """Remove what a write that was killed left behind. Only for who is alone in writing to `folder`."""
+    for partial in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -76,15 +87,19 @@ def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:
     path = _model_folder(folder) / CONFIG
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-        version = int(card["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VaekitError(f"{path}: is no vaekit model description ({error})") from None
+        version, about, form = int(card["format"]), card.get("experiment"), card.get("schema")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise VaekitError(f"{path}: is no vaekit model description ({error}); restore it from a copy") from None
     if version > FORMAT:
         raise VaekitError(
             f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this one reads up to {FORMAT}; "
             "update with: pip install -U vaekit"
         )
-    return Experiment.checked(card["experiment"]), ImageSchema.model_validate(card["schema"])
+    try:
+        return Experiment.checked(about), ImageSchema.model_validate(form)
+    except (VaekitError, ValidationError) as error:
+        reason = error if isinstance(error, VaekitError) else error.errors()[0]["msg"]
+        raise VaekitError(f"{path}: is no vaekit model description ({reason}); restore it from a copy") from None
 
 
 def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -97,10 +112,10 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
 
 
 def _model_folder(folder: Path) -> Path:
-    if not folder.exists():
-        siblings = sorted(p.name for p in folder.parent.glob("*") if (p / CONFIG).is_file())
+    if not os.path.exists(folder):  # False also for names that no file can have
+        siblings = sorted(p.name for p in folder.parent.glob("*") if os.path.isfile(p / CONFIG))
         hint = nearest(folder.name, siblings) if siblings else "; train one with: vaekit train digits"
         raise VaekitError(f"{folder}: there is no such run{hint}")
-    if not (folder / CONFIG).is_file():
+    if not os.path.isfile(folder / CONFIG):
         raise VaekitError(f"{folder}: is not a run of vaekit: it has no {CONFIG}")
     return folder

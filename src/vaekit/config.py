@@ -62,6 +62,7 @@ class Training(Part):
     epochs: Positive | Auto = "auto"
     steps: Positive | None = Field(None, description="instead of epochs")
     batch: Positive | Auto = "auto"
+    optimiser: Literal["adamw", "soap"] = Field("adamw", description="soap: fewer steps, each dearer (dense nets)")
     lr: Annotated[float, Field(gt=0)] = 1e-3
     lr_warmup: Fraction = 0.02
     lr_floor: Fraction = 0.01

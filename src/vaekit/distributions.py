@@ -72,7 +72,7 @@ class DiscretisedLogisticMixture(Distribution):
         means = _follow(self.means, self.mixing, lambda mean, c: _clipped_mean(mean, self.scales[..., c, :, :]))
         return ((self.log_weights.exp().unsqueeze(-3) * means).sum(-4) + 1) / 2
 
-    def sample(self, sample_shape: Size | tuple[int, ...] = Size()) -> Tensor:
+    def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = Size()) -> Tensor:
         """Images on the grid of grey levels, shape sample_shape + batch_shape + (C, H, W)."""
         with torch.no_grad():
             weights = self.log_weights.movedim(-3, -1).expand(*sample_shape, *self._moved_shape())
@@ -109,9 +109,10 @@ def _clipped_mean(mean: Tensor, scale: Tensor) -> Tensor:
 def _shift(observed: Tensor, mixing: Tensor) -> Tensor:
     """What each channel's mean owes to the channels before it: (..., C, H, W) from observed and pairwise mixing."""
     channels = observed.unbind(-3)
-    total, pair = [torch.zeros_like(channels[0])], 0
+    nothing = torch.zeros_like(channels[0])
+    total, pair = [nothing], 0
     for c in range(1, len(channels)):
-        total.append(sum(mixing[..., pair + e, :, :] * channels[e] for e in range(c)))
+        total.append(sum((mixing[..., pair + e, :, :] * channels[e] for e in range(c)), start=nothing))
         pair += c
     return torch.stack(total, dim=-3)
 

@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
-from torch.distributions.kl import _dispatch_kl
+from torch.distributions.kl import _KL_MEMOIZE, _dispatch_kl
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
@@ -20,18 +20,18 @@ def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
 
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
     """Whether KL(q || p) is registered for this pair of distribution types."""
-    while isinstance(q, Independent) and isinstance(p, Independent):
-        if q.reinterpreted_batch_ndims != p.reinterpreted_batch_ndims:
-            return False
-        q, p = q.base_dist, p.base_dist
+    if isinstance(q, Independent) and isinstance(p, Independent):
+        same = q.reinterpreted_batch_ndims == p.reinterpreted_batch_ndims
+        return same and _is_registered(Independent, Independent) and has_closed_form(q.base_dist, p.base_dist)
     return _is_registered(type(q), type(p))
 
 
 @torch.compiler.assume_constant_result
 def _is_registered(q: type[Distribution], p: type[Distribution]) -> bool:
-    return _lookup(q, p)
+    return _lookup(q, p)  # type: ignore[arg-type]
 
 
 @cache
 def _lookup(q: type[Distribution], p: type[Distribution]) -> bool:
-    return _dispatch_kl(q, p) is not NotImplemented
+    form = _KL_MEMOIZE[q, p] = _dispatch_kl(q, p)  # so that a compiled step finds it there, and need not dispatch
+    return form is not NotImplemented

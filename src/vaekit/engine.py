@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,22 +53,22 @@ class Engine:
     def world(self) -> int:
         return self.fabric.world_size
 
-    def setup(self, step: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
+    def setup(self, step: nn.Module | Callable, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
         """The step and its optimiser, placed on the device and wrapped."""
-        return self.fabric.setup(step, optimiser)
+        return self.fabric.setup(cast(nn.Module, step), optimiser)
 
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over all processes."""
-        return value if self.world == 1 else self.fabric.all_reduce(value, reduce_op="mean")
+        return value if self.world == 1 else cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean"))
 
     def gather(self, value: Tensor) -> Tensor:
         """Every process's value, stacked: (world, ...), on the CPU."""
         if self.world == 1:
             return value[None].cpu()
-        return self.fabric.all_gather(value.to(self.device)).cpu()
+        return cast(Tensor, self.fabric.all_gather(value.to(self.device))).cpu()
 
     def agree(self, make: Callable[[], T]) -> T:
         """What `make` gives in the leading process, in every process."""

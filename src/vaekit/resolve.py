@@ -106,31 +106,30 @@ def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list
 
 
 def _length(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
-    train, n, changes = experiment.train, len(images) - held_out(experiment, len(images)), []
-    batch = train.batch
-    if batch == "auto":
+    train, n = experiment.train, len(images) - held_out(experiment, len(images))
+    if train.batch == "auto":
         batch = min(512, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
-        changes.append(f"train.batch={batch}")
         reasons.append(f"batch {batch}: {n:,} training images")
-    if train.epochs == "auto":
-        epochs = min(500, max(20, round(STEPS * batch / n)))
-        if train.steps:
-            epochs = -(-train.steps * batch // n)
-        changes.append(f"train.epochs={epochs}")
-    return changes
+    else:
+        batch = train.batch
+    if train.steps:
+        epochs = -(-train.steps * batch // n)
+    else:
+        epochs = min(500, max(20, round(STEPS * batch / n))) if train.epochs == "auto" else train.epochs
+    return [f"train.batch={batch}", f"train.epochs={epochs}"]
 
 
 def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) -> list[str]:
     train = experiment.train
     device, why = choose_device(train.device)
     reasons.append(f"device {device}: {why}")
-    precision, compiled = train.precision, train.compile
+    precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
     if precision == "auto":
-        precision = "bf16" if has_fast_bf16(device) and macs * train.batch >= BF16_PAYS else "32"  # type: ignore[operator]
+        precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
         reasons.append(f"precision {precision}")
     if compiled == "auto":
         able = device == "cuda" or shutil.which("c++") is not None
-        compiled = able and device != "mps" and macs * train.batch * steps >= COMPILE_PAYS  # type: ignore[operator]
+        compiled = able and device != "mps" and per_step * steps >= COMPILE_PAYS
         reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 

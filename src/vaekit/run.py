@@ -25,12 +25,16 @@ from vaekit.data.images.networks import start_at
 from vaekit.engine import Engine
 from vaekit.errors import VaekitError
 from vaekit.log import Log, environment
+from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import ROWS, Trained
-from vaekit.train import Average, Feed, Guard, Plan, Progress, Step, adamw, fit
+from vaekit.train import Average, Feed, Guard, Plan, Progress, Step, fit
 from vaekit.vae import VAE
 
 EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
+
+
+DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ class Run:
         step = Step(self.model, self.objective)
         self.bare = step
         self.step, self.optimiser = self.engine.setup(
-            torch.compile(step, dynamic=False) if train.compile else step, adamw(step, train.weight_decay)
+            torch.compile(step, dynamic=False) if train.compile else step,
+            OPTIMISERS[train.optimiser](step, train.weight_decay, DTYPES[train.precision]),
         )
         self.average = Average(self.model, train.ema)
         self.guard = Guard(self.model.parameters(), train.clip, self.engine.device)
@@ -257,8 +262,8 @@ class Run:
     def _feed(self) -> Feed:
         raw, index, device = self.images.raw, self.train_index, self.engine.device
         resident = isinstance(raw, ResidentImages)
-        if resident and device.type != "cpu":
-            raw, index = raw.to(device), index.to(device)  # type: ignore[union-attr]
+        if isinstance(raw, ResidentImages) and device.type != "cpu":
+            raw, index = raw.to(device), index.to(device)
 
         def take(part: Tensor) -> tuple[Tensor, None]:
             return raw.take(index[part.to(index.device)]), None

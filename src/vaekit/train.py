@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from queue import Queue
 from threading import Thread
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.errors import VaekitError
 from vaekit.objectives import Objective
+
+M = TypeVar("M", bound=nn.Module)
 
 LONGEST_BAD_STREAK = 50
 """So many non-finite steps in a row end the run."""
@@ -107,11 +109,11 @@ class Feed:
         return *self.take(mine if len(mine) else indices[:1]), share
 
 
-class Average:
+class Average(Generic[M]):
     """An exponential moving average of a model's parameters, its buffers copied: `model` is the average."""
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(source).requires_grad_(False)
+    def __init__(self, source: M, decay: float) -> None:
+        self.model: M = copy.deepcopy(source).requires_grad_(False)
         self.decay = decay
         self._mine: list[Tensor] = list(self.model.parameters())
         self._theirs: list[Tensor] = list(source.parameters())
@@ -167,16 +169,6 @@ class Guard:
     def load_state(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():
             setattr(self, name, value.to(self.length.device))
-
-
-def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW, fused, that decays matrices and kernels but neither biases, gains nor scales."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=1e-3, betas=(0.9, 0.999), fused=True)
 
 
 def fit(

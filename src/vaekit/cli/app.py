@@ -60,8 +60,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"{where}{error.strerror or error}; what was saved before is kept")
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise
-        complain(f"unexpected {type(error).__name__}: {error} (this is a bug: run again with --debug and report it)")
+        reason = " ".join(str(error).split())
+        complain(f"unexpected {type(error).__name__}: {reason} (this is a bug: run again with --debug and report it)")
         sys.exit(1)

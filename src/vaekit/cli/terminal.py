@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -30,11 +31,20 @@ def tell(sentence: str) -> None:
 def show(values: Mapping[str, Any], as_json: bool) -> None:
     """Results: a JSON object, or a line each."""
     if as_json:
-        print(json.dumps(values, indent=2))
+        print(json.dumps(_strict(values), indent=2, allow_nan=False))
         return
     width = max(map(len, values))
     for name, value in values.items():
         out.print(f"{name:<{width}}  {escape(str(value))}")
+
+
+def _strict(value: Any) -> Any:
+    """The same with null for what JSON has no number for, such as the standard error of a single image."""
+    if isinstance(value, Mapping):
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Meter:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaekit.cli.terminal import Meter, out, reading, show, tell
+from vaekit.cli.words import sides
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.resolve import Resolved
     from vaekit.run import Run
 
-Word = Annotated[str | None, typer.Option()]
 SHORTCUTS = {
     "epochs": "train.epochs",
     "steps": "train.steps",
@@ -98,15 +98,26 @@ def train(
 
       vaekit train --resume runs/digits
     """
+    from vaekit.api import assignment
+
     given = {name: value for name, value in locals().items() if name in SHORTCUTS and value is not None}
     if resize:
-        given["resize"] = json.dumps([int(n) for n in resize.split("x")] if "x" in resize else int(resize))
+        given["resize"] = sides(resize)
     if fast_dev_run:
-        given |= {"steps": 5}
-    changes = [f"{SHORTCUTS[name]}={value}" for name, value in given.items()] + list(fields or [])
+        given["steps"] = 5
+    if config and source and "=" in source and not Path(source).exists():  # the first field, not a source
+        source, fields = None, [source, *(fields or [])]
+    changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(fields or [])
     if resume:
-        _finish(_reopen(resume, source, changes, quiet), as_json, quiet)
+        if source or changes or out_ or config or dry_run or recipe != "auto":
+            raise VaekitError(
+                "--resume goes on with the run's own settings, data and folder; leave out the rest, or start a new run "
+                f"with --config {resume}/experiment.yaml"
+            )
+        _finish(_reopen(resume, quiet), as_json, quiet)
         return
+    if config and recipe != "auto":
+        raise VaekitError(f"--recipe {recipe}: {config} is a whole experiment already; leave out one of the two")
     resolved = _resolve(source, recipe, config, changes, quiet)
     if dry_run:
         show(_plan(resolved), as_json)
@@ -115,14 +126,14 @@ def train(
 
 
 def _resolve(source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool) -> Resolved:
-    from vaekit.api import read
+    from vaekit.api import assignment, read
     from vaekit.config import Experiment
     from vaekit.recipes import choose
     from vaekit.resolve import resolve
 
     if config:
         experiment = Experiment.read(config)
-        experiment = experiment.override(f"data.source={json.dumps(source)}") if source else experiment
+        experiment = experiment.override(assignment("data.source", source)) if source else experiment
     elif source:
         experiment = choose(source, recipe)
     else:
@@ -147,14 +158,9 @@ def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) ->
     return run
 
 
-def _reopen(folder: Path, source: str | None, changes: list[str], quiet: bool) -> Run:
+def _reopen(folder: Path, quiet: bool) -> Run:
     from vaekit.api import reopen
 
-    if source or changes:
-        raise VaekitError(
-            "--resume goes on with the run's own settings and data; leave out the rest, or start a new run with "
-            f"--config {folder}/experiment.yaml"
-        )
     with reading(quiet) as hook:
         return reopen(folder, progress=hook)
 
@@ -164,13 +170,17 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
     from vaekit.run import Ended, Logged
 
     why = ""
-    with Meter(run.plan.steps, list(run.objective.terms), quiet or not run.leads) as meter:
-        meter.bar.update(meter.task, completed=run.progress.step)
-        for event in follow(run):
-            if isinstance(event, Logged):
-                meter.update(event.row)
-            if isinstance(event, Ended):
-                why = event.why
+    try:
+        with Meter(run.plan.steps, list(run.objective.terms), quiet or not run.leads) as meter:
+            meter.bar.update(meter.task, completed=run.progress.step)
+            for event in follow(run):
+                if isinstance(event, Logged):
+                    meter.update(event.row)
+                if isinstance(event, Ended):
+                    why = event.why
+    except KeyboardInterrupt:  # the second Ctrl-C
+        tell(f"aborted; what {run.folder} last saved is kept: vaekit train --resume {run.folder}")
+        raise
     if not run.leads:
         return
     if why == "stopped":
@@ -198,6 +208,7 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
 
 def _plan(resolved: Resolved) -> dict[str, Any]:
     experiment, schema = resolved.experiment, resolved.images.schema
+    train = experiment.train
     weights = resolved.parameters * 4 * 5  # weights, gradients, two moments, the moving average
     data = 0 if resolved.images.raw.__class__.__name__ == "DiskImages" else len(resolved.images) * schema.dims
     return {
@@ -208,8 +219,8 @@ def _plan(resolved: Resolved) -> dict[str, Any]:
         "memory": f"{weights / 2**20:.1f} MiB weights and optimiser, {data / 2**20:.1f} MiB data",
         "likelihood": f"{experiment.model.likelihood}, binarisation {schema.binarise}",
         "objective": f"{experiment.objective.bound}, beta {experiment.objective.beta:g}",
-        "batch": experiment.train.batch,
+        "batch": train.batch,
         "steps": resolved.steps,
-        "epochs": experiment.train.epochs,
-        "device": f"{experiment.train.device}, precision {experiment.train.precision}, compiled {experiment.train.compile}",
+        "epochs": train.epochs,
+        "device": f"{train.device}, precision {train.precision}, compiled {train.compile}",
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaekit.cli.terminal import reading, show, tell
+from vaekit.cli.words import at_least, is_number, sides
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ Source = Annotated[
     str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Everything random follows from it.")]
+Resize = Annotated[str | None, typer.Option(help="Resize images to this side, or HxW, first.")]
+Array = Annotated[str | None, typer.Option(help="Which array of an .npz file.")]
+Channels = Annotated[int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
@@ -57,8 +61,9 @@ def reconstruct(
     run: RunFolder,
     data: Source = None,
     n: Annotated[int, typer.Option("-n", "--number", help="How many images at most.")] = 64,
-    resize: Annotated[int | None, typer.Option(help="Resize images to this side first.")] = None,
-    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
+    resize: Resize = None,
+    channels: Channels = None,
+    array: Array = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -74,8 +79,9 @@ def reconstruct(
     """
     from vaekit.plots import side_by_side
 
+    at_least("-n", n, 1)
     trained = _load(run, device)
-    originals = _pictures(_images(trained, data, resize, array), n)
+    originals = _pictures(_images(trained, data, size=sides(resize), channels=channels, array=array), n)
     copies = trained.reconstruct(originals)
     columns = min(16, len(originals))
     pairs = side_by_side(originals, copies, columns)
@@ -85,8 +91,10 @@ def reconstruct(
 def encode(
     run: RunFolder,
     data: Source = None,
-    resize: Annotated[int | None, typer.Option(help="Resize images to this side first.")] = None,
-    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
+    resize: Resize = None,
+    channels: Channels = None,
+    array: Array = None,
+    labels: Annotated[str | None, typer.Option(help="Which array holds the labels.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -100,15 +108,18 @@ def encode(
 
       vaekit encode runs/photos new-photos/ --out codes
     """
-    from vaekit.tasks import as_images
+    import torch
+
+    from vaekit.tasks import ROWS, as_images
 
     trained = _load(run, device)
-    images = _images(trained, data, resize, array)
-    codes = trained.encode(as_images(images))
+    images = _images(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
+    parts = [trained.encode(as_images(images.subset(i))) for i in torch.arange(len(images)).split(ROWS)]
+    mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
     folder = _folder(out or run / "encoded")
-    _save_codes(folder, codes.mean, codes.scale, images.labels)
-    tell(f"means and standard deviations of {len(codes.mean):,} images")
-    show({"codes": str(folder / "codes.npz"), "table": str(folder / "codes.csv"), "n": len(codes.mean)}, as_json)
+    _save_codes(folder, mean, scale, images.labels)
+    tell(f"means and standard deviations of {len(mean):,} images")
+    show({"codes": str(folder / "codes.npz"), "table": str(folder / "codes.csv"), "n": len(mean)}, as_json)
 
 
 def interpolate(
@@ -118,7 +129,8 @@ def interpolate(
     ],
     b: Annotated[str, typer.Argument(help="Another.")],
     steps: Annotated[int, typer.Option(help="Images on the way, ends included.")] = 12,
-    resize: Annotated[int | None, typer.Option(help="Resize image files to this side first.")] = None,
+    resize: Resize = None,
+    channels: Channels = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -132,8 +144,10 @@ def interpolate(
 
       vaekit interpolate runs/photos one.png other.png --steps 20 --out line
     """
+    at_least("--steps", steps, 2)
     trained = _load(run, device)
-    ends = [_picture(trained, end, resize) for end in (a, b)]
+    part = _images(trained, None) if is_number(a) or is_number(b) else None
+    ends = [_picture(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
     pictures = trained.interpolate(ends[0], ends[1], steps)
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
 
@@ -143,8 +157,9 @@ def evaluate(
     data: Source = None,
     draws: Annotated[int, typer.Option(help="Importance draws per image for the NLL; 0 leaves it out.")] = 500,
     limit: Annotated[int | None, typer.Option(help="Images for the NLL (default all).")] = None,
-    resize: Annotated[int | None, typer.Option(help="Resize images to this side first.")] = None,
-    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
+    resize: Resize = None,
+    channels: Channels = None,
+    array: Array = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -157,8 +172,10 @@ def evaluate(
 
       vaekit evaluate runs/mnist --draws 5000 --limit 1000 --json
     """
+    at_least("--draws", draws, 0)
+    at_least("--limit", limit, 1)
     trained = _load(run, device)
-    images = _images(trained, data, resize, array)
+    images = _images(trained, data, size=sides(resize), channels=channels, array=array)
     numbers = trained.evaluate(images, draws, seed, limit) | {"binarise": trained.schema.binarise, "seed": seed}
     show(numbers if as_json else {name: _readable(value) for name, value in numbers.items()}, as_json)
 
@@ -176,13 +193,14 @@ def info(run: RunFolder, as_json: Json = False) -> None:
     from vaekit.log import read_metrics
 
     experiment, schema = load_config(run)
-    held = [row for row in read_metrics(run) if row["split"] == "val"]
-    best = max(held, key=lambda row: row["elbo"], default=None)
+    rows = read_metrics(run)
+    held = [row for row in rows if row["split"] == "val"]
+    best = next((row for row in held if row["step"] == held[-1]["best_step"]), None)
     facts: dict[str, Any] = {"run": str(run), "images": schema.model_dump(mode="json")}
     facts |= {
         name: getattr(experiment, name).model_dump(mode="json") for name in ("data", "model", "objective", "train")
     }
-    facts |= {"steps_done": held[-1]["step"] if held else 0, "best": best}
+    facts |= {"steps_done": rows[-1]["step"] if rows else 0, "best": best}
     show(facts, as_json)
 
 
@@ -193,14 +211,14 @@ def _load(run: Path, device: str) -> Trained:
     return load_model(run, choose_device(device)[0])
 
 
-def _images(trained: Trained, data: str | None, resize: int | None, array: str | None) -> Images:
+def _images(trained: Trained, data: str | None, **options: Any) -> Images:
     """The named data, or what the run itself held out."""
     from vaekit.api import own_part
 
     if data is None:
         return own_part(trained, tell)
     with reading(False) as hook:
-        images = trained.read(data, size=resize, array=array, progress=hook)
+        images = trained.read(data, progress=hook, **options)
     for note in images.notes:
         tell(note)
     return images
@@ -211,20 +229,16 @@ def _pictures(images: Images, n: int) -> Tensor:
 
     from vaekit.tasks import as_images
 
-    if n < 1:
-        raise VaekitError(f"-n {n}: expected at least 1 image")
     return as_images(images.subset(torch.arange(min(n, len(images)))))
 
 
-def _picture(trained: Trained, end: str, resize: int | None) -> Tensor:
+def _picture(trained: Trained, end: str, part: Images | None, **options: Any) -> Tensor:
     import torch
 
-    from vaekit.api import own_part
     from vaekit.tasks import as_images
 
-    if not end.isdigit():
-        return as_images(trained.read(end, size=resize))[0]
-    part = own_part(trained, tell)
+    if part is None or not is_number(end):
+        return as_images(trained.read(end, **options).subset(torch.tensor([0])))[0]
     if int(end) >= len(part):
         raise VaekitError(
             f"image {end}: expected 0 to {len(part) - 1}, the run's own images that it was not trained on"
@@ -256,7 +270,8 @@ def _save_codes(folder: Path, mean: Tensor, scale: Tensor, labels: Tensor | None
 
     from vaekit.checkpoint import write
 
-    arrays = {"mean": mean.numpy(), "scale": scale.numpy()} | ({} if labels is None else {"label": labels.numpy()})
+    arrays: dict[str, Any] = {"mean": mean.numpy(), "scale": scale.numpy()}
+    arrays |= {} if labels is None else {"label": labels.numpy()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write(folder / "codes.npz", buffer.getvalue())

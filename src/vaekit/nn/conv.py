@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class Residual(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """(B, C, H, W) and a context (B, `context`) to (B, out): `width` channels at the finest scale, at most 4 `width`"""
+    """(B, C, H, W) and a context (B, `context`) to (B, out), from `width` channels up to 4 times as many."""
 
     def __init__(
         self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
@@ -50,7 +51,7 @@ class ConvEncoder(nn.Module):
         h = self.stem(x)
         for level, blocks in enumerate(self.blocks):
             h = self.down[level - 1](h) if level else h
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 h = block(h, context)
         return self.head(F.silu(self.norm(h)).flatten(1))
 
@@ -73,7 +74,7 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.foot(z).unflatten(1, (self.top, *self.sizes[-1]))
         for level in reversed(range(len(self.blocks))):
-            for block in self.blocks[level]:
+            for block in cast(nn.ModuleList, self.blocks[level]):
                 h = block(h, context)
             if level:
                 h = self.up[level - 1](F.interpolate(h, size=self.sizes[level - 1], mode="nearest"))

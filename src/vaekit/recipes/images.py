@@ -26,13 +26,13 @@ def mnist_density(source: str) -> Experiment:
         model=Network(
             architecture="mlp",
             hidden=(200, 200),
-            activation="tanh",
+            activation="silu",
             latent=50,
             likelihood="bernoulli",
             binarise="dynamic",
         ),
-        objective=Cost(warmup=0.05),
-        train=Training(epochs=600, batch=512, lr=2e-3),
+        objective=Cost(warmup=0.02),
+        train=Training(epochs=600, batch=256, lr=4e-3, lr_floor=0.0, optimiser="soap", compile=True),
     )
 
 

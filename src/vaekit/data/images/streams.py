@@ -164,7 +164,7 @@ def _read_part(part: Sequence[Stream], reading: Reading, request: Request, budge
         return DiskImages(stream.file, shape, offset=stream.offset or 0, layout=layout)
     path = request.cache / "images" / f"{_key(part, reading, request)}.bin"
     if not (path.exists() and path.stat().st_size == need):
-        _to_file(pieces, path, need, request)
+        _to_file(pieces, path, need, shape[0], request)
     return DiskImages(path, shape, dtype=reading.dtype)
 
 
@@ -187,13 +187,13 @@ def _in_memory(pieces: Iterable[np.ndarray], shape: tuple[int, int, int, int], d
     return ResidentImages(values)
 
 
-def _to_file(pieces: Iterable[np.ndarray], path: Path, need: int, request: Request) -> None:
+def _to_file(pieces: Iterable[np.ndarray], path: Path, need: int, count: int, request: Request) -> None:
     done = 0
     with packed.packing(path, need) as file:
         for piece in pieces:
             file.write(np.ascontiguousarray(piece).data)
-            done += piece.nbytes
-            request.progress("decoding", done, need)
+            done += len(piece)
+            request.progress("decoding", done, count)
 
 
 def _readable_in_place(stream: Stream, reading: Reading, shape: tuple[int, int, int, int]) -> bool:
