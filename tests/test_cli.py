@@ -442,6 +442,15 @@ def test_data_that_have_gone_are_told_as_such(tmp_path):
     assert done("generate", folder, "-n", 1)  # needs no data
 
 
+def test_a_name_is_told_as_it_is_whatever_it_looks_like(run, tmp_path):
+    for name in ("[bold]", "[/red]", ":smile:", "a b", "ü"):
+        out = tmp_path / name
+        assert str(out / "samples.npy") in done("generate", run, "-n", 1, "--out", out)
+        assert f"{out}: is not a run" in refused("info", out)
+    words = ["--steps", 1, "hidden=[4]", "--latent", 1, "validations=1", "-q", "--out", tmp_path / "[b]:smile:"]
+    assert f"report: {tmp_path}/[b]:smile:/report.html" in done("train", "digits", *words)
+
+
 def test_debug_shows_the_traceback_before_and_after_the_verb(monkeypatch):
     for words in (["--debug", "generate", "none"], ["generate", "none", "--debug"]):
         monkeypatch.setattr(sys, "argv", ["vaekit", *words])

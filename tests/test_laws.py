@@ -9,8 +9,8 @@ import torch
 
 import zoo
 from vaekit import beta_elbo, bound, divergences, elbo, evaluate, iwae, nll
+from vaekit.loop import Step
 from vaekit.objectives import distortion
-from vaekit.train import Step
 
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)
 

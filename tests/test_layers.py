@@ -18,7 +18,7 @@ LAYERS = [
     {"objectives", "evaluate"},
     {"config"},
     {"data"},
-    {"train", "optim"},
+    {"loop", "optim"},
     {"build", "recipes"},
     {"checkpoint", "engine"},
     {"log", "tasks", "resolve"},
@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "nn": {"nn"},
     "objectives": {"trace"},
     "evaluate": {"trace", "rng"},
-    "train": {"errors", "objectives"},
+    "loop": {"errors", "objectives"},
     "engine": {"errors"},
     "optim": set(),
 }

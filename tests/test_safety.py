@@ -58,7 +58,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def facts(folder: Path) -> dict[str, Any]:
     about = checkpoint.load_tensors(folder / "resume.safetensors")[1]
-    about["progress"].pop("seconds")
+    for part in ("progress", "window"):
+        about.get(part, {}).pop("seconds", None)
     return about
 
 
@@ -106,6 +107,16 @@ def test_stopping_at_the_edge_of_an_epoch_loses_and_repeats_no_batch(tmp_path, s
     go(begin(tmp_path / "stopped", *changes), upto=step)
     go(reopen(tmp_path / "stopped"))
     assert_same(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_a_row_of_the_log_that_a_stop_cuts_in_two_is_the_same_row(tmp_path):
+    """In long runs a row is the mean of several steps: here of four."""
+    changes = ["steps=1600", "likelihood=bernoulli"]
+    go(begin(tmp_path / "straight", *changes), upto=18)
+    for step in (6, 11, 13, 18):
+        go(reopen(tmp_path / "stopped") if step > 6 else begin(tmp_path / "stopped", *changes), upto=step)
+    assert [row["step"] for row in rows(tmp_path / "straight")] == [4, 8, 12, 16]
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "straight")
 
 
 def test_images_that_stay_on_disk_come_in_the_same_order_again(tmp_path, monkeypatch):
@@ -242,6 +253,11 @@ class Process:
         return self.wait()
 
     @property
+    def out(self) -> str:
+        path = Path(f"{self.at}.out")
+        return path.read_text() if path.exists() else ""
+
+    @property
     def err(self) -> str:
         return Path(f"{self.at}.err").read_text()
 
@@ -293,9 +309,9 @@ def check_resumable(folder: Path, more: int = 3) -> None:
     assert not list(folder.glob(".*.part"))
     assert go(run, upto=step + more) == "stopped"
     assert facts(folder)["progress"]["step"] == step + more
-    train = [row["step"] for row in read_metrics(folder) if row["split"] == "train"]
-    assert train == sorted(set(train))
-    assert train[-1] <= step + more
+    logged = [(row["step"], row["split"]) for row in read_metrics(folder)]
+    assert logged == sorted(set(logged))
+    assert not logged or logged[-1][0] <= step + more
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -338,9 +354,11 @@ def test_ctrl_c_at_the_command_itself(tmp_path, monkeypatch):
 
 
 SLOW_STEP = """
-import time, vaekit.train
-run = vaekit.train._run
-vaekit.train._run = lambda *a: (run(*a), time.sleep(20))[0]
+import time
+from vaekit.run import fit
+loop = sys.modules[fit.__module__]
+run = loop._run
+loop._run = lambda *a: (run(*a), print("a step begins", flush=True), time.sleep(20))[0]
 vaekit.cli.main()
 """
 
@@ -355,7 +373,7 @@ def test_a_second_ctrl_c_aborts_at_once_and_says_what_is_kept(start, tmp_path):
     assert process.wait() == -signal.SIGKILL
     before = (folder / "resume.safetensors").read_bytes()
     process = start("train", "--resume", folder, code=SLOW_STEP)
-    until(lambda: any(folder.glob("tensorboard/*")) and is_asleep(process.pid), process)
+    until(lambda: "a step begins" in process.out, process)
     process.send(signal.SIGINT)
     time.sleep(0.2)
     process.send(signal.SIGINT)
@@ -364,15 +382,6 @@ def test_a_second_ctrl_c_aborts_at_once_and_says_what_is_kept(start, tmp_path):
     assert process.err.splitlines()[-1].startswith(f"aborted; what {folder} last saved is kept")
     assert (folder / "resume.safetensors").read_bytes() == before
     check_resumable(folder)
-
-
-def is_asleep(pid: int) -> bool:
-    """Whether a process has just spent a quarter of a second waiting."""
-    used = []
-    for _ in range(2):
-        used.append(subprocess.run(["ps", "-o", "cputimes=,stat=", "-p", str(pid)], capture_output=True).stdout)
-        time.sleep(0.25)
-    return used[0] == used[1] and b"S" in used[0]
 
 
 def test_killed_at_any_moment_of_training_a_run_goes_on(start, tmp_path):
@@ -485,76 +494,74 @@ def test_a_pickle_by_the_name_of_a_checkpoint_is_refused(tmp_path):
 # Two processes
 
 
-def both(*words: str) -> None:
-    """The command in two processes that work together."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
-
-
-UNEVEN = ["steps=34", "validations=2", "batch=101"]
+UNEVEN = ["steps=34", "validations=2", "batch=101", "likelihood=bernoulli"]
 """1,617 training images: 16 batches of 101, which two processes cannot halve, and a last one of a single image."""
+
+LONGER = ["steps=102", "validations=1", "batch=101", "lr=0.01", "ema=0.9", "likelihood=bernoulli"]
 
 IN_TWO = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 from vaekit.api import read, reopen
+from vaekit.cli import main
 from vaekit.recipes import choose
 from vaekit.resolve import resolve
 from vaekit.run import Run
+
 at, changes = Path(sys.argv[1]), sys.argv[2:]
 experiment = choose("digits").override(*changes)
+
+
 def begin(name):
     return Run(resolve(experiment, read(experiment)), lambda: (at / name).mkdir() or at / name)
+
+
 def go(run, upto):
     ended = list(run.events(lambda: run.progress.step >= upto))[-1]
     run.engine.barrier()  # one process writes
     return ended.why
+
+
 assert go(begin("straight"), 99) == "done"
 assert go(begin("stopped"), 11) == "stopped"
 assert go(reopen(at / "stopped"), 17) == "stopped"
 last = reopen(at / "stopped")
 assert (last.engine.world, last.progress.step) == (2, 17)
 assert go(last, 99) == "done"
-""".replace("sys.path.insert(0, sys.argv[2])\n", "")
+sys.argv = ["vaekit", "train", "digits", "-q", "--out", str(at / "two"), *changes, *LONGER]
+main()
+"""
 
 
-def test_two_processes_stopped_and_resumed_are_never_having_stopped(tmp_path):
-    (tmp_path / "two.py").write_text(IN_TWO)
-    both(str(tmp_path / "two.py"), str(tmp_path), *TINY, *UNEVEN, "likelihood=bernoulli")
-    assert_same(tmp_path / "straight", tmp_path / "stopped")
-    assert len(checkpoint.load_tensors(tmp_path / "straight" / "resume.safetensors")[0]["random"]) == 2
-    check_resumable_alone(tmp_path / "stopped", tmp_path)
+def test_two_processes_learn_what_one_does_and_resume_as_one_does(tmp_path):
+    """Stopped and resumed, bit for bit; and to the held-out ELBO of one process, within the noise of training.
 
-
-def check_resumable_alone(folder: Path, at: Path) -> None:
-    """One process can go on with what two began."""
-    card = folder / "experiment.yaml"
-    card.write_text(card.read_text().replace("steps: 34", "steps: 36"))
-    assert go(reopen(folder)) == "done"
-    assert facts(folder)["progress"]["step"] == 36
-
-
-def test_two_processes_train_as_well_as_one(tmp_path):
-    """To the same held-out ELBO, within the noise of training.
-
-    How large that is, three seeds of one process tell. The seed also changes which images are held out and where the
-    weights start, so their range is wider than what two processes may differ by, which share all that with the one
-    process of their seed and differ in the draws alone.
+    How large that noise is, three seeds of one process tell. A seed also changes which images are held out and where
+    the weights start, so seeds differ by more than two processes may: those share all that with the one process of
+    their seed, and differ from it in the draws alone.
     """
-    changes = ["steps=102", "validations=1", "batch=101", "lr=0.01", "ema=0.9", "likelihood=bernoulli"]
+    (tmp_path / "two.py").write_text(IN_TWO.replace("*LONGER", f"*{LONGER}"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "two.py"), str(tmp_path), *TINY, *UNEVEN]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+
+    assert_same(tmp_path / "straight", tmp_path / "stopped")
+    states = checkpoint.load_tensors(tmp_path / "straight" / "resume.safetensors")[0]["random"]
+    assert len(states) == 2
+    assert not torch.equal(*states)
+
     elbos = []
     for seed in range(3):
-        go(begin(tmp_path / f"one{seed}", *changes, f"seed={seed}"))
+        go(begin(tmp_path / f"one{seed}", *LONGER, f"seed={seed}"))
         elbos.append(rows(tmp_path / f"one{seed}")[-1]["elbo"])
-    both("-m", "vaekit", "train", "digits", *TINY, *changes, "seed=0", "--out", str(tmp_path / "two"), "-q")
     last = rows(tmp_path / "two")[-1]
-    first = rows(tmp_path / "two")[0]
     assert last["step"] == 102
     assert abs(last["elbo"] - elbos[0]) < 2 * statistics.stdev(elbos)
-    gained = last["elbo"] + first["loss"]
-    assert gained > 10 * abs(last["elbo"] - elbos[0])  # and what they differ by is little beside what they learned
     assert (tmp_path / "two" / "report.html").is_file()
     assert not (tmp_path / "two-2").exists()
+
+    card = tmp_path / "stopped" / "experiment.yaml"  # and one process can go on with what two began
+    card.write_text(card.read_text().replace("steps: 34", "steps: 36"))
+    assert go(reopen(tmp_path / "stopped")) == "done"
+    assert facts(tmp_path / "stopped")["progress"]["step"] == 36

@@ -1,4 +1,4 @@
-"""Optimisers: AdamW as torch ships it, and SOAP. Both take part in `vaekit.train.Guard`'s protocol.
+"""Optimisers: AdamW as torch ships it, and SOAP. Both take part in `vaekit.loop.Guard`'s protocol.
 
 `grad_scale` (a tensor) divides the gradients and `found_inf` (a tensor) of 1 makes a step do nothing.
 """
@@ -74,7 +74,8 @@ class Soap(torch.optim.Optimizer):
                     self._step(p, group)
 
     def _step(self, p: Tensor, group: dict[str, Any]) -> None:
-        g = p.grad.flatten(1) if p.dim() > 1 else p.grad  # type: ignore[union-attr]
+        assert p.grad is not None
+        g = p.grad.flatten(1) if p.dim() > 1 else p.grad
         g = g if self.grad_scale is None else g / self.grad_scale
         state = self.state[p]
         if not state:
@@ -86,9 +87,8 @@ class Soap(torch.optim.Optimizer):
         if at >= 0 and at % group["refresh"] == 0:
             _turn(state, first=at == 0)
         if at > 0:
-            update = _adam(state, _rotate(g, state, False, self.products), group["betas"], at).clamp(
-                -group["limit"], group["limit"]
-            )
+            turned = _rotate(g, state, False, self.products)
+            update = _adam(state, turned, group["betas"], at).clamp(-group["limit"], group["limit"])
             p.mul_(1 - group["lr"] * group["weight_decay"])
             p.sub_(_rotate(update, state, True, self.products).view_as(p), alpha=group["lr"])
 

@@ -25,10 +25,10 @@ from vaekit.data.images.networks import start_at
 from vaekit.engine import Engine
 from vaekit.errors import VaekitError
 from vaekit.log import Log, environment
+from vaekit.loop import Average, Feed, Guard, Plan, Progress, Step, fit
 from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import ROWS, Trained
-from vaekit.train import Average, Feed, Guard, Plan, Progress, Step, fit
 from vaekit.vae import VAE
 
 EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"

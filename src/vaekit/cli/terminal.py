@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, emoji=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
 def complain(sentence: str) -> None:
@@ -35,7 +35,7 @@ def show(values: Mapping[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, values))
     for name, value in values.items():
-        out.print(f"{name:<{width}}  {escape(str(value))}")
+        out.print(f"{name:<{width}}  {value}")
 
 
 def _strict(value: Any) -> Any:

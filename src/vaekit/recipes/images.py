@@ -14,8 +14,8 @@ def digits(source: str) -> Experiment:
     """The 1,797 handwritten 8x8 digits that scikit-learn ships, in well under a minute on two cores."""
     return Experiment(
         data=Data(source=source),
-        model=Network(architecture="mlp", hidden=(512, 512), latent=8),
-        train=Training(epochs=300, batch=64, lr=1e-3, weight_decay=0.01),
+        model=Network(architecture="conv", latent=8, prior="mixture:100"),
+        train=Training(epochs=30, batch=64, lr=2e-3, weight_decay=1.0),
     )
 
 

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -13,13 +14,15 @@ from vaekit.errors import VaekitError
 
 CELL = 48  # pixels: smaller images are enlarged until they have about this side
 GAP = 2
+TINY = 16
 GROUND = 128  # mid-grey shows the edges of dark and of light images
 
 
 def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Image.Image:
     """A contact sheet of `x` (N, C, H, W), values in [0, 1], C 1 or 3, row by row.
 
-    `columns` makes the sheet about square unless given; `scale` is a whole factor of enlargement.
+    `columns` makes the sheet about square unless given; `scale` is a whole factor of enlargement. Images under
+    `TINY` pixels are enlarged smoothly, since squares that large hide what they draw; others pixel by pixel.
     Raises VaekitError when there are no images or their channels can't be shown.
     """
     count, channels, height, width = x.shape
@@ -27,8 +30,9 @@ def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Im
         raise VaekitError(f"a sheet shows at least 1 image with 1 or 3 channels, and this is of shape {tuple(x.shape)}")
     columns = columns or math.ceil(math.sqrt(count))
     scale = scale or max(1, math.ceil(CELL / max(height, width)))
-    pixels = (x.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
-    pixels = pixels.repeat(scale, axis=2).repeat(scale, axis=3)
+    how = "bicubic" if max(height, width) < TINY else "nearest"
+    large = F.interpolate(x.detach().float().cpu(), scale_factor=scale, mode=how)
+    pixels = (large.clamp(0, 1) * 255).round().byte().numpy()
     cell = height * scale + GAP, width * scale + GAP
     canvas = np.full((math.ceil(count / columns) * cell[0] + GAP, columns * cell[1] + GAP, channels), GROUND, np.uint8)
     for i, image in enumerate(pixels):

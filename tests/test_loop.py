@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vaekit.errors import VaekitError
+from vaekit.loop import LONGEST_BAD_STREAK, Average, Feed, Guard, Plan, Progress, fit
 from vaekit.objectives import Constant, Cyclical, LinearWarmup
 from vaekit.optim import OPTIMISERS, Soap, adamw
-from vaekit.train import LONGEST_BAD_STREAK, Average, Feed, Guard, Plan, Progress, fit
 
 
 def feed(size: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, ahead: int = 0) -> Feed:
