@@ -23,7 +23,7 @@ from vaekit.cli.words import sides
 from vaekit.errors import VaekitError
 
 VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "evaluate", "info"]
-TINY = ["--steps", "30", "hidden=[32]", "--architecture", "mlp", "--latent", "2", "validations=2"]
+TINY = ["--recipe", "images", "--steps", "30", "hidden=[32]", "--architecture", "mlp", "--latent", "2", "validations=2"]
 HELD_OUT = 180  # of the 1,797 digits
 
 
@@ -167,7 +167,19 @@ def test_an_out_folder_that_is_there_is_never_written_to(run, tmp_path):
         told = json.loads(done("generate", run, "-n", 2, "--out", wanted, "--json"))
         assert Path(told["array"]) == tmp_path / f"out-{number}" / "samples.npy"
     assert os.listdir(wanted) == ["mine"]
-    short = ["train", "digits", "--steps", 1, "hidden=[4]", "--latent", 1, "validations=1", "-q", "--json"]
+    short = [
+        "train",
+        "digits",
+        "--steps",
+        1,
+        "architecture=mlp",
+        "hidden=[4]",
+        "--latent",
+        1,
+        "validations=1",
+        "-q",
+        "--json",
+    ]
     assert json.loads(done(*short, "--out", wanted))["run"] == str(tmp_path / "out-4")
 
 
@@ -259,7 +271,7 @@ def test_evaluate_measures_what_the_report_says(run, tmp_path, binarise):
     if binarise != "none":
         run = tmp_path / "run"
         words = ["--likelihood", "bernoulli", "--binarise", binarise, "--out", run, "-q", "--steps", 3]
-        done("train", "digits", "hidden=[8]", "--latent", 2, *words)
+        done("train", "digits", "architecture=mlp", "hidden=[8]", "--latent", 2, *words)
     numbers = json.loads(done("evaluate", run, "--draws", 100, "--limit", 500, "--json"))
     assert (numbers.pop("binarise"), numbers.pop("seed")) == (binarise, 0)
     assert numbers | {"data": "held-out"} == json.loads((run / "evaluation.json").read_text())
@@ -301,7 +313,7 @@ def test_new_data_of_the_wrong_size_can_be_brought_to_the_right_one(run, digit_f
 
 
 def test_a_model_of_images_that_are_not_square_reads_files_of_another_size(digit_files, tmp_path):
-    source = [digit_files / "wide.npy", "hidden=[4]", "--latent", 1, "--steps", 2, "holdout=0.5"]
+    source = [digit_files / "wide.npy", "architecture=mlp", "hidden=[4]", "--latent", 1, "--steps", 2, "holdout=0.5"]
     done("train", *source, "--resize", "4x6", "--out", tmp_path / "run", "-q")
     told = json.loads(done("encode", tmp_path / "run", digit_files / "large.png", "--resize", "4x6", "--json"))
     assert told["n"] == 1
@@ -431,7 +443,20 @@ def test_data_that_have_gone_are_told_as_such(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 4, 4), dtype=np.uint8)
     source, folder = tmp_path / "set.npy", tmp_path / "run"
     np.save(source, images)
-    done("train", source, "hidden=[4]", "--latent", 1, "--steps", 2, "holdout=0.2", "--out", folder, "-q")
+    done(
+        "train",
+        source,
+        "architecture=mlp",
+        "hidden=[4]",
+        "--latent",
+        1,
+        "--steps",
+        2,
+        "holdout=0.2",
+        "--out",
+        folder,
+        "-q",
+    )
     np.save(source, images[:10])
     assert "holds 10 images, the run began with 20; put the data back" in refused("train", "--resume", folder)
     np.save(source, images[:, :2])
@@ -447,7 +472,18 @@ def test_a_name_is_told_as_it_is_whatever_it_looks_like(run, tmp_path):
         out = tmp_path / name
         assert str(out / "samples.npy") in done("generate", run, "-n", 1, "--out", out)
         assert f"{out}: is not a run" in refused("info", out)
-    words = ["--steps", 1, "hidden=[4]", "--latent", 1, "validations=1", "-q", "--out", tmp_path / "[b]:smile:"]
+    words = [
+        "--steps",
+        1,
+        "architecture=mlp",
+        "hidden=[4]",
+        "--latent",
+        1,
+        "validations=1",
+        "-q",
+        "--out",
+        tmp_path / "[b]:smile:",
+    ]
     assert f"report: {tmp_path}/[b]:smile:/report.html" in done("train", "digits", *words)
 
 

@@ -73,7 +73,7 @@ def test_a_missing_path_is_told_with_the_nearest_name(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -3, (4,), (4, 0), (4, 4, 4), 10**9])
 def test_impossible_sizes(size):
-    refused("digits", "--size", size=size)
+    refused("digits", "--resize", size=size)
 
 
 def test_options_that_do_not_apply(tmp_path):
@@ -373,8 +373,8 @@ def test_idx_labels_and_sets(tmp_path):
 def test_data_of_another_size(tmp_path):
     good_files(tmp_path / "photos")
     schema = ImageSchema(height=28, width=20, channels=1)
-    refused(tmp_path / "photos", "8x8", "this model reads 28x20 grey", "--size 28x20", schema=schema)
-    refused(tmp_path / "photos", "--size 8 doesn't suit", "--size 28x20", size=8, schema=schema)
+    refused(tmp_path / "photos", "8x8", "this model reads 28x20 grey", "--resize 28x20", schema=schema)
+    refused(tmp_path / "photos", "--resize 8 doesn't suit", "--resize 28x20", size=8, schema=schema)
     refused(npz(tmp_path / "a.npz", x=IMAGES), "5x6 grey", "28x20 grey", schema=schema)
     assert load(tmp_path / "photos", size=(28, 20), schema=schema).raw.shape == (3, 1, 28, 20)
     picture(side=9).save(tmp_path / "photos" / "other.png")

@@ -19,7 +19,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Part(BaseModel):
     """A section of an experiment: no unknown fields, never changed in place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Part):
@@ -114,7 +114,7 @@ class Experiment(Part):
             return Experiment.checked(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise VaekitError(f"{path}: cannot be read ({error.strerror}); expected an experiment in YAML") from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise VaekitError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from None
 
     def to_yaml(self) -> str:
@@ -147,7 +147,10 @@ def _parse(assignment: str) -> tuple[str, str, Any]:
         leaves = [k.split(".")[1] for k in known] if "." not in key else known
         raise VaekitError(f"there is no field '{key}'{nearest(key, sorted(set(leaves)))}")
     section, field = matches[0].split(".")
-    return section, field, _value(text)
+    try:
+        return section, field, _value(text)
+    except yaml.YAMLError:
+        raise VaekitError(f"{matches[0]}: '{text}' is no value; quote text that looks like YAML") from None
 
 
 def _value(text: str) -> Any:
@@ -162,7 +165,7 @@ def _value(text: str) -> Any:
 
 def _in_words(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][:2])
+    where = ".".join(str(part) for part in first["loc"][:2]) or "the experiment"
     if first["type"] == "extra_forbidden":
         known = [k for k in fields() if k.startswith(str(first["loc"][0]))] or list(fields())
         return f"there is no field '{where}'{nearest(where, known)}"

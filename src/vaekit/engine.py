@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
+    get_state_dict,
+    set_state_dict,
 )
+from torch.distributed.tensor import distribute_tensor
 
 from vaekit.errors import VaekitError
 
@@ -53,9 +55,12 @@ class Engine:
     def world(self) -> int:
         return self.fabric.world_size
 
-    def setup(self, step: nn.Module | Callable, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
-        """The step and its optimiser, placed on the device and wrapped."""
-        return self.fabric.setup(cast(nn.Module, step), optimiser)
+    def setup(
+        self, step: nn.Module | Callable, optimiser: Callable[[nn.Module], torch.optim.Optimizer]
+    ) -> tuple[Any, Any]:
+        """The step, placed on the device and wrapped, and the optimiser that is then made for it."""
+        wrapped = self.fabric.setup_module(cast(nn.Module, step))
+        return wrapped, self.fabric.setup_optimizers(optimiser(wrapped))
 
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
@@ -68,7 +73,10 @@ class Engine:
         """Every process's value, stacked: (world, ...), on the CPU."""
         if self.world == 1:
             return value[None].cpu()
-        return cast(Tensor, self.fabric.all_gather(value.to(self.device))).cpu()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the engine's own, about what it calls
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return cast(Tensor, self.fabric.all_gather(value.to(self.device))).cpu()
 
     def agree(self, make: Callable[[], T]) -> T:
         """What `make` gives in the leading process, in every process."""
@@ -81,12 +89,19 @@ class Engine:
     def barrier(self) -> None:
         self.fabric.barrier()
 
-    def optimiser_state(self, module: nn.Module, optimiser: Any) -> dict[str, Any]:
-        """The whole optimiser state on the CPU, keyed by parameter name, the same from every strategy."""
-        return get_optimizer_state_dict(module, getattr(optimiser, "optimizer", optimiser), options=FULL)
+    def states(self, module: nn.Module, optimiser: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All weights and the whole optimiser state, on the CPU, by parameter name: the same from every strategy."""
+        inner = getattr(optimiser, "optimizer", optimiser)
+        return get_state_dict(module, inner, options=FULL)  # type: ignore[return-value]
 
-    def load_optimiser_state(self, module: nn.Module, optimiser: Any, state: dict[str, Any]) -> None:
-        set_optimizer_state_dict(module, getattr(optimiser, "optimizer", optimiser), state, options=FULL)
+    def load_states(self, module: nn.Module, optimiser: Any, weights: dict[str, Any], state: dict[str, Any]) -> None:
+        """Undo `states`."""
+        inner = getattr(optimiser, "optimizer", optimiser)
+        set_state_dict(module, inner, model_state_dict=weights, optim_state_dict=state, options=FULL)
+
+    def shard(self, whole: Tensor, like: Tensor) -> Tensor:
+        """This process's part of a whole tensor, cut up as `like` is."""
+        return distribute_tensor(whole, like.device_mesh, like.placements)  # type: ignore[attr-defined]
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
@@ -111,7 +126,19 @@ def has_fast_bf16(device: str) -> bool:
     return device == "cpu" and bool(probe())
 
 
-def _strategy(name: str, world: int) -> str:
+def _strategy(name: str, world: int) -> Any:
+    if name == "fsdp":
+        from lightning_fabric.strategies import ModelParallelStrategy
+
+        return ModelParallelStrategy(_fully_shard, data_parallel_size=world, tensor_parallel_size=1)
     if name != "auto":
         return name
     return "ddp" if world > 1 else "auto"
+
+
+def _fully_shard(module: nn.Module, mesh: Any) -> nn.Module:
+    """FSDP2: parameters, gradients and moments live in shards, one a process."""
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(module, mesh=mesh["data_parallel"])
+    return module

@@ -76,7 +76,7 @@ def posterior_means(model: Model, batches: Batches) -> Tensor:
 
 def active_units(means: Tensor) -> int:
     """How many columns of the posterior means (N, Z) vary by more than `ACTIVE` over the data. Burda et al. 2016."""
-    return int((means.var(dim=0) > ACTIVE).sum())
+    return int((means.var(dim=0) > ACTIVE).sum()) if len(means) > 1 else 0
 
 
 def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:

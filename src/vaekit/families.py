@@ -115,7 +115,7 @@ class AnalyticNormal(nn.Module):
 
     @torch.no_grad()
     def _follow(self, variance: Tensor) -> None:
-        self.variance.lerp_(variance, self.momentum)
+        self.variance.lerp_(torch.where(torch.isfinite(variance), variance, self.variance), self.momentum)
 
 
 class LogisticMixture(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from vaekit import checkpoint
+from vaekit.errors import VaekitError
 
 METRICS, TABLE = "metrics.jsonl", "metrics.csv"
 
@@ -28,10 +30,13 @@ class Log:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=upto + 1 if upto else None)
 
     def add(self, row: dict[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise VaekitError(f"{self.path}: could not be written ({error.strerror})") from None
         for name, value in row.items():
-            if isinstance(value, (int, float)) and name != "step":
+            if isinstance(value, (int, float)) and math.isfinite(value) and name != "step":
                 self._board.add_scalar(f"{row['split']}/{name}", value, row["step"])
 
     def close(self) -> None:

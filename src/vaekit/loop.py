@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -110,14 +109,19 @@ class Feed:
 
 
 class Average(Generic[M]):
-    """An exponential moving average of a model's parameters, its buffers copied: `model` is the average."""
+    """An exponential moving average of a model's parameters, its buffers copied: `model` is the average.
 
-    def __init__(self, source: M, decay: float) -> None:
-        self.model: M = copy.deepcopy(source).requires_grad_(False)
-        self.decay = decay
-        self._mine: list[Tensor] = list(self.model.parameters())
+    `model` begins as a whole copy of `source`. Where an engine has sharded the source's parameters over processes,
+    the average is kept in shards too, and `settle` gathers them into `model`.
+    """
+
+    def __init__(self, model: M, source: nn.Module, decay: float) -> None:
+        self.model, self.decay = model.requires_grad_(False), decay
         self._theirs: list[Tensor] = list(source.parameters())
-        self._buffers = list(zip(self.model.buffers(), source.buffers(), strict=True))
+        self._whole: list[Tensor] = list(model.parameters())
+        self.sharded = any(hasattr(p, "full_tensor") for p in self._theirs)
+        self._mine = [p.detach().clone() for p in self._theirs] if self.sharded else self._whole
+        self._buffers = list(zip(model.buffers(), source.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -126,6 +130,26 @@ class Average(Generic[M]):
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
+
+    @torch.no_grad()
+    def settle(self) -> M:
+        """The averaged model, whole."""
+        if self.sharded:
+            for whole, mine in zip(self._whole, self._mine, strict=True):
+                whole.copy_(whole_tensor(mine))
+        return self.model
+
+    @torch.no_grad()
+    def adopt(self, shard: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Go on from what `model` holds now; `shard(whole, like)` cuts a tensor up."""
+        if self.sharded:
+            for whole, mine in zip(self._whole, self._mine, strict=True):
+                mine.copy_(shard(whole, mine))
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a sharded one gathered from all processes (which must all ask for it)."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 class Guard:
@@ -142,11 +166,11 @@ class Guard:
         self.streak = torch.zeros((), device=device)  # and in a row
 
     @torch.no_grad()
-    def inspect(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Look at the gradients of `loss` and tell the optimiser what to make of them."""
+    def inspect(self, optimiser: torch.optim.Optimizer) -> None:
+        """Look at the gradients, which all processes share, and tell the optimiser what to make of them."""
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        length = torch.nn.utils.get_total_norm(grads)
-        good = torch.isfinite(length + loss.detach())
+        length = whole_tensor(torch.nn.utils.get_total_norm(grads))
+        good = torch.isfinite(length)
         seen = torch.where(self.length > 0, self.length, length)
         limit = seen * self.clip
         shortened = torch.minimum(length, limit)
@@ -197,7 +221,7 @@ def fit(
             now = torch.tensor(weights(progress.step / plan.steps), device=device)
             loss, costs = _run(step, x, context, now, None if len(x) == feed.batch // feed.world else whole)
             backward(loss if share == 1 else loss * share)
-            guard.inspect(inner, loss)
+            guard.inspect(inner)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             average.update(progress.step)

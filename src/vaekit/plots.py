@@ -23,9 +23,10 @@ def save_sheet(path: Path, pictures: Tensor, columns: int) -> None:
 
 
 def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
-    """Rows of originals, each over the row of its copies."""
+    """Rows of originals, each over the row of its copies; a last, shorter row is filled up with grey."""
     pairs = zip(originals.split(columns), copies.split(columns), strict=True)
-    return torch.cat([row for pair in pairs for row in pair if len(row) == columns])
+    blank = torch.full_like(originals[:1], 0.5).expand(columns, *originals.shape[1:])
+    return torch.cat([torch.cat((row, blank))[:columns] for pair in pairs for row in pair])
 
 
 def losses(path: Path, rows: list[dict[str, Any]], terms: list[str]) -> None:
@@ -76,7 +77,8 @@ def _colour(group: int | None, groups: int) -> Any:
 
 
 def _two_dimensions(codes: Tensor) -> tuple[Tensor, float]:
-    if codes.shape[1] == 1:
+    if min(codes.shape) == 1:
+        codes = codes[:, :1]
         return torch.cat((codes, torch.zeros_like(codes)), 1), 1.0
     centred = codes - codes.mean(0)
     _, scales, axes = torch.linalg.svd(centred, full_matrices=False)

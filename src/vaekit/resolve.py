@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vaekit import build
 from vaekit.config import Experiment
-from vaekit.data.images import Images
+from vaekit.data.images import DiskImages, Images
+from vaekit.data.images.binarise import is_black_and_white
 from vaekit.data.images.likelihoods import likelihood
 from vaekit.engine import choose_device, has_fast_bf16
 from vaekit.errors import VaekitError
@@ -18,10 +19,13 @@ from vaekit.errors import VaekitError
 STEPS = 10_000
 """About how many steps a run takes when nothing is said of its length."""
 
+LOOKED_AT = 50_000
+"""So many images, evenly spread, are looked at for grey levels."""
+
 BF16_PAYS = 5e7
 """Multiply-adds of a batch's forward pass above which bfloat16 products gain more than the casts cost."""
 
-COMPILE_PAYS = 2e13
+COMPILE_PAYS = 5e12
 """Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
 
 
@@ -81,6 +85,8 @@ def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> t
         raise VaekitError(f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'")
     if wanted.discrete and not wanted.binary and images.schema.dtype != "uint8":
         raise VaekitError(f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}")
+    if binarise == "static" and isinstance(images.raw, DiskImages):
+        raise VaekitError(f"{images.source}: static binarisation wants images that fit in memory; use dynamic")
     if binarise == "auto":
         binarise = "dynamic" if wanted.binary and not two_valued else "none"
         reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (binarise == "dynamic")
@@ -89,9 +95,8 @@ def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> t
 
 
 def _is_two_valued(images: Images) -> bool:
-    some = images.raw.take(torch.arange(min(len(images), 1000)))
-    top = 255 if some.dtype == torch.uint8 else 1
-    return bool(((some == 0) | (some == top)).all())
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).long()
+    return all(is_black_and_white(images.raw.take(index)) for index in chosen.split(4096))
 
 
 def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
@@ -124,12 +129,14 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     device, why = choose_device(train.device)
     reasons.append(f"device {device}: {why}")
     precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
+    if train.strategy == "fsdp" and train.optimiser == "soap":
+        raise VaekitError("optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw")
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
         reasons.append(f"precision {precision}")
     if compiled == "auto":
         able = device == "cuda" or shutil.which("c++") is not None
-        compiled = able and device != "mps" and per_step * steps >= COMPILE_PAYS
+        compiled = able and device != "mps" and train.strategy != "fsdp" and per_step * steps >= COMPILE_PAYS
         reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import signal
 import threading
 import time
@@ -76,18 +78,19 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 def new_folder(wanted: Path) -> Path:
     """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
+    wanted = wanted if wanted.name not in ("", "..") else wanted.resolve()
     path, number = wanted, 1
     while True:
         try:
             path.mkdir(parents=True)
             return path
-        except FileExistsError:
+        except OSError as error:
+            if not (isinstance(error, FileExistsError) and os.path.lexists(path)):  # a parent may be a broken link
+                raise VaekitError(
+                    f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
+                ) from None
             number += 1
             path = wanted.with_name(f"{wanted.name}-{number}")
-        except OSError as error:
-            raise VaekitError(
-                f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
-            ) from None
 
 
 class Run:
@@ -105,15 +108,16 @@ class Run:
         self.model = build.model(self.experiment.model, self.images.schema)
         if not resume:
             _start_at_mean(self.model, self.images, self.train_index, self.experiment.model.likelihood)
-        step = Step(self.model, self.objective)
-        self.bare = step
+        average = copy.deepcopy(self.model)
+        self.bare = Step(self.model, self.objective)
         self.step, self.optimiser = self.engine.setup(
-            torch.compile(step, dynamic=False) if train.compile else step,
-            OPTIMISERS[train.optimiser](step, train.weight_decay, DTYPES[train.precision]),
+            torch.compile(self.bare, dynamic=False) if train.compile else self.bare,
+            lambda step: OPTIMISERS[train.optimiser](step, train.weight_decay, DTYPES[train.precision]),
         )
-        self.average = Average(self.model, train.ema)
+        self.average = Average(average.to(self.engine.device), self.model, train.ema)
         self.guard = Guard(self.model.parameters(), train.clip, self.engine.device)
         self.progress = Progress()
+        self.window = Window(self, max(1, resolved.steps // 400))
         self.plan = Plan(resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema)
         self.feed = self._feed()
         torch.manual_seed(train.seed + 7919 * self.engine.rank)
@@ -130,7 +134,7 @@ class Run:
     @property
     def trained(self) -> Trained:
         """The averaged weights as they are now."""
-        return Trained(self.average.model.eval(), self.images.schema, self.experiment, self.folder)
+        return Trained(self.average.settle().eval(), self.images.schema, self.experiment, self.folder)
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
         """Train to the end, or until `stop()` or a limit; everything needed to go on is on disk at the end."""
@@ -145,18 +149,23 @@ class Run:
                 log.close()
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
-        window, why, each = Window(self), "done", max(1, self.plan.steps // self.experiment.train.validations)
-        limit = (self.experiment.train.max_minutes or float("inf")) * 60
+        window, why, each = self.window, "done", max(1, self.plan.steps // self.experiment.train.validations)
+        limit = time.perf_counter() + (self.experiment.train.max_minutes or float("inf")) * 60
         for costs in self._fit():
             window.add(costs)
             at, ends = self.progress.step, self.progress.step >= self.plan.steps
             if at % window.every == 0 or ends:
                 yield Logged(window.close())
             if at % each == 0 or ends:
+                began = time.perf_counter()
                 yield Logged(self._validate())
                 self.save()
-            if not ends and (reason := self._ending(stop, limit)):
+                window.began += time.perf_counter() - began  # not training time
+            asks = self.engine.world == 1 or at % 10 == 0  # asking all processes costs a message each
+            if not ends and asks and (reason := self._ending(stop, limit)):
                 why = reason
+                if why == "time" and not self.progress.best_step:
+                    yield Logged(self._validate())  # else there would be no weights to keep
                 self.save()
                 break
         yield Ended(why, self.best() if why != "stopped" else self.trained)
@@ -165,9 +174,9 @@ class Run:
         patience = self.experiment.train.patience
         if self.engine.any(stop()):
             return "stopped"
-        if self.engine.any(self.progress.seconds > limit):
+        if self.engine.any(time.perf_counter() > limit):
             return "time"
-        return "patience" if patience and self.progress.stale >= patience else ""
+        return "patience" if self.engine.any(bool(patience and self.progress.stale >= patience)) else ""
 
     def _fit(self) -> Iterator[Tensor]:
         eager = (lambda: torch.compiler.set_stance("force_eager")) if self.experiment.train.compile else None
@@ -187,7 +196,7 @@ class Run:
 
     def _validate(self) -> dict[str, Any]:
         """The honest bound (beta 1) of the averaged weights on the held-out images; keeps them if they are the best."""
-        began, model = time.perf_counter(), self.average.model
+        began, model = time.perf_counter(), self.average.settle()
         bound = evaluate.bound(model, self._held_out(), seed=1)
         row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
         score = -row["elbo"]
@@ -218,44 +227,56 @@ class Run:
         path = self.folder / checkpoint.WEIGHTS
         if path.is_file():
             checkpoint.load_weights(self.average.model, checkpoint.load_tensors(path)[0], path)
+            self.average.adopt(self.engine.shard)
         return self.trained
 
     def save(self) -> None:
         """Everything that resuming needs, in one file, atomically."""
-        optimiser = self.engine.optimiser_state(self.bare, self.optimiser)
-        states = self.engine.gather(torch.get_rng_state())
+        weights, optimiser = self.engine.states(self.bare, self.optimiser)
+        states, average = self.engine.gather(torch.get_rng_state()), self.average.settle()
+        sums = self.engine.gather(self.window.total)
         if not self.leads:
             return
-        tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.model.state_dict().items()}
+        tensors = {f"weights.{k}": v for k, v in weights.items()}
+        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
         tensors |= {f"guard.{k}": v for k, v in self.guard.state().items()}
         tensors |= {f"optimiser.{n}|{k}": v for n, s in optimiser["state"].items() for k, v in s.items()}
-        tensors["random"] = states
+        tensors |= {"random": states, "window": sums}
         if self.engine.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
-        about = {"progress": self.progress.to_dict(), "groups": optimiser["param_groups"], "images": len(self.images)}
+        about = {
+            "progress": self.progress.to_dict(),
+            "window": {"count": self.window.count},
+            "groups": optimiser["param_groups"],
+            "images": len(self.images),
+        }
         checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
 
     def _restore(self) -> None:
         path = self.folder / checkpoint.RESUME
         tensors, about = checkpoint.load_tensors(path)
+        if "images" not in about or "random" not in tensors:
+            raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy")
         if about["images"] != len(self.images):
             raise VaekitError(
                 f"{self.experiment.data.source}: holds {len(self.images):,} images, the run began with "
                 f"{about['images']:,}; put the data back as they were, or start a new run"
             )
-        checkpoint.load_weights(self.model, _under(tensors, "weights."), path)
         checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
+        self.average.adopt(self.engine.shard)
         self.guard.load_state(_under(tensors, "guard."))
         state: dict[str, dict[str, Tensor]] = {}
         for key, value in _under(tensors, "optimiser.").items():
             name, _, field = key.partition("|")
             state.setdefault(name, {})[field] = value
         groups = {"state": state, "param_groups": about["groups"]}
-        self.engine.load_optimiser_state(self.bare, self.optimiser, groups)
+        self.engine.load_states(self.bare, self.optimiser, _under(tensors, "weights."), groups)
         self.progress = Progress(**about["progress"])
+        patience = self.experiment.train.patience
+        self.progress.stale %= patience or self.progress.stale + 1  # a run that lost patience is given it anew
         if len(tensors["random"]) == self.engine.world:
-            torch.set_rng_state(tensors["random"][self.engine.rank])
+            torch.set_rng_state(tensors["random"][self.engine.rank].clone())
+            self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device), about["window"]["count"])
         if "random.cuda" in tensors and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
 
@@ -294,24 +315,25 @@ class Run:
 class Window:
     """The mean costs of the steps since it was last closed."""
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.every = run, max(1, run.plan.steps // 400)
-        self._open()
+    def __init__(self, run: Run, every: int) -> None:
+        self.run, self.every = run, every
+        self.begin(torch.zeros(len(run.objective.terms), device=run.engine.device), 0)
 
-    def _open(self) -> None:
-        self.total: Tensor | None = None
-        self.count, self.began = 0, time.perf_counter()
+    def begin(self, total: Tensor, count: int) -> None:
+        """Start with what is summed up already: nothing, or what a stopped run had."""
+        self.total, self.count = total, count
+        self.timed, self.began = 0, time.perf_counter()
 
     def add(self, costs: Tensor) -> None:
-        self.total = costs if self.total is None else self.total + costs
+        self.total = self.total + costs
         self.count += 1
+        self.timed += 1
 
     def close(self) -> dict[str, Any]:
         """A row of the log; raises once training has been non-finite for too long."""
-        run, total = self.run, self.total
-        assert total is not None
+        run = self.run
         run.guard.check()
-        means = (run.engine.mean(total) / self.count).tolist()
+        means = (run.engine.mean(self.total) / self.count).tolist()
         seconds = time.perf_counter() - self.began
         run.progress.seconds += seconds
         done = run.progress.step / run.plan.steps
@@ -320,8 +342,8 @@ class Window:
         row |= {"loss": sum(weights[name] * row[name] for name in weights)}
         row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
         row |= {"lr": run.plan.rate(run.progress.step - 1), "skipped": int(run.guard.bad)}
-        row |= {"images_per_s": self.count * run.feed.batch / seconds}
-        self._open()
+        row |= {"images_per_s": self.timed * run.feed.batch / seconds}
+        self.begin(torch.zeros_like(self.total), 0)
         return run._row("train", row)
 
 

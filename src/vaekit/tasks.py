@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from vaekit import build, checkpoint, evaluate
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ImageSchema, load, to_tensor
-from vaekit.data.images.binarise import prepare
+from vaekit.data.images.binarise import is_black_and_white, prepare
 from vaekit.data.images.likelihoods import likelihood
 from vaekit.errors import VaekitError
 from vaekit.rng import seeded
@@ -106,7 +106,17 @@ class Trained:
         """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
         generator = torch.Generator().manual_seed(seed)
         for index in torch.arange(len(images)).split(ROWS):
-            yield prepare(images.raw.take(index), self.schema, generator).to(self.device), None
+            raw = images.raw.take(index)
+            if self._binary and self.schema.binarise != "dynamic" and not is_black_and_white(raw):
+                raise VaekitError(
+                    f"{images.source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
+                    "make them black and white, or train with binarise=dynamic"
+                )
+            yield prepare(raw, self.schema, generator).to(self.device), None
+
+    @property
+    def _binary(self) -> bool:
+        return likelihood(self.experiment.model.likelihood, self.schema.channels).binary
 
     def evaluate(self, images: Images, draws: int = 500, seed: int = 0, limit: int | None = None) -> dict[str, Any]:
         """Bound, likelihood and use of the latents on `images`, as plain numbers in nats per image.

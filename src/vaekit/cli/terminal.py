@@ -74,7 +74,8 @@ class Meter:
     def update(self, row: Mapping[str, Any]) -> None:
         """Show a row of the log."""
         if row["split"] == "val":
-            self.held = f"held-out elbo {row['elbo']:.2f} (best {-row['best']:.2f} at {row['best_step']})"
+            name, sign = ("nll", 1) if "nll" in row else ("elbo", -1)
+            self.held = f"held-out {name} {row[name]:.2f} (best {sign * row['best']:.2f} at {row['best_step']})"
             self._line(row["step"], self.held)
             return
         terms = "  ".join(f"{name} {row[name]:.2f}" for name in self.terms)

@@ -106,7 +106,7 @@ def train(
     if fast_dev_run:
         given["steps"] = 5
     if config and source and "=" in source and not Path(source).exists():  # the first field, not a source
-        source, fields = None, [source, *(fields or [])]
+        fields, source = [source, *(fields or [])], None
     changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(fields or [])
     if resume:
         if source or changes or out_ or config or dry_run or recipe != "auto":

@@ -24,7 +24,9 @@ Source = Annotated[
     str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Everything random follows from it.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any.")
+]
 Resize = Annotated[str | None, typer.Option(help="Resize images to this side, or HxW, first.")]
 Array = Annotated[str | None, typer.Option(help="Which array of an .npz file.")]
 Channels = Annotated[int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")]

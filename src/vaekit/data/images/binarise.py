@@ -26,6 +26,11 @@ def draw_bits(raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return (torch.rand(level.shape, generator=generator).to(level.device) < level).float()
 
 
+def is_black_and_white(raw: Tensor) -> bool:
+    """Whether every value is the lowest or the highest that its type has: 0 or 255, or 0 or 1 for floats."""
+    return bool(((raw == 0) | (raw == (255 if raw.dtype == torch.uint8 else 1))).all())
+
+
 def _sixteen_bits(shape: torch.Size, generator: torch.Generator | None) -> Tensor:
     """Uniform integers in [-32768, 32767]."""
     words = torch.empty(-(-shape.numel() // 4), dtype=torch.int64)

@@ -41,7 +41,7 @@ def _with_size(raw: Raw, schema: ImageSchema, source: str) -> Raw:
         raise VaekitError(
             f"{source}: images are {describe(height, width, channels)}, this model reads "
             f"{describe(schema.height, schema.width, schema.channels)}: "
-            f"resize with --size {size_option((schema.height, schema.width))}"
+            f"resize with --resize {size_option((schema.height, schema.width))}"
         )
     return raw
 

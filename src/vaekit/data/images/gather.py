@@ -129,7 +129,7 @@ def _size(sizes: Counter[tuple[int, int]], request: Request) -> tuple[int, int]:
         if only != wanted:
             raise VaekitError(
                 f"{request.source}: images are {_range(sizes)}, this model reads "
-                f"{describe(*wanted, request.schema.channels)}: resize with --size {size_option(wanted)}"
+                f"{describe(*wanted, request.schema.channels)}: resize with --resize {size_option(wanted)}"
             )
         return wanted
     return only if only is not None and max(only) <= KEEP else TARGET

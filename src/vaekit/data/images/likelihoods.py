@@ -46,7 +46,7 @@ class Likelihood:
     binary: bool = False
     """Whether it wants x in {0, 1}."""
     start: Callable[[Tensor], Tensor] | None = None
-    """The raw output whose mean is a given picture (C, H, W): where the decoder starts."""
+    """The raw output whose mean is about a given picture (C, H, W): where the decoder starts."""
 
 
 def likelihood(name: str, channels: int) -> Likelihood:
@@ -57,7 +57,7 @@ def likelihood(name: str, channels: int) -> Likelihood:
     if word == "gaussian":
         return Likelihood(FixedNormal(_number(name, argument)), channels, start=_same)
     if word == "logistic-mixture":
-        mixture = LogisticMixture(channels, int(_number(name, argument or "10")))
+        mixture = LogisticMixture(channels, _whole(name, argument or "10"))
         return Likelihood(mixture, mixture.outputs(), discrete=True)
     from vaekit.config import nearest
 
@@ -72,6 +72,12 @@ def _number(name: str, text: str) -> float:
     if not value > 0:
         raise VaekitError(f"likelihood '{name}': expected a positive number after the colon")
     return value
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise VaekitError(f"likelihood '{name}': expected a whole number of at least 1 after the colon")
+    return int(text)
 
 
 def _same(mean: Tensor) -> Tensor:

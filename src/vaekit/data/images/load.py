@@ -122,13 +122,13 @@ def _checked_size(size: int | Sequence[int] | None, schema: ImageSchema | None, 
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in pair):
         raise VaekitError(
-            f"--size is a side such as 64, or height and width such as 64x48, in pixels; this is {size!r}"
+            f"--resize is a side such as 64, or height and width such as 64x48, in pixels; this is {size!r}"
         )
     if schema is not None and pair != (schema.height, schema.width):
         right = (schema.height, schema.width)
         raise VaekitError(
-            f"{name}: --size {size_option(pair)} doesn't suit this model, which reads "
-            f"{describe(*right, schema.channels)}: use --size {size_option(right)}"
+            f"{name}: --resize {size_option(pair)} doesn't suit this model, which reads "
+            f"{describe(*right, schema.channels)}: use --resize {size_option(right)}"
         )
     return pair
 
