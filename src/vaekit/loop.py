@@ -17,6 +17,9 @@ from vaekit.objectives import Objective
 
 M = TypeVar("M", bound=nn.Module)
 
+EVERY = 8
+"""The average of the weights is moved so seldom, since each move costs a pass over all of them."""
+
 LONGEST_BAD_STREAK = 50
 """So many non-finite steps in a row end the run."""
 
@@ -125,8 +128,11 @@ class Average(Generic[M]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the source; early steps, whose average would remember the start, move further."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+        """Every `EVERY` steps, move towards the source as far as in so many; early steps forget the start sooner."""
+        every = EVERY if self.decay else 1
+        if step % every:
+            return
+        decay = min(self.decay**every, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
