@@ -588,3 +588,21 @@ def test_two_processes_learn_what_one_does_and_resume_as_one_does(tmp_path):
     card.write_text(card.read_text().replace("steps: 34", "steps: 36"))
     assert go(reopen(tmp_path / "stopped")) == "done"
     assert facts(tmp_path / "stopped")["progress"]["step"] == 36
+
+
+def test_sharded_parameters_train_and_resume_as_whole_ones_do(tmp_path):
+    """FSDP2 on two processes: the same weights as DDP, stopped and resumed on the way."""
+    script = IN_TWO.split("assert go(begin")[0] + (
+        'assert go(begin("ddp"), 99) == "done"\n'
+        'experiment = experiment.override("strategy=fsdp")\n'
+        'assert go(begin("fsdp"), 10) == "stopped"\n'
+        'assert go(reopen(at / "fsdp"), 99) == "done"\n'
+    )
+    (tmp_path / "two.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(tmp_path / "two.py"), str(tmp_path), *TINY, *UNEVEN]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+    whole, sharded = (checkpoint.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("ddp", "fsdp"))
+    for name in whole:
+        torch.testing.assert_close(sharded[name], whole[name], rtol=1e-4, atol=1e-5)
