@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from vaekit import build, checkpoint, evaluate
 from vaekit.config import Experiment
-from vaekit.data.images import Images, ImageSchema, load, to_tensor
+from vaekit.data.images import Images, ImageSchema, Progress, load, to_tensor
 from vaekit.data.images.binarise import is_black_and_white, prepare
 from vaekit.data.images.likelihoods import likelihood
 from vaekit.errors import VaekitError
@@ -118,10 +118,18 @@ class Trained:
     def _binary(self) -> bool:
         return likelihood(self.experiment.model.likelihood, self.schema.channels).binary
 
-    def evaluate(self, images: Images, draws: int = 500, seed: int = 0, limit: int | None = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        images: Images,
+        draws: int = 500,
+        seed: int = 0,
+        limit: int | None = None,
+        progress: Progress = lambda what, done, total: None,
+    ) -> dict[str, Any]:
         """Bound, likelihood and use of the latents on `images`, as plain numbers in nats per image.
 
-        `draws` importance draws for the NLL (0 leaves it out), on the first `limit` images (all when None).
+        `draws` importance draws for the NLL (0 leaves it out), on the first `limit` images (all when None), which is
+        what takes the time: `progress` is told ("scoring", images done, images).
         """
         bound = evaluate.bound(self.model, self.batches(images, seed), seed)
         report = {"n": len(images)} | {name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")}
@@ -130,11 +138,12 @@ class Trained:
         report |= {"active_units": evaluate.active_units(means), "latent": self.latent}
         report["mutual_information"] = evaluate.mutual_information(self.model, self.batches(few, seed), seed)
         if draws:
-            report |= self._nll(images.subset(torch.arange(min(len(images), limit or len(images)))), draws, seed)
+            first = images.subset(torch.arange(min(len(images), limit or len(images))))
+            report |= self._nll(first, draws, seed, progress)
         return report
 
-    def _nll(self, images: Images, draws: int, seed: int) -> dict[str, Any]:
-        estimate = evaluate.nll(self.model, self.batches(images, seed), draws, seed=seed)
+    def _nll(self, images: Images, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
+        estimate = evaluate.nll(self.model, _told(self.batches(images, seed), len(images), progress), draws, seed=seed)
         numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
         if likelihood(self.experiment.model.likelihood, self.schema.channels).discrete:
             numbers["bits_per_dim"] = evaluate.bits_per_dim(estimate.value, self.schema.dims)
@@ -147,6 +156,17 @@ class Trained:
         with torch.no_grad():
             for part in x.split(ROWS):
                 yield part.to(self.device, torch.float32)
+
+
+def _told(batches: Iterator[tuple[Tensor, None]], total: int, progress: Progress) -> Iterator[tuple[Tensor, None]]:
+    """The same batches, a few images at a time, so that progress can be told as they are done."""
+    done = 0
+    for x, context in batches:
+        for part in x.split(32):
+            progress("scoring", done, total)
+            yield part, context
+            done += len(part)
+    progress("scoring", total, total)
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> Trained:

@@ -178,7 +178,9 @@ def evaluate(
     at_least("--limit", limit, 1)
     trained = _load(run, device)
     images = _images(trained, data, size=sides(resize), channels=channels, array=array)
-    numbers = trained.evaluate(images, draws, seed, limit) | {"binarise": trained.schema.binarise, "seed": seed}
+    with reading(quiet=False) as hook:
+        numbers = trained.evaluate(images, draws, seed, limit, hook)
+    numbers |= {"binarise": trained.schema.binarise, "seed": seed}
     show(numbers if as_json else {name: _readable(value) for name, value in numbers.items()}, as_json)
 
 
