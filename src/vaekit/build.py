@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from vaekit.config import Cost, Network, nearest
 from vaekit.data.images import ImageSchema
@@ -32,6 +34,15 @@ def model(network: Network, schema: ImageSchema) -> VAE:
         prior(network.prior, network.latent),
         Conditional(decoder, pixels.family),
     )
+
+
+def cost(network: Network, schema: ImageSchema) -> tuple[int, int]:
+    """How many parameters the model has, and how many multiply-adds one image's forward pass takes."""
+    with torch.random.fork_rng():
+        untrained = model(network, schema)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            untrained(torch.zeros(1, *schema.shape))
+    return sum(p.numel() for p in untrained.parameters()), counter.get_total_flops() // 2
 
 
 def prior(word: str, latent: int) -> nn.Module:

@@ -18,6 +18,9 @@ from vaekit.tasks import Trained, as_images
 
 REPORT, EVALUATION = "report.html", "evaluation.json"
 
+NLL_DRAWS, NLL_MACS = 100, 10**12
+"""The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
+
 SECTIONS = {
     "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
     "reconstructions": ("Reconstructions", "Held-out originals, each row above its reconstructions."),
@@ -34,7 +37,9 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
     """Evaluate on the test part (else the held-out images), draw the plots, write the page; returns the numbers."""
     held = images.subset(held_out)
     data, part = (images.test, "test") if images.test else (held, "held-out")
-    numbers = {"data": part} | trained.evaluate(data, draws=100, seed=seed, limit=500)
+    _, macs = build.cost(trained.experiment.model, trained.schema)
+    limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
+    numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
     checkpoint.write(folder / EVALUATION, json.dumps(numbers, indent=2))
     (folder / "plots").mkdir(exist_ok=True)
     _draw(folder, trained, held, seed)

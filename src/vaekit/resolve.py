@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass, field
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from vaekit import build
 from vaekit.config import Experiment
@@ -50,7 +49,7 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     changes += _length(experiment, images, reasons)
     settled = experiment.override(*changes)
     build.objective(settled.objective)  # a wrong word is told before anything starts
-    parameters, macs = _cost(settled, schema)
+    parameters, macs = build.cost(settled.model, schema)
     steps = total_steps(settled, len(images))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
     return Resolved(settled, _with_schema(images, schema), reasons, parameters, steps, macs)
@@ -139,14 +138,6 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
         compiled = able and device != "mps" and train.strategy != "fsdp" and per_step * steps >= COMPILE_PAYS
         reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
-
-
-def _cost(experiment: Experiment, schema) -> tuple[int, int]:  # type: ignore[no-untyped-def]
-    with torch.random.fork_rng():
-        model = build.model(experiment.model, schema)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(torch.zeros(1, *schema.shape))
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
 
 
 def _with_schema(images: Images, schema) -> Images:  # type: ignore[no-untyped-def]

@@ -24,6 +24,9 @@ ROWS = 512
 """How many images go through a network at a time."""
 
 
+NLL_PIXELS = 2**22
+"""How many decoded pixels the NLL holds at a time."""
+
 Pixels = Callable[[Distribution], Tensor]
 """How a picture is read off p(x | z)."""
 
@@ -143,7 +146,8 @@ class Trained:
         return report
 
     def _nll(self, images: Images, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
-        estimate = evaluate.nll(self.model, _told(self.batches(images, seed), len(images), progress), draws, seed=seed)
+        told, rows = _told(self.batches(images, seed), len(images), progress), max(16, NLL_PIXELS // self.schema.dims)
+        estimate = evaluate.nll(self.model, told, draws, min(rows, 8192), seed)
         numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
         if likelihood(self.experiment.model.likelihood, self.schema.channels).discrete:
             numbers["bits_per_dim"] = evaluate.bits_per_dim(estimate.value, self.schema.dims)
