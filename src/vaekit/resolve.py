@@ -9,7 +9,7 @@ import torch
 
 from vaekit import build
 from vaekit.config import Experiment
-from vaekit.data.images import DiskImages, Images
+from vaekit.data.images import DiskImages, Images, ImageSchema
 from vaekit.data.images.binarise import is_black_and_white
 from vaekit.data.images.likelihoods import likelihood
 from vaekit.engine import choose_device, has_fast_bf16
@@ -68,7 +68,7 @@ def total_steps(experiment: Experiment, n: int) -> int:
     return train.steps or train.epochs * -(-(n - held_out(experiment, n)) // train.batch)
 
 
-def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> tuple[list[str], object]:
+def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> tuple[list[str], ImageSchema]:
     name, binarise = experiment.model.likelihood, experiment.model.binarise
     two_valued = _is_two_valued(images)
     if name == "auto":
@@ -140,7 +140,7 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 
 
-def _with_schema(images: Images, schema) -> Images:  # type: ignore[no-untyped-def]
+def _with_schema(images: Images, schema: ImageSchema) -> Images:
     from dataclasses import replace
 
     test = images.test and replace(images.test, schema=schema)
