@@ -64,12 +64,12 @@ class ConvDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.sizes, widths = _pyramid(out_shape[1:], width, stride)
-        self.out_shape, self.stride, self.top = tuple(out_shape), stride, widths[-1]
+        self.out_shape, self.top = tuple(out_shape), widths[-1]
         self.foot = nn.Linear(latent, widths[-1] * math.prod(self.sizes[-1]))
         self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
         self.norm = _norm(width)
-        self.head = nn.Conv2d(width, out_shape[0] * stride**2, 3, padding=1)
+        self.head = nn.Conv2d(width, out_shape[0], 3, padding=1)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.foot(z).unflatten(1, (self.top, *self.sizes[-1]))
@@ -78,8 +78,10 @@ class ConvDecoder(nn.Module):
                 h = block(h, context)
             if level:
                 h = self.up[level - 1](F.interpolate(h, size=self.sizes[level - 1], mode="nearest"))
-        picture = F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.stride)
-        return picture[..., : self.out_shape[1], : self.out_shape[2]]
+        h = F.silu(self.norm(h))
+        if h.shape[2:] != self.out_shape[1:]:  # enlarged before the last kernel, which leaves no checkerboard
+            h = F.interpolate(h, size=self.out_shape[1:], mode="nearest")
+        return self.head(h)
 
 
 def _norm(width: int) -> nn.GroupNorm:

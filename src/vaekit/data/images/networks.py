@@ -14,7 +14,7 @@ CONVOLUTIONAL = {"tiny": (16, 1), "small": (32, 1), "base": (64, 2), "large": (1
 """Channels at the finest scale, and residual blocks a scale."""
 
 LARGE_SIDE = 48
-"""Pictures whose sides are at least this are read and written at half resolution, in patches."""
+"""Pictures whose sides are at least this are read with a stride of 2, so that the widest maps are half their size."""
 
 
 def dense(
@@ -45,5 +45,4 @@ def start_at(decoder: MLP | ConvDecoder, raw: Tensor) -> None:
     if isinstance(decoder, MLP):
         bias[: raw.numel()] = raw.flatten()
     else:
-        level = raw.mean((1, 2)).repeat_interleave(decoder.stride**2)
-        bias[: len(level)] = level
+        bias[: len(raw)] = raw.mean((1, 2))
