@@ -24,7 +24,7 @@ LOOKED_AT = 50_000
 BF16_PAYS = 5e7
 """Multiply-adds of a batch's forward pass above which bfloat16 products gain more than the casts cost."""
 
-COMPILE_PAYS = 5e12
+COMPILE_PAYS = 2.5e12
 """Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
 
 
@@ -45,9 +45,8 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
     reasons: list[str] = []
     changes, schema = _likelihood(experiment, images, reasons)
-    changes += _network(experiment, images, reasons)
-    changes += _length(experiment, images, reasons)
-    settled = experiment.override(*changes)
+    settled = experiment.override(*changes, *_network(experiment, images, reasons))
+    settled = settled.override(*_length(settled, images, reasons))
     build.objective(settled.objective)  # a wrong word is told before anything starts
     parameters, macs = build.cost(settled.model, schema)
     steps = total_steps(settled, len(images))
@@ -112,7 +111,8 @@ def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list
 def _length(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
     train, n = experiment.train, len(images) - held_out(experiment, len(images))
     if train.batch == "auto":
-        batch = min(512, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
+        most = 512 if experiment.model.architecture == "mlp" else 128  # maps of features fill the memory
+        batch = min(most, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
         reasons.append(f"batch {batch}: {n:,} training images")
     else:
         batch = train.batch
