@@ -146,6 +146,11 @@ def test_average_follows_the_weights_and_copies_the_buffers() -> None:
     average.update(10_000)
     assert average.model.weight.mean().item() == pytest.approx(1 - 0.9**EVERY)
     assert average.model.seen.item() == 5.0
+    early = Average(copy.deepcopy(model).requires_grad_(True), model, 0.999)
+    with torch.no_grad():
+        early.model.weight.zero_()
+    early.update(8)  # in so many steps, as far as eight steps of decay 9 / 18 go
+    assert early.model.weight.mean().item() == pytest.approx(1 - 0.5**EVERY)
     plain = Average(copy.deepcopy(model), model, 0.0)
     plain.update(0)
     assert torch.equal(plain.model.weight, model.weight)

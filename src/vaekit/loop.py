@@ -132,7 +132,7 @@ class Average(Generic[M]):
         every = EVERY if self.decay else 1
         if step % every:
             return
-        decay = min(self.decay**every, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step)) ** every
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
         for mine, theirs in self._buffers:
             mine.copy_(theirs)
