@@ -32,8 +32,8 @@ lint: $(VENV)/.stamp-dev ## ruff and mypy
 docs: $(VENV)/.stamp-docs ## the site, into site/; any warning is an error
 	$(RUN) zensical build --clean --strict
 
-bench: $(VENV)/.stamp-base ## the benchmarks, side by side with peers (long)
-	$(RUN) benchmarks
+bench: $(VENV)/.stamp-base ## training throughput beside Pythae and bare loops (about half an hour)
+	$(VENV)/bin/python benchmarks/throughput.py
 
 clean: ## remove what the tasks made, except .venv and runs/
 	rm -rf build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
