@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import warnings
@@ -42,6 +43,8 @@ class Engine:
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         self.fabric.launch()
+        if self.world > 1:
+            atexit.register(_leave)
 
     @property
     def device(self) -> torch.device:
@@ -102,6 +105,12 @@ class Engine:
     def shard(self, whole: Tensor, like: Tensor) -> Tensor:
         """This process's part of a whole tensor, cut up as `like` is."""
         return distribute_tensor(whole, like.device_mesh, like.placements)  # type: ignore[attr-defined]
+
+
+def _leave() -> None:
+    """End the process group while its threads can still be joined: at the interpreter's end they abort the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
