@@ -113,6 +113,16 @@ def test_posterior_scale_is_a_standard_deviation_in_float32() -> None:
     assert q.stddev.item() == pytest.approx(0.2, rel=0.05)
 
 
+@pytest.mark.parametrize("logit", [-400.0, -100.0, -17.0, -0.051, -0.049, 0.0, 0.02, 3.0, 17.0, 30.0, 100.0, 400.0])
+def test_continuous_bernoulli_is_a_density_with_its_mean_at_any_logit(logit: float) -> None:
+    family = at("continuous-bernoulli", 1, torch.full((1, 1, 1, 1), logit))
+    grid = torch.linspace(0, 1, 400_001, dtype=torch.float64)
+    density = family.log_prob(grid.view(-1, 1, 1, 1, 1).float()).double().exp().flatten()
+    assert torch.trapezoid(density, grid).item() == pytest.approx(1, abs=2e-3)
+    assert family.mean.item() == pytest.approx(torch.trapezoid(density * grid, grid).item(), abs=2e-3)
+    assert family.sample((20_000,)).mean().item() == pytest.approx(family.mean.item(), abs=0.01)
+
+
 class TestAnalyticNormal:
     """The optimal shared variance."""
 
@@ -135,6 +145,12 @@ class TestAnalyticNormal:
         for _ in range(200):
             family(mean).log_prob(0.3 * torch.randn(400, 1, 3, 3))
         assert family.eval()(mean).stddev.mean().item() == pytest.approx(0.3, rel=0.02)
+
+    def test_the_first_batch_counts_in_full(self) -> None:
+        family, mean = AnalyticNormal().train(), torch.zeros(400, 1, 3, 3)
+        family(mean).log_prob(0.3 * torch.randn(400, 1, 3, 3))
+        family(mean).log_prob(torch.full((400, 1, 3, 3), torch.nan))
+        assert family.eval()(mean).stddev.mean().item() == pytest.approx(0.3, rel=0.05)
 
     def test_a_perfect_fit_is_not_infinitely_good(self) -> None:
         x = torch.rand(2, 1, 3, 3)

@@ -149,8 +149,8 @@ def test_average_follows_the_weights_and_copies_the_buffers() -> None:
     early = Average(copy.deepcopy(model).requires_grad_(True), model, 0.999)
     with torch.no_grad():
         early.model.weight.zero_()
-    early.update(8)  # in so many steps, as far as eight steps of decay 9 / 18 go
-    assert early.model.weight.mean().item() == pytest.approx(1 - 0.5**EVERY)
+    early.update(104)  # in so many steps, as far as eight steps of decay 105 / 114 go
+    assert early.model.weight.mean().item() == pytest.approx(1 - (105 / 114) ** EVERY)
     plain = Average(copy.deepcopy(model), model, 0.0)
     plain.update(0)
     assert torch.equal(plain.model.weight, model.weight)
@@ -206,3 +206,47 @@ def test_soap_bases_are_orthogonal_and_kernels_keep_their_shape() -> None:
     for side, size in (("QL", 6), ("QR", 12)):
         torch.testing.assert_close(state[side] @ state[side].T, torch.eye(size), rtol=0, atol=1e-4)
     assert kernel.shape == (6, 3, 2, 2)
+
+
+def test_fit_weighs_schedules_shares_and_averages_as_by_hand() -> None:
+    """Plain gradient descent on w b: every weight, rate and average follows from the definitions."""
+
+    class Linear(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(()))
+
+        def forward(self, x, context, weights):  # type: ignore[no-untyped-def]
+            return self.w * weights[0] + 2 * self.w * weights[1], torch.zeros(2)
+
+    model, plan = Linear(), Plan(4, 0.1, warmup=0.5, floor=0.5, clip=1e9)
+    average, guard = Average(copy.deepcopy(model), model, 0.9), Guard(model.parameters(), 1e9, torch.device("cpu"))
+    optimiser = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
+    halves = Feed(lambda i: (i, None), lambda raw: raw, 3, 3, 0, rank=0, world=2)  # two of three data: share 4 / 3
+    w, mean = 1.0, 1.0
+    run = fit(model, optimiser, halves, plan, lambda p: [1.0, p], Progress(), guard, average)
+    for step, _ in enumerate(run):
+        w -= plan.rate(step) * (1 + 2 * step / 4) * 4 / 3
+        mean += (w - mean) * (1 - min(0.9, (1 + step) / (10 + step)))
+        assert model.w.item() == pytest.approx(w, rel=1e-5)
+        assert average.model.w.item() == pytest.approx(mean, rel=1e-5)
+    assert [plan.rate(s) for s in (0, 1, 2)] == pytest.approx([0.05, 0.1, 0.1])
+
+
+def test_a_good_step_ends_a_streak_of_bad_ones() -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    guard, optimiser = Guard([weight], 10.0, torch.device("cpu")), torch.optim.AdamW([weight], fused=True)
+    for good in [False] * (LONGEST_BAD_STREAK - 1) + [True] + [False] * (LONGEST_BAD_STREAK - 1):
+        weight.grad = torch.full((3,), 1.0 if good else math.nan)
+        guard.inspect(optimiser)
+    guard.check()
+    assert guard.streak == LONGEST_BAD_STREAK - 1
+
+
+def test_an_outlier_hardly_moves_the_mean_length() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    guard, optimiser = Guard([weight], 2.0, torch.device("cpu")), torch.optim.AdamW([weight], fused=True)
+    for size in (1.0, 1.0, 1e6):
+        weight.grad = torch.tensor([size])
+        guard.inspect(optimiser)
+    assert guard.length.item() <= 1.02 + 1e-6

@@ -37,6 +37,44 @@ class OptimalNormal(Distribution):
         return pixel.sum((-3, -2, -1))
 
 
+class ContinuousBernoulliPixels(Distribution):
+    """Continuous Bernoulli over images (C, H, W), x in [0, 1]: p(x) = C(r) exp(r x) / (1 + exp(r)), r the logits.
+
+    log C(r) = log(r / tanh(r / 2)), the mean is 1 / (1 - exp(-r)) - 1 / r (Loaiza-Ganem & Cunningham 2019). Exact for
+    any logit; torch's own clamps the probability, beyond logits of about 16 neither a density nor able to reach 0 or 1.
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        super().__init__(logits.shape[:-3], logits.shape[-3:], validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r = self.logits
+        small = r.abs() < 0.05
+        safe = torch.where(small, torch.ones_like(r), r)
+        log_norm = torch.where(small, math.log(2) + r * r / 12, torch.log(safe / torch.tanh(safe / 2)))
+        return (value * r - F.softplus(r) + log_norm).sum((-3, -2, -1))
+
+    @property
+    def mean(self) -> Tensor:
+        r = self.logits
+        small = r.abs() < 0.05
+        safe = torch.where(small, torch.ones_like(r), r)
+        return torch.where(small, 0.5 + r / 12, -1 / torch.expm1(-safe) - 1 / safe)
+
+    def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = Size()) -> Tensor:
+        """Images in [0, 1], shape sample_shape + batch_shape + (C, H, W), by inverting the distribution function."""
+        with torch.no_grad():
+            r = self.logits.expand(*sample_shape, *self.logits.shape).double()
+            u = torch.rand(r.shape, dtype=torch.float64, device=r.device)
+            safe = torch.where(r.abs() < 1e-6, torch.ones_like(r), r)
+            flipped = torch.log1p(u * torch.expm1(-safe.abs())) / -safe.abs()  # for a falling density
+            x = torch.where(r.abs() < 1e-6, u, torch.where(safe > 0, 1 - flipped, flipped))
+            return x.clamp(0, 1).to(self.logits.dtype)
+
+
 class DiscretisedLogisticMixture(Distribution):
     """A mixture of K logistics, rounded to `levels` grey levels on [0, 1], over images (C, H, W).
 

@@ -10,12 +10,16 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Laplace, Normal
+from torch.distributions import Bernoulli, Independent, Laplace, Normal
 
-from vaekit.distributions import DiscretisedLogisticMixture, OptimalNormal
+from vaekit.distributions import ContinuousBernoulliPixels, DiscretisedLogisticMixture, OptimalNormal
 
 HALF_GREY_LEVEL = 0.5 / 255
 """The finest scale that 8-bit pixels on [0, 1] can support: a sharper density would reward rounding, not fit."""
+
+
+LARGEST_LOGIT = 1 / HALF_GREY_LEVEL
+"""Of a continuous Bernoulli: its mean is then half a grey level from the end."""
 
 
 def bounded(raw: Tensor, low: float, high: float) -> Tensor:
@@ -40,8 +44,8 @@ class PixelBernoulli(nn.Module):
 class PixelContinuousBernoulli(nn.Module):
     """Continuous Bernoulli pixels for x in [0, 1] (Loaiza-Ganem & Cunningham 2019): raw (..., C, H, W) are logits."""
 
-    def forward(self, raw: Tensor) -> Independent:
-        return Independent(ContinuousBernoulli(logits=raw.float(), validate_args=False), 3)
+    def forward(self, raw: Tensor) -> ContinuousBernoulliPixels:
+        return ContinuousBernoulliPixels(bounded(raw, -LARGEST_LOGIT, LARGEST_LOGIT))
 
 
 class FixedNormal(nn.Module):
@@ -101,11 +105,13 @@ class AnalyticNormal(nn.Module):
     """
 
     variance: Tensor
+    seen: Tensor
 
     def __init__(self, momentum: float = 0.05) -> None:
         super().__init__()
         self.momentum = momentum
         self.register_buffer("variance", torch.tensor(1.0))
+        self.register_buffer("seen", torch.tensor(0.0))  # batches, so that the first ones count in full
 
     def forward(self, raw: Tensor) -> Independent | OptimalNormal:
         mean = raw.float()
@@ -115,7 +121,9 @@ class AnalyticNormal(nn.Module):
 
     @torch.no_grad()
     def _follow(self, variance: Tensor) -> None:
-        self.variance.lerp_(torch.where(torch.isfinite(variance), variance, self.variance), self.momentum)
+        weight = (1 / (self.seen + 1)).clamp_min(self.momentum)
+        self.variance.lerp_(torch.where(torch.isfinite(variance), variance, self.variance), weight)
+        self.seen.add_(torch.isfinite(variance))
 
 
 class LogisticMixture(nn.Module):

@@ -129,7 +129,7 @@ class Average(Generic[M]):
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Every `EVERY` steps, move towards the source as far as in so many; early steps forget the start sooner."""
-        every = EVERY if self.decay else 1
+        every = EVERY if self.decay and step >= 100 else 1
         if step % every:
             return
         decay = min(self.decay, (1 + step) / (10 + step)) ** every

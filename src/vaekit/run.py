@@ -325,7 +325,7 @@ class Window:
         self.timed, self.began = 0, time.perf_counter()
 
     def add(self, costs: Tensor) -> None:
-        self.total = self.total + costs
+        self.total = self.total + torch.where(torch.isfinite(costs).all(), costs, 0.0)  # as if it had cost nothing
         self.count += 1
         self.timed += 1
 

@@ -131,18 +131,18 @@ class Trained:
     ) -> dict[str, Any]:
         """Bound, likelihood and use of the latents on `images`, as plain numbers in nats per image.
 
-        `draws` importance draws for the NLL (0 leaves it out), on the first `limit` images (all when None), which is
-        what takes the time: `progress` is told ("scoring", images done, images).
+        `draws` importance draws for the NLL (0 leaves it out), on `limit` images drawn by the seed (all when None),
+        which is what takes the time: `progress` is told ("scoring", images done, images).
         """
         bound = evaluate.bound(self.model, self.batches(images, seed), seed)
         report = {"n": len(images)} | {name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")}
         means = evaluate.posterior_means(self.model, self.batches(images, seed))
-        few = images.subset(torch.arange(min(len(images), 2000)))
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        few = images.subset(order[:2000].sort().values)
         report |= {"active_units": evaluate.active_units(means), "latent": self.latent}
         report["mutual_information"] = evaluate.mutual_information(self.model, self.batches(few, seed), seed)
         if draws:
-            first = images.subset(torch.arange(min(len(images), limit or len(images))))
-            report |= self._nll(first, draws, seed, progress)
+            report |= self._nll(images.subset(order[: limit or len(images)].sort().values), draws, seed, progress)
         return report
 
     def _nll(self, images: Images, draws: int, seed: int, progress: Progress) -> dict[str, Any]:

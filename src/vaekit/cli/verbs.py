@@ -184,7 +184,7 @@ def evaluate(
     show(numbers if as_json else {name: _readable(value) for name, value in numbers.items()}, as_json)
 
 
-def info(run: RunFolder, as_json: Json = False) -> None:
+def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
     """What a run is: its data, its model, how it was trained and how well.
 
     Examples:
