@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -91,6 +92,14 @@ class Engine:
 
     def barrier(self) -> None:
         self.fabric.barrier()
+
+    def leave(self) -> None:
+        """End this process, once all of them are done; at a normal end the threads of a process group may abort it."""
+        if self.world > 1:
+            self.barrier()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
 
     def states(self, module: nn.Module, optimiser: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All weights and the whole optimiser state, on the CPU, by parameter name: the same from every strategy."""

@@ -181,12 +181,13 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
     except KeyboardInterrupt:  # the second Ctrl-C
         tell(f"aborted; what {run.folder} last saved is kept: vaekit train --resume {run.folder}")
         raise
-    if not run.leads:
-        return
     if why == "stopped":
-        tell(f"stopped at step {run.progress.step:,} and saved; go on with: vaekit train --resume {run.folder}")
+        if run.leads:
+            tell(f"stopped at step {run.progress.step:,} and saved; go on with: vaekit train --resume {run.folder}")
         raise typer.Exit(130)
-    _tell_end(run, why, as_json)
+    if run.leads:
+        _tell_end(run, why, as_json)
+    run.engine.leave()
 
 
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
