@@ -15,8 +15,8 @@ from vaekit.data.images import load as load_images
 from vaekit.errors import VaekitError
 from vaekit.recipes import choose
 from vaekit.report import write_report
-from vaekit.resolve import _with_schema, resolve
-from vaekit.run import EXPERIMENT, Ended, Logged, Run, _fixed_bits, interruptible, new_folder, split
+from vaekit.resolve import resolve, with_schema
+from vaekit.run import EXPERIMENT, Ended, Logged, Run, fixed_bits, interruptible, new_folder, split
 from vaekit.tasks import Trained, load_model
 
 
@@ -70,7 +70,7 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
     schema, seed = trained.schema, trained.experiment.train.seed
     if images.schema.shape != schema.shape:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
-    images = _fixed_bits(_with_schema(images, schema), seed)  # the bits that the run was trained and measured on
+    images = fixed_bits(with_schema(images, schema), seed)  # the bits that the run was trained and measured on
     part = images.test or images.subset(split(trained.experiment, len(images))[1])
     tell(f"{len(part):,} images of {images.source}: {'its test part' if images.test else 'held out in training'}")
     return part

@@ -51,7 +51,7 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     parameters, macs = build.cost(settled.model, schema)
     steps = total_steps(settled, len(images))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
-    return Resolved(settled, _with_schema(images, schema), reasons, parameters, steps, macs)
+    return Resolved(settled, with_schema(images, schema), reasons, parameters, steps, macs)
 
 
 def held_out(experiment: Experiment, n: int) -> int:
@@ -140,7 +140,7 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 
 
-def _with_schema(images: Images, schema: ImageSchema) -> Images:
+def with_schema(images: Images, schema: ImageSchema) -> Images:
     from dataclasses import replace
 
     test = images.test and replace(images.test, schema=schema)

@@ -102,7 +102,7 @@ class Run:
         self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
         self.folder = self.engine.agree(place)
         torch.manual_seed(train.seed)
-        self.images = _fixed_bits(resolved.images, train.seed)
+        self.images = fixed_bits(resolved.images, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.images))
         self.objective = build.objective(self.experiment.objective)
         self.model = build.model(self.experiment.model, self.images.schema)
@@ -358,13 +358,13 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _fixed_bits(images: Images, seed: int) -> Images:
+def fixed_bits(images: Images, seed: int) -> Images:
     """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
     if images.schema.binarise != "static":
         return images
     generator = torch.Generator().manual_seed(seed)
     bits = [draw_bits(images.raw.take(i), generator).mul(255).byte() for i in torch.arange(len(images)).split(4096)]
-    test = images.test and _fixed_bits(images.test, seed + 1)
+    test = images.test and fixed_bits(images.test, seed + 1)
     schema = images.schema.model_copy(update={"dtype": "uint8"})
     return replace(images, raw=ResidentImages(torch.cat(bits)), schema=schema, test=test)
 
