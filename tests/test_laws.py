@@ -9,7 +9,7 @@ import torch
 
 import zoo
 from vaekit import beta_elbo, bound, divergences, elbo, evaluate, iwae, nll
-from vaekit.loop import Step
+from vaekit.advance import Step
 from vaekit.objectives import distortion
 
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from vaekit.advance import LONGEST_BAD_STREAK, Apart, Guard
 from vaekit.errors import VaekitError
-from vaekit.loop import EVERY, LONGEST_BAD_STREAK, Average, Feed, Guard, Plan, Progress, fit
+from vaekit.loop import EVERY, Average, Feed, Plan, Progress, fit
 from vaekit.objectives import Constant, Cyclical, LinearWarmup
 from vaekit.optim import OPTIMISERS, Soap, adamw
 
@@ -88,7 +89,8 @@ def train(steps: int, data: Feed, lr: float = 0.1, clip: float = 10.0) -> tuple[
     guard, progress = Guard(model.parameters(), clip, torch.device("cpu")), Progress()
     average = Average(copy.deepcopy(model), model, 0.5)
     plan = Plan(steps, lr, clip=clip)
-    costs = list(fit(model, adamw(model, 0.0), data, plan, lambda p: [1.0], progress, guard, average))
+    advance = Apart(model, adamw(model, 0.0), guard)
+    costs = list(fit(advance, data, plan, lambda p: [1.0], progress, average))
     return model, guard, progress, costs
 
 
@@ -224,7 +226,7 @@ def test_fit_weighs_schedules_shares_and_averages_as_by_hand() -> None:
     optimiser = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
     halves = Feed(lambda i: (i, None), lambda raw: raw, 3, 3, 0, rank=0, world=2)  # two of three data: share 4 / 3
     w, mean = 1.0, 1.0
-    run = fit(model, optimiser, halves, plan, lambda p: [1.0, p], Progress(), guard, average)
+    run = fit(Apart(model, optimiser, guard), halves, plan, lambda p: [1.0, p], Progress(), average)
     for step, _ in enumerate(run):
         w -= plan.rate(step) * (1 + 2 * step / 4) * 4 / 3
         mean += (w - mean) * (1 - min(0.9, (1 + step) / (10 + step)))

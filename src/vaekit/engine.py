@@ -140,8 +140,8 @@ def has_fast_bf16(device: str) -> bool:
     """Whether bfloat16 products are faster than float32 ones on this device."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return device == "cpu" and bool(probe())
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return device == "cpu" and any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
 def _strategy(name: str, world: int) -> Any:

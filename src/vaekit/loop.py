@@ -1,9 +1,9 @@
-"""The loop: one optimiser, one loss, any model. It knows nothing of VAEs, nor of the engine that moves it."""
+"""The loop: batches, the schedule, the average. It knows nothing of VAEs, nor of how the weights are moved."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from queue import Queue
 from threading import Thread
@@ -12,29 +12,12 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vaekit.errors import VaekitError
-from vaekit.objectives import Objective
+from vaekit.advance import Advance, whole_tensor
 
 M = TypeVar("M", bound=nn.Module)
 
 EVERY = 8
 """The average of the weights is moved so seldom, since each move costs a pass over all of them."""
-
-LONGEST_BAD_STREAK = 50
-"""So many non-finite steps in a row end the run."""
-
-
-class Step(nn.Module):
-    """What the engine wraps: a batch and the terms' weights in, the loss and every term's mean cost out."""
-
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-
-    def forward(self, x: Tensor, context: Tensor | None, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, ...), context (B, F) or None, weights (T,) -> loss (), costs (T,), in nats per datum."""
-        costs = self.objective.costs(self.model(x, context, self.objective.draws), x)
-        return (costs * weights).sum(), costs.detach()
 
 
 @dataclass(frozen=True)
@@ -153,98 +136,29 @@ class Average(Generic[M]):
                 mine.copy_(shard(whole, mine))
 
 
-def whole_tensor(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a sharded one gathered from all processes (which must all ask for it)."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-class Guard:
-    """Shortens outlying gradients and leaves out non-finite steps, on the device, inside the fused optimiser step.
-
-    Adam divides by `grad_scale` and does nothing at all where `found_inf` is 1: the protocol of torch's own gradient
-    scaler, so that neither a copy of the gradients nor a wait for the device is needed.
-    """
-
-    def __init__(self, parameters: Iterable[Tensor], clip: float, device: torch.device) -> None:
-        self.parameters, self.clip = list(parameters), clip
-        self.length = torch.zeros((), device=device)  # running mean of the gradient's length
-        self.bad = torch.zeros((), device=device)  # non-finite steps so far
-        self.streak = torch.zeros((), device=device)  # and in a row
-
-    @torch.no_grad()
-    def inspect(self, optimiser: torch.optim.Optimizer) -> None:
-        """Look at the gradients, which all processes share, and tell the optimiser what to make of them."""
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        length = whole_tensor(torch.nn.utils.get_total_norm(grads))
-        good = torch.isfinite(length)
-        seen = torch.where(self.length > 0, self.length, length)
-        limit = seen * self.clip
-        shortened = torch.minimum(length, limit)
-        self.length = torch.where(good, torch.lerp(shortened, seen, 0.98), self.length)
-        self.bad, self.streak = self.bad + ~good, (self.streak + 1) * ~good
-        optimiser.grad_scale = (length / limit).clamp_min(1.0).nan_to_num(1.0, 1.0, 1.0)  # type: ignore[attr-defined]
-        optimiser.found_inf = (~good).float()  # type: ignore[attr-defined]
-
-    def check(self) -> None:
-        """Raise once the steps have been non-finite for too long."""
-        if self.streak >= LONGEST_BAD_STREAK:
-            raise VaekitError(
-                f"the loss or its gradient has not been finite for {int(self.streak)} steps in a row, so training "
-                "stopped; the last good checkpoint is kept: lower train.lr, or check the data's scale"
-            )
-
-    def state(self) -> dict[str, Tensor]:
-        return {"length": self.length, "bad": self.bad, "streak": self.streak}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value.to(self.length.device))
-
-
 def fit(
-    step: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    advance: Advance,
     feed: Feed,
     plan: Plan,
     weights: Callable[[float], list[float]],
     progress: Progress,
-    guard: Guard,
     average: Average,
-    backward: Callable[[Tensor], None] = Tensor.backward,
-    whole: Callable[[], Any] | None = None,
 ) -> Iterator[Tensor]:
     """Train until `plan.steps`, yielding each step's costs (T,); the caller logs, saves and stops as it likes.
 
     `progress` is advanced in place, before the yield, so that what it says then is what a resumed run goes on from.
-    `whole()` gives the context in which a batch of unusual size runs (such as one that holds compilation back).
     """
-    inner = getattr(optimiser, "optimizer", optimiser)
-    device = guard.length.device
     while progress.step < plan.steps:
         for x, context, share in feed.epoch(progress.epoch, progress.batch):
-            for group in inner.param_groups:
-                group["lr"] = plan.rate(progress.step)
-            now = torch.tensor(weights(progress.step / plan.steps), device=device)
-            loss, costs = _run(step, x, context, now, None if len(x) == feed.batch // feed.world else whole)
-            backward(loss if share == 1 else loss * share)
-            guard.inspect(inner)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            costs = advance(x, context, share, weights(progress.step / plan.steps), plan.rate(progress.step))
             average.update(progress.step)
-            _advance(progress, feed)
+            _count(progress, feed)
             yield costs
             if progress.step >= plan.steps:
                 return
 
 
-def _run(step: nn.Module, x: Tensor, context: Tensor | None, weights: Tensor, whole: Callable | None) -> Any:
-    if whole is None:
-        return step(x, context, weights)
-    with whole():
-        return step(x, context, weights)
-
-
-def _advance(progress: Progress, feed: Feed) -> None:
+def _count(progress: Progress, feed: Feed) -> None:
     progress.step += 1
     progress.batch += 1
     if progress.batch == feed.per_epoch:

@@ -1,4 +1,4 @@
-"""Optimisers: AdamW as torch ships it, and SOAP. Both take part in `vaekit.loop.Guard`'s protocol.
+"""Optimisers: AdamW as torch ships it, and SOAP. Both take part in `vaekit.advance.Guard`'s protocol.
 
 `grad_scale` (a tensor) divides the gradients and `found_inf` (a tensor) of 1 makes a step do nothing.
 """

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vaekit import build, checkpoint, evaluate
+from vaekit.advance import Advance, Apart, Guard, Step, Whole
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ResidentImages, to_tensor
 from vaekit.data.images.binarise import draw_bits, prepare
@@ -27,7 +28,7 @@ from vaekit.data.images.networks import start_at
 from vaekit.engine import Engine
 from vaekit.errors import VaekitError
 from vaekit.log import Log, environment
-from vaekit.loop import Average, Feed, Guard, Plan, Progress, Step, fit
+from vaekit.loop import Average, Feed, Plan, Progress, fit
 from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import ROWS, Trained
@@ -179,20 +180,16 @@ class Run:
         return "patience" if self.engine.any(bool(patience and self.progress.stale >= patience)) else ""
 
     def _fit(self) -> Iterator[Tensor]:
-        eager = (lambda: torch.compiler.set_stance("force_eager")) if self.experiment.train.compile else None
         self.model.train()
-        yield from fit(
-            self.step,
-            self.optimiser,
-            self.feed,
-            self.plan,
-            self.objective.weights,
-            self.progress,
-            self.guard,
-            self.average,
-            self.engine.backward,
-            eager,
-        )
+        weights = self.objective.weights
+        yield from fit(self._advance(), self.feed, self.plan, weights, self.progress, self.average)
+
+    def _advance(self) -> Advance:
+        train, usual = self.experiment.train, self.feed.batch // self.engine.world
+        apart = Apart(self.step, self.optimiser, self.guard, self.engine.backward, usual if train.compile else None)
+        if train.compile and self.engine.world == 1 and train.optimiser == "adamw":
+            return Whole(self.bare, apart, DTYPES[train.precision])
+        return apart
 
     def _validate(self) -> dict[str, Any]:
         """The honest bound (beta 1) of the averaged weights on the held-out images; keeps them if they are the best."""
