@@ -115,7 +115,7 @@ def test_what_is_no_number_is_null_in_json():
 @pytest.fixture
 def saved(tmp_path) -> Path:
     experiment = Experiment().override("model.architecture=mlp", "hidden=[8]", "latent=2", "likelihood=gaussian")
-    schema = ImageSchema(height=4, width=5, channels=3, classes=("ä", "b"))
+    schema = ImageSchema(height=4, width=5, channels=3, classes=("ä", "b"), resized=True)
     save(Trained(build.model(experiment.model, schema), schema, experiment), tmp_path / "model")
     return tmp_path / "model"
 
