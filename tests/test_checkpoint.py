@@ -98,10 +98,24 @@ def test_leftovers_of_a_killed_write_are_removed_and_nothing_else(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".hidden", "model.safetensors", "notes.part"]
 
 
+def test_what_is_no_number_is_null_in_json():
+    values = {
+        "error": float("nan"),
+        "parts": [float("inf"), {"deep": -float("inf")}],
+        "kept": [1.5, 2, None, "nan", True],
+    }
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    read = json.loads(checkpoint.to_json(values), parse_constant=refuse)
+    assert read == {"error": None, "parts": [None, {"deep": None}], "kept": [1.5, 2, None, "nan", True]}
+
+
 @pytest.fixture
 def saved(tmp_path) -> Path:
     experiment = Experiment().override("model.architecture=mlp", "hidden=[8]", "latent=2", "likelihood=gaussian")
-    schema = ImageSchema(height=4, width=5, channels=3, classes=("ä", "b"))
+    schema = ImageSchema(height=4, width=5, channels=3, classes=("ä", "b"), resized=True)
     save(Trained(build.model(experiment.model, schema), schema, experiment), tmp_path / "model")
     return tmp_path / "model"
 

@@ -253,6 +253,26 @@ def test_encode_writes_the_same_codes_twice(run, tmp_path, digit_files):
     assert np.load(told["codes"])["mean"].shape == (1, 2)
 
 
+def test_codes_of_files_carry_their_names_and_skipped_ones_are_listed(run, tmp_path, digit_files):
+    for name in ("b/two.png", "a/one, two.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_bytes((digit_files / "small.png").read_bytes())
+    (tmp_path / "in/b/words.txt").write_text("words")
+    result = call("encode", run, tmp_path / "in", "--out", tmp_path / "out", "--json")
+    assert "1 file was skipped (1 not an image): b/words.txt" in result.err
+    assert (tmp_path / "out/skipped.tsv").read_text() == "b/words.txt\tnot an image\n"
+    files = ["a/one, two.png", "b/two.png"]
+    assert np.load(tmp_path / "out/codes.npz")["files"].tolist() == files
+    with open(tmp_path / "out/codes.csv", newline="") as file:
+        table = list(csv.reader(file))
+    assert table[0] == ["file", "mean_0", "mean_1", "scale_0", "scale_1", "label"]
+    assert [row[0] for row in table[1:]] == files
+    done("reconstruct", run, tmp_path / "in", "--out", tmp_path / "copies")
+    assert (tmp_path / "copies/skipped.tsv").exists()
+    done("encode", run, "--out", tmp_path / "own")
+    assert (tmp_path / "own/codes.csv").read_text().startswith("mean_0,")
+
+
 def test_interpolate_goes_from_one_reconstruction_to_the_other(run, tmp_path, digit_files):
     done("reconstruct", run, "-n", 4, "--out", tmp_path / "r")
     told = json.loads(done("interpolate", run, 0, 3, "--steps", 7, "--out", tmp_path / "i", "--json"))
@@ -286,11 +306,17 @@ def test_evaluate_of_a_single_image_is_still_json(run, digit_files):
     numbers = json.loads(out, parse_constant=refuse)
     assert numbers["n"] == 1
     assert numbers["elbo"]["error"] is None
+    result = call("evaluate", run, digit_files / "small.png", "--draws", 0)
+    assert "a single image has no standard error (null in JSON)" in result.err
+    assert "nan" not in result.out
+    assert "(1 image)" in result.out
 
 
 def test_evaluate_leaves_the_likelihood_out_on_request(run):
-    numbers = json.loads(done("evaluate", run, "--draws", 0, "--json"))
+    result = call("evaluate", run, "--draws", 0, "--json")
+    numbers = json.loads(result.out)
     assert "nll" not in numbers
+    assert "NLL left out: --draws 0" in result.err
     assert numbers["elbo"]["value"] == pytest.approx(-numbers["distortion"]["value"] - numbers["rate"]["value"])
     assert "elbo" in done("evaluate", run, "--draws", 2, "--limit", 10)
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+import vaekit
+from vaekit.api import own_part
+from vaekit.tasks import as_images
+
 ROOT = Path(__file__).parent.parent
+TINY = {"architecture": "mlp", "hidden": [8], "steps": 2, "prior": "standard"}
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 
@@ -26,6 +32,33 @@ def test_every_page_is_in_the_navigation_and_the_other_way_round() -> None:
     named = set(re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"])))
     there = {str(p.relative_to(ROOT / "docs")) for p in ROOT.glob("docs/**/*.md")}
     assert named == there
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run that the pages speak of, only smaller, and its codes."""
+    folder = tmp_path_factory.mktemp("pages")
+    run = vaekit.train("digits", out=folder / "runs/digits", **TINY)
+    codes = run.encode(as_images(own_part(run)))
+    (folder / "runs/digits/encoded").mkdir()
+    np.savez(folder / "runs/digits/encoded/codes.npz", mean=codes.mean, scale=codes.scale, label=np.zeros(180))
+    return folder
+
+
+BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(ROOT)}-{i}")
+    for page in (ROOT / "README.md", ROOT / "docs/quickstart.md", *sorted(ROOT.glob("docs/howto/*.md")))
+    for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_runs_as_it_stands(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every block by itself, but that training is cut short."""
+    train = vaekit.train
+    monkeypatch.setattr(vaekit, "train", lambda source, **fields: train(source, **{**fields, **TINY}))
+    monkeypatch.chdir(workplace)
+    exec(compile(block, "page", "exec"), {})
 
 
 def test_every_likelihood_has_its_row() -> None:

@@ -15,7 +15,7 @@ import vaekit
 from vaekit import VaekitError
 from vaekit.api import own_part
 from vaekit.data.images.binarise import draw_bits
-from vaekit.tasks import READINGS, Trained, as_images
+from vaekit.tasks import READINGS, Trained, as_images, in_words
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,12 @@ def test_evaluation_repeats_and_its_numbers_fit_together(run: Trained) -> None:
     assert numbers["nll"]["draws"] == 20
     assert 0 <= numbers["active_units"] <= 3
     assert "bits_per_dim" not in numbers  # a density has none
+
+
+@pytest.mark.parametrize("error", [None, float("nan")])
+def test_an_estimate_without_an_error_is_told_without_one(error: float | None) -> None:
+    assert in_words({"value": 1.005, "error": error, "n": 1}) == "1.00"
+    assert in_words({"value": 1.005, "error": 0.25, "n": 2}, 3) == "1.005 ± 0.250"
 
 
 def test_the_run_kept_its_held_out_images_apart(run: Trained) -> None:

@@ -10,8 +10,9 @@ import yaml
 
 from vaekit import checkpoint
 from vaekit.config import Experiment
-from vaekit.data.images import Images
+from vaekit.data.images import Images, ImageSchema
 from vaekit.data.images import load as load_images
+from vaekit.data.images.notes import counted
 from vaekit.errors import VaekitError
 from vaekit.recipes import choose
 from vaekit.report import write_report
@@ -58,21 +59,33 @@ def read(experiment: Experiment, **options: Any) -> Images:
 
 def reopen(folder: Path, **options: Any) -> Run:
     """The run in `folder`, ready to go on."""
-    checkpoint.load_config(folder)  # says so when it is no run
+    schema = checkpoint.load_config(folder)[1]  # says so when it is no run
     experiment = Experiment.read(folder / EXPERIMENT)
     checkpoint.clean(folder)
-    return Run(resolve(experiment, read(experiment, **options)), lambda: folder, resume=True)
+    return Run(resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True)
+
+
+def read_again(experiment: Experiment, schema: ImageSchema, **options: Any) -> Images:
+    """The data of a run in the form that they had then, also where the choice that was left to us is now another."""
+    images = read(experiment, **options)
+    ours, then = images.schema, experiment.data
+    if ours.shape != schema.shape and then.size is None and ours.resized:
+        then = then.model_copy(update={"size": (schema.height, schema.width)})
+    if ours.shape != schema.shape and then.channels is None and (ours.channels, schema.channels) == (1, 3):
+        then = then.model_copy(update={"channels": 3})
+    return images if then is experiment.data else read(experiment.model_copy(update={"data": then}), **options)
 
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Images:
     """The images of the run's own source that it was not trained on: its test part, else what was held out."""
-    images = read(trained.experiment)
     schema, seed = trained.schema, trained.experiment.train.seed
+    images = read_again(trained.experiment, schema)
     if images.schema.shape != schema.shape:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
     images = fixed_bits(with_schema(images, schema), seed)  # the bits that the run was trained and measured on
     part = images.test or images.subset(split(trained.experiment, len(images))[1])
-    tell(f"{len(part):,} images of {images.source}: {'its test part' if images.test else 'held out in training'}")
+    which = "its test part" if images.test else "held out in training"
+    tell(f"{counted(len(part), 'image')} of {images.source}: {which}")
     return part
 
 

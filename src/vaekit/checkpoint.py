@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,20 @@ def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> No
         "experiment": experiment.model_dump(mode="json"),
         "schema": schema.model_dump(mode="json"),
     }
-    write(folder / CONFIG, json.dumps(card, indent=2))
+    write(folder / CONFIG, to_json(card))
+
+
+def to_json(values: Any) -> str:
+    """Plain data as JSON, with null for what JSON has no number for, such as the standard error of a single image."""
+    return json.dumps(_strict(values), indent=2, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:

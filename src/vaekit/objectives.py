@@ -59,7 +59,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class LinearWarmup:
-    """From 0 to `weight` over the first `fraction` of the run: it always reaches its end."""
+    """From 0 to `weight` over the first `fraction` of the run, then held.
+
+    Step k of n (from 0) sees the progress k / n, so with `fraction` 1 the last step has weight (n - 1) / n of `weight`.
+    """
 
     weight: float = 1.0
     fraction: float = 0.1
@@ -70,7 +73,10 @@ class LinearWarmup:
 
 @dataclass(frozen=True)
 class Cyclical:
-    """`cycles` rises from 0 to `weight`, each over the first `rise` of its cycle, then held. Fu et al. 2019."""
+    """`cycles` rises from 0 to `weight`, each over the first `rise` of its cycle, then held. Fu et al. 2019.
+
+    With `rise` 1 a cycle ends a step short of `weight`, as `LinearWarmup` does.
+    """
 
     weight: float = 1.0
     cycles: int = 4

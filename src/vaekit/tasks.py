@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,20 +103,23 @@ class Trained:
         return self.decode(torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps)[:, None]))
 
     def read(self, source: str | Path, **options: Any) -> Images:
-        """Data for this model from a file, a folder or a named set; they must fit its schema."""
+        """Data for this model from a file, a folder or a named set, in the form of its schema.
+
+        Where training resized, so does this, and so with `data.channels`; else they must fit. `notes` tell of it.
+        """
+        if options.get("channels") is None:
+            options["channels"] = self.experiment.data.channels
         return load(source, schema=self.schema, **options)
 
     def batches(self, images: Images, seed: int = 0) -> Iterator[tuple[Tensor, None]]:
         """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
-        generator = torch.Generator().manual_seed(seed)
-        for index in torch.arange(len(images)).split(ROWS):
-            raw = images.raw.take(index)
-            if self._binary and self.schema.binarise != "dynamic" and not is_black_and_white(raw):
+        for x, context in batches(images, self.schema, seed, self.device):
+            if self._binary and self.schema.binarise != "dynamic" and not is_black_and_white(x):
                 raise VaekitError(
                     f"{images.source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
                     "make them black and white, or train with binarise=dynamic"
                 )
-            yield prepare(raw, self.schema, generator).to(self.device), None
+            yield x, context
 
     @property
     def _binary(self) -> bool:
@@ -173,6 +177,15 @@ def _told(batches: Iterator[tuple[Tensor, None]], total: int, progress: Progress
     progress("scoring", total, total)
 
 
+def batches(
+    images: Images, schema: ImageSchema, seed: int, device: torch.device | str = "cpu", index: Tensor | None = None
+) -> Iterator[tuple[Tensor, None]]:
+    """x (B, C, H, W) and no context, of all images or of those at `index`; bits, if any, are drawn from `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in (torch.arange(len(images)) if index is None else index).split(ROWS):
+        yield prepare(images.raw.take(part), schema, generator).to(device), None
+
+
 def load_model(folder: str | Path, device: str = "cpu") -> Trained:
     """A trained model from its run folder or from where `save` put it. Nothing is unpickled."""
     folder = Path(folder)
@@ -194,6 +207,12 @@ def save(trained: Trained, folder: str | Path) -> None:
 def as_images(images: Images) -> Tensor:
     """All of a data set as one tensor (N, C, H, W) in [0, 1]."""
     return to_tensor(images.raw.take(torch.arange(len(images))), images.schema)
+
+
+def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:
+    """ "40.00 ± 1.96", or "40.00" alone where a single image has no standard error (NaN, and null in JSON)."""
+    value, error = f"{estimate['value']:.{digits}f}", estimate["error"]
+    return value if error is None or math.isnan(error) else f"{value} ± {error:.{digits}f}"
 
 
 def _by(shape: Any) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +30,9 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (def
 Seed = Annotated[
     int, typer.Option(min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any.")
 ]
-Resize = Annotated[str | None, typer.Option(help="Resize images to this side, or HxW, first.")]
+Resize = Annotated[
+    str | None, typer.Option(help="Resize images to this side, or HxW, first (default: only if training resized).")
+]
 Array = Annotated[str | None, typer.Option(help="Which array of an .npz file.")]
 Channels = Annotated[int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -83,11 +88,13 @@ def reconstruct(
 
     at_least("-n", n, 1)
     trained = _load(run, device)
-    originals = _pictures(_images(trained, data, size=sides(resize), channels=channels, array=array), n)
+    images = _images(trained, data, size=sides(resize), channels=channels, array=array)
+    originals = _pictures(images, n)
     copies = trained.reconstruct(originals)
     columns = min(16, len(originals))
     pairs = side_by_side(originals, copies, columns)
-    _write(trained, copies, out or run / "reconstructed", "reconstructions", (pairs, columns), as_json)
+    folder = _write(trained, copies, out or run / "reconstructed", "reconstructions", (pairs, columns), as_json)
+    _list_skipped(images, folder)
 
 
 def encode(
@@ -112,6 +119,7 @@ def encode(
     """
     import torch
 
+    from vaekit.data.images.notes import counted
     from vaekit.tasks import ROWS, as_images
 
     trained = _load(run, device)
@@ -119,8 +127,9 @@ def encode(
     parts = [trained.encode(as_images(images.subset(i))) for i in torch.arange(len(images)).split(ROWS)]
     mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
     folder = _folder(out or run / "encoded")
-    _save_codes(folder, mean, scale, images.labels)
-    tell(f"means and standard deviations of {len(mean):,} images")
+    _save_codes(folder, mean, scale, images)
+    _list_skipped(images, folder)
+    tell(f"means and standard deviations of {counted(len(mean), 'image')}")
     show({"codes": str(folder / "codes.npz"), "table": str(folder / "codes.csv"), "n": len(mean)}, as_json)
 
 
@@ -180,6 +189,10 @@ def evaluate(
     images = _images(trained, data, size=sides(resize), channels=channels, array=array)
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws, seed, limit, hook)
+    if not draws:
+        tell("NLL left out: --draws 0")
+    for sentence in _without_number(numbers):
+        tell(sentence)
     numbers |= {"binarise": trained.schema.binarise, "seed": seed}
     show(numbers if as_json else {name: _readable(value) for name, value in numbers.items()}, as_json)
 
@@ -220,12 +233,16 @@ def _images(trained: Trained, data: str | None, **options: Any) -> Images:
     from vaekit.api import own_part
 
     if data is None:
-        return own_part(trained, tell)
+        return replace(own_part(trained, tell), skipped=())  # the run's own folder lists them
     with reading(False) as hook:
         images = trained.read(data, progress=hook, **options)
+    _tell_notes(images)
+    return images
+
+
+def _tell_notes(images: Images) -> None:
     for note in images.notes:
         tell(note)
-    return images
 
 
 def _pictures(images: Images, n: int) -> Tensor:
@@ -242,7 +259,9 @@ def _picture(trained: Trained, end: str, part: Images | None, **options: Any) ->
     from vaekit.tasks import as_images
 
     if part is None or not is_number(end):
-        return as_images(trained.read(end, **options).subset(torch.tensor([0])))[0]
+        images = trained.read(end, **options)
+        _tell_notes(images)
+        return as_images(images.subset(torch.tensor([0])))[0]
     if int(end) >= len(part):
         raise VaekitError(
             f"image {end}: expected 0 to {len(part) - 1}, the run's own images that it was not trained on"
@@ -258,7 +277,7 @@ def _folder(wanted: Path) -> Path:
 
 def _write(
     trained: Trained, pictures: Tensor, wanted: Path, stem: str, shown: tuple[Tensor, int] | None, as_json: bool
-) -> None:
+) -> Path:
     from vaekit.data.images import write
     from vaekit.plots import save_sheet
 
@@ -267,29 +286,59 @@ def _write(
     if shown:
         save_sheet(folder / f"{stem}.png", *shown)
     show({"sheet": str(folder / f"{stem}.png"), "array": str(folder / f"{stem}.npy"), "n": len(pictures)}, as_json)
+    return folder
 
 
-def _save_codes(folder: Path, mean: Tensor, scale: Tensor, labels: Tensor | None) -> None:
+def _list_skipped(images: Images, folder: Path) -> None:
+    from vaekit.checkpoint import write
+
+    if images.skipped:
+        write(folder / "skipped.tsv", images.skipped_table)
+        tell(f"skipped files are listed in {folder / 'skipped.tsv'}")
+
+
+def _save_codes(folder: Path, mean: Tensor, scale: Tensor, images: Images) -> None:
     import numpy as np
 
     from vaekit.checkpoint import write
 
-    arrays: dict[str, Any] = {"mean": mean.numpy(), "scale": scale.numpy()}
-    arrays |= {} if labels is None else {"label": labels.numpy()}
+    arrays: dict[str, Any] = {"files": np.array(images.files)} if images.files else {}
+    arrays |= {"mean": mean.numpy(), "scale": scale.numpy()}
+    arrays |= {} if images.labels is None else {"label": images.labels.numpy()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write(folder / "codes.npz", buffer.getvalue())
     text = io.StringIO()
     table = csv.writer(text)
-    names = [f"mean_{i}" for i in range(mean.shape[1])] + [f"scale_{i}" for i in range(mean.shape[1])]
-    table.writerow(names + ([] if labels is None else ["label"]))
-    for i in range(len(mean)):
-        table.writerow([*mean[i].tolist(), *scale[i].tolist()] + ([] if labels is None else [int(labels[i])]))
+    table.writerows(_table(arrays))
     write(folder / "codes.csv", text.getvalue())
 
 
+def _table(arrays: dict[str, Any]) -> Iterator[list[Any]]:
+    """The rows of codes.csv, their names first: what codes.npz holds, a column for each latent dimension."""
+    names = {"files": ["file"], "label": ["label"]}
+    yield [
+        column
+        for name, values in arrays.items()
+        for column in names.get(name) or (f"{name}_{i}" for i in range(values.shape[1]))
+    ]
+    for row in zip(*arrays.values(), strict=True):
+        yield [value for part in row for value in (part.tolist() if part.ndim else [part])]
+
+
+def _without_number(numbers: dict[str, Any]) -> list[str]:
+    """Why some of the results are no number, and null in JSON."""
+    values = {name: part["value"] if isinstance(part, dict) else part for name, part in numbers.items()}
+    lone = [name for name, part in numbers.items() if isinstance(part, dict) and part["n"] == 1]
+    endless = [name for name, value in values.items() if not math.isfinite(value)]
+    told = [f"{', '.join(lone)}: a single image has no standard error (null in JSON)"] if lone else []
+    return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
+
+
 def _readable(value: Any) -> str:
+    from vaekit.tasks import in_words
+
     if not isinstance(value, dict):
         return f"{value:.4f}" if isinstance(value, float) else str(value)
     draws = f", K = {value['draws']}" if "draws" in value else ""
-    return f"{value['value']:.3f} ± {value['error']:.3f} nats ({value['n']:,} images{draws})"
+    return f"{in_words(value, 3)} nats ({value['n']:,} image{'s' * (value['n'] > 1)}{draws})"

@@ -48,7 +48,7 @@ def read(path: Path, request: Request) -> Images:
     parts = [part for part in (chosen.train, chosen.test) if part]
     raws, notes = streams.read(parts, request)
     labelling = _labels(arrays, chosen, request)
-    images = label(raws, labelling, request.source)
+    images = label(raws, labelling, request.source, parts[0][0].form[1:])
     return replace(images, notes=notes + chosen.notes + images.notes)
 
 

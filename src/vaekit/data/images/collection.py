@@ -19,7 +19,8 @@ class Images:
     """Images and what is known of them.
 
     `labels` is int64 (N,), -1 where no class is known, or None. `source` is as the user named it. `notes`
-    are sentences that say what was decided, skipped and converted; `skipped` lists (file, reason).
+    are sentences that say what was decided, skipped and converted; `skipped` lists (file, reason). `files`
+    are the N names of the picture files, below the source's folder, or () where images don't come from such.
     `test` is the source's own test part, if it has one.
     """
 
@@ -29,16 +30,23 @@ class Images:
     source: str
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    files: tuple[str, ...] = ()
     test: "Images | None" = None
 
     def __len__(self) -> int:
         return len(self.raw)
 
+    @property
+    def skipped_table(self) -> str:
+        """The lines of skipped.tsv: a file and its reason each."""
+        return "".join(f"{' '.join(name.split())}\t{reason}\n" for name, reason in self.skipped)
+
     def subset(self, index: Tensor) -> "Images":
         """Only the images at `index`, int64 (B,), in that order; the test part stays whole."""
         index = torch.as_tensor(index, dtype=torch.int64)
         labels = None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))
-        return replace(self, raw=self.raw.subset(index), labels=labels)
+        files = tuple(self.files[i] for i in index.tolist()) if self.files else ()
+        return replace(self, raw=self.raw.subset(index), labels=labels, files=files)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vaekit.data.images.collection import Images
-from vaekit.data.images.gather import size_option
 from vaekit.data.images.labels import renamed
 from vaekit.data.images.raw import Raw, ResidentImages
 from vaekit.data.images.schema import ImageSchema, describe
+from vaekit.data.images.sizes import size_option
 from vaekit.errors import VaekitError
 
 ROWS = 4096

@@ -16,4 +16,4 @@ def read(request: Request) -> Images:
     digits = load_digits()
     pixels = np.rint(digits.images / 16 * 255).astype(np.uint8)[:, None]
     values = torch.from_numpy(np.ascontiguousarray(refit(pixels, request.size, request.channels)))
-    return label([ResidentImages(values)], Labelling(digits.target), request.source)
+    return label([ResidentImages(values)], Labelling(digits.target), request.source, pixels.shape[2:])

@@ -43,8 +43,8 @@ def read(path: Path, request: Request) -> Images:
     if not entries:
         raise VaekitError(f"{request.source}: the folder is empty: put at least 2 images (PNG, JPEG, ...) into it")
     arranged = arrange(entries, request.schema.classes if request.schema else ())
-    images = gather(arranged.train, arranged.test, request, _key(entries, arranged, request))
-    return replace(images, notes=arranged.notes + images.notes, skipped=tuple(unseen) + images.skipped)
+    images = gather(arranged.train, arranged.test, request, _key(entries, arranged, request), unseen)
+    return replace(images, notes=arranged.notes + images.notes)
 
 
 def read_file(path: Path, request: Request) -> Images:
@@ -185,7 +185,7 @@ def _split(entries: Sequence[Entry], prefix: str, parts: set[str], notes: tuple[
 def _key(entries: Sequence[Entry], arranged: Arranged, request: Request) -> str:
     """A name for the packed file: it changes whenever a file, its class or the wanted form does."""
     schema = request.schema
-    wanted = (schema.height, schema.width, schema.classes) if schema else None
+    wanted = schema.model_dump_json() if schema else None
     digest = hashlib.sha256(repr((packed.VERSION, request.size, request.channels, wanted)).encode())
     for entry in entries:
         digest.update(f"{entry.name}\0{entry.size}\0{entry.changed}\0".encode())

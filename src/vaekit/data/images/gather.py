@@ -1,26 +1,28 @@
 """Picture files into one set of images: survey the headers, choose a size, decode once."""
 
-import math
+import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaekit.data.images import packed
+from vaekit.data.images import notes, packed
 from vaekit.data.images.collection import Images, Request
-from vaekit.data.images.picture import REMARKS, Header, Picture, Source, Unreadable, quiet, read_header, read_picture
+from vaekit.data.images.notes import COLOURED
+from vaekit.data.images.picture import Header, Picture, Source, Unreadable, quiet, read_header, read_picture
 from vaekit.data.images.raw import DiskImages, Raw, ResidentImages
 from vaekit.data.images.schema import ImageSchema, describe
+from vaekit.data.images.sizes import Sizes, choose, listed, resizing, size_option
 from vaekit.data.images.threads import ordered
 from vaekit.errors import VaekitError
 
-KEEP = 128  # pictures of one size are left as they are up to this side, in pixels
-TARGET = (64, 64)  # what others become when nothing is asked for
+LOOKED_AT = 32  # so many pictures stored in colour are looked at before they are supposed to be grey
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,40 @@ class Item:
     group: str | None
 
 
+class Coloured(Exception):
+    """A picture shows colour although all were supposed to be grey."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The pictures and what their headers tell; the first `train` are the train part."""
+
+    items: Sequence[Item]
+    headers: Sequence[Header | Unreadable]
+    train: int
+
+    @cached_property
+    def readable(self) -> list[tuple[Item, Header]]:
+        pairs = zip(self.items, self.headers, strict=True)
+        return [(item, header) for item, header in pairs if isinstance(header, Header)]
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        return Counter((header.height, header.width) for _, header in self.readable)
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The form that all pictures get, uint8 (C, H, W), and what to tell the user about it."""
+    """The form that all pictures get, uint8 (C, H, W), and what to tell the user about it.
+
+    `supposed`: they are read as grey because those that were looked at are, which holds only if all others are.
+    """
 
     channels: int
     height: int
     width: int
     notes: tuple[str, ...]
+    supposed: bool = False
 
     @property
     def bytes_each(self) -> int:
@@ -50,18 +78,25 @@ Facts = dict[str, Any]
 """What is known of decoded pictures apart from their pixels; plain data, kept as JSON beside a packed file."""
 
 
-def gather(train: Sequence[Item], test: Sequence[Item], request: Request, key: str) -> Images:
+def gather(
+    train: Sequence[Item],
+    test: Sequence[Item],
+    request: Request,
+    key: str,
+    unseen: Sequence[tuple[str, str]] = (),
+) -> Images:
     """The pictures of `train` and `test`, from memory or, over the budget, from a packed file named `key`.
 
-    Raises VaekitError when none can be read, or when they don't fit the schema.
+    `unseen` are further files, skipped before they could be items. Raises VaekitError when none can be read, or
+    when they don't fit the schema.
     """
     path = request.cache / "images" / f"{key}.bin"
     facts = packed.read_facts(path)
     if facts is not None:
-        return _images(facts, _kept_raw(path, facts, request.budget), request)
+        return _images(facts, _kept_raw(path, facts, request.budget), request, unseen)
     with quiet():
         facts, raw = _decoded(train, test, request, path)
-    return _images(facts, raw, request)
+    return _images(facts, raw, request, unseen)
 
 
 # Survey
@@ -70,19 +105,27 @@ def gather(train: Sequence[Item], test: Sequence[Item], request: Request, key: s
 def _decoded(train: Sequence[Item], test: Sequence[Item], request: Request, path: Path) -> tuple[Facts, Raw]:
     items = [*train, *test]
     headers = list(ordered(_header_or_reason, items, "reading headers", request.progress))
-    readable = [header for header in headers if isinstance(header, Header)]
     if not any(isinstance(header, Header) for header in headers[: len(train)]):
         raise VaekitError(_none_readable(train, headers, request.source))
-    plan = _plan(readable, request)
-    outcomes: list[Picture | Unreadable | None] = [None if isinstance(h, Header) else h for h in headers]
-    if len(readable) * plan.bytes_each <= request.budget:
-        values = torch.empty((len(readable), plan.channels, plan.height, plan.width), dtype=torch.uint8)
-        remarks = _decode(items, outcomes, plan, request, _Rows(values.numpy()).append)
-        facts = _facts(items, outcomes, len(train), plan, remarks, request)
+    survey = Survey(items, headers, len(train))
+    plan = _plan(survey, request)
+    with contextlib.suppress(Coloured):
+        return _carried_out(plan, survey, request, path)
+    return _carried_out(replace(plan, channels=3, supposed=False), survey, request, path)
+
+
+def _carried_out(plan: Plan, survey: Survey, request: Request, path: Path) -> tuple[Facts, Raw]:
+    """The pictures as planned. Raises Coloured when they were only supposed to be grey."""
+    outcomes: list[Picture | Unreadable | None] = [None if isinstance(h, Header) else h for h in survey.headers]
+    count = outcomes.count(None)
+    if count * plan.bytes_each <= request.budget:
+        values = torch.empty((count, plan.channels, plan.height, plan.width), dtype=torch.uint8)
+        remarks = _decode(survey.items, outcomes, plan, request, _Rows(values.numpy()).append)
+        facts = _facts(survey, outcomes, plan, remarks, request)
         return facts, ResidentImages(values[: sum(facts["counts"])])
-    with packed.packing(path, len(readable) * plan.bytes_each) as file:
-        remarks = _decode(items, outcomes, plan, request, lambda pixels: file.write(pixels.data))
-    facts = _facts(items, outcomes, len(train), plan, remarks, request)
+    with packed.packing(path, count * plan.bytes_each) as file:
+        remarks = _decode(survey.items, outcomes, plan, request, lambda pixels: file.write(pixels.data))
+    facts = _facts(survey, outcomes, plan, remarks, request)
     packed.save_facts(path, facts)
     return facts, DiskImages(path, (sum(facts["counts"]), plan.channels, plan.height, plan.width))
 
@@ -103,46 +146,45 @@ def _none_readable(items: Sequence[Item], outcomes: Sequence[object], source: st
     )
 
 
-def _plan(headers: Sequence[Header], request: Request) -> Plan:
-    sizes = Counter((header.height, header.width) for header in headers)
-    height, width = _size(sizes, request)
-    notes = []
-    if set(sizes) != {(height, width)}:
-        wanted = describe(height, width)
-        notes.append(f"The images were cropped about the centre and resized to {wanted} (they were {_range(sizes)})")
-    grey = sum(header.grey for header in headers)
-    channels = request.channels or (1 if grey == len(headers) else 3)
-    if channels == 3 and grey:
-        notes.append(f"{grey:,} of {len(headers):,} images are grey: they are read as colour images")
-    if channels == 1 and grey < len(headers):
-        notes.append(f"{len(headers) - grey:,} of {len(headers):,} images are in colour: they are read as grey ones")
-    return Plan(channels, height, width, tuple(notes))
+def _plan(survey: Survey, request: Request) -> Plan:
+    sizes = survey.sizes
+    height, width = size = _size(survey, request)
+    told = (resizing(sizes, size, _why(request)),) if set(sizes) != {size} else ()
+    coloured = [item for item, header in survey.readable if not header.grey]
+    if request.channels is not None or not coloured:
+        return Plan(request.channels or 1, height, width, told)
+    supposed = not _any_coloured(coloured, size)
+    return Plan(1 if supposed else 3, height, width, told, supposed)
 
 
-def _size(sizes: Counter[tuple[int, int]], request: Request) -> tuple[int, int]:
-    """(H, W): what was asked for, else what the model reads, else what the images have, else TARGET."""
+def _why(request: Request) -> str:
+    if request.schema is not None:
+        return ", as in training" if request.schema.resized else ""
+    return "" if request.size is not None else ", which --resize changes"
+
+
+def _size(survey: Survey, request: Request) -> tuple[int, int]:
+    """(H, W): what was asked for, else what the model reads, else what suits the images."""
     if request.size is not None:
         return request.size
-    only = next(iter(sizes)) if len(sizes) == 1 else None
-    if request.schema is not None:
-        wanted = request.schema.height, request.schema.width
-        if only != wanted:
-            raise VaekitError(
-                f"{request.source}: images are {_range(sizes)}, this model reads "
-                f"{describe(*wanted, request.schema.channels)}: resize with --resize {size_option(wanted)}"
-            )
-        return wanted
-    return only if only is not None and max(only) <= KEEP else TARGET
+    if request.schema is None:
+        return choose(survey.sizes)
+    wanted = request.schema.height, request.schema.width
+    other = next(((item.name, h) for item, h in survey.readable if (h.height, h.width) != wanted), None)
+    if other is not None:
+        name = f" ({other[0]} is {describe(other[1].height, other[1].width)})" if len(survey.sizes) > 1 else ""
+        raise VaekitError(
+            f"{request.source}: images are {listed(survey.sizes)}{name}, this model reads "
+            f"{describe(*wanted, request.schema.channels)}: resize with --resize {size_option(wanted)}"
+        )
+    return wanted
 
 
-def size_option(size: tuple[int, int]) -> str:
-    """(28, 28) -> "28"; (28, 20) -> "28x20"."""
-    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-
-
-def _range(sizes: Counter[tuple[int, int]]) -> str:
-    small, large = (pick(sizes, key=math.prod) for pick in (min, max))
-    return describe(*small) if len(sizes) == 1 else f"of {len(sizes):,} sizes, {describe(*small)} to {describe(*large)}"
+def _any_coloured(items: Sequence[Item], size: tuple[int, int]) -> bool:
+    """Whether one of a few of `items`, evenly spread, shows colour."""
+    few = items[:: -(-len(items) // LOOKED_AT)]
+    found = (_picture_or_reason(size, 1, item) for item in few)
+    return any(isinstance(picture, Picture) and COLOURED in picture.remarks for picture in found)
 
 
 # Decode
@@ -166,15 +208,20 @@ def _decode(
     request: Request,
     keep: Callable[[np.ndarray], object],
 ) -> Counter[str]:
-    """Decode what has no outcome yet, `keep` the pixels, note in `outcomes` what fails; count the remarks."""
+    """Decode what has no outcome yet, `keep` the pixels, note in `outcomes` what fails; count the remarks.
+
+    Raises Coloured.
+    """
     waiting = [i for i, outcome in enumerate(outcomes) if outcome is None]
     read = partial(_picture_or_reason, (plan.height, plan.width), plan.channels)
     remarks: Counter[str] = Counter()
-    pictures = ordered(read, [items[i] for i in waiting], "decoding", request.progress)
-    for i, picture in zip(waiting, pictures, strict=True):
-        if isinstance(picture, Unreadable):
-            outcomes[i] = picture
-        else:
+    with contextlib.closing(ordered(read, [items[i] for i in waiting], "decoding", request.progress)) as pictures:
+        for i, picture in zip(waiting, pictures, strict=True):
+            if isinstance(picture, Unreadable):
+                outcomes[i] = picture
+                continue
+            if plan.supposed and COLOURED in picture.remarks:
+                raise Coloured
             keep(picture.pixels)
             remarks.update(picture.remarks)
     return remarks
@@ -190,31 +237,28 @@ def _picture_or_reason(size: tuple[int, int], channels: int, item: Item) -> Pict
 # Facts
 
 
-def _facts(
-    items: Sequence[Item],
-    outcomes: Sequence[object],
-    train: int,
-    plan: Plan,
-    remarks: Counter[str],
-    request: Request,
-) -> Facts:
-    """`outcomes` are None for what was decoded; the first `train` items are the train part."""
-    good = [outcome is None for outcome in outcomes]
-    if not any(good[:train]):
-        raise VaekitError(_none_readable(items[:train], outcomes, request.source))
-    groups = [item.group for item, kept in zip(items, good, strict=True) if kept]
+def _facts(survey: Survey, outcomes: Sequence[object], plan: Plan, found: Counter[str], request: Request) -> Facts:
+    """`outcomes` are None for what was decoded."""
+    items, good = survey.items, [outcome is None for outcome in outcomes]
+    count = sum(good[: survey.train])
+    if not count:
+        raise VaekitError(_none_readable(items[: survey.train], outcomes, request.source))
+    kept = list(itertools.compress(items, good))
+    groups = [item.group for item in kept]
     skipped = [(item.name, str(reason)) for item, reason in zip(items, outcomes, strict=True) if reason is not None]
     classes, class_notes = _classes(groups, request.schema)
     number = {name: i for i, name in enumerate(classes)}
-    count = sum(good[:train])
-    notes = [*plan.notes, *_remark_notes(remarks), *class_notes, *_skip_notes(skipped)]
+    stored = sum(isinstance(h, Header) and not h.grey for h in itertools.compress(survey.headers, good))
+    told = notes.colours(plan.channels, len(kept), found[COLOURED], stored)
     return {
         "bytes": len(groups) * plan.bytes_each,
         "counts": [count, len(groups) - count],
         "form": [plan.channels, plan.height, plan.width],
         "labels": [number.get(group, -1) if group is not None else -1 for group in groups] if classes else None,
         "classes": list(classes),
-        "notes": notes,
+        "files": [item.name for item in kept],
+        "resized": set(survey.sizes) != {(plan.height, plan.width)},
+        "notes": [*plan.notes, *told, *notes.remarks(found), *class_notes],
         "skipped": skipped,
     }
 
@@ -226,20 +270,9 @@ def _classes(groups: Sequence[str | None], schema: ImageSchema | None) -> tuple[
         return [], []
     loose = sum(group is None for group in groups)
     if names and loose:
-        return names, [f"{loose:,} of {len(groups):,} images lie beside the class folders: they have no class"]
+        lie = "lies" if loose == 1 else "lie"
+        return names, [f"{loose:,} of {len(groups):,} images {lie} beside the class folders, without a class"]
     return names, []
-
-
-def _remark_notes(remarks: Counter[str]) -> list[str]:
-    return [f"{remarks[key]:,} images {text}" for key, text in REMARKS.items() if remarks[key]]
-
-
-def _skip_notes(skipped: Sequence[tuple[str, str]]) -> list[str]:
-    if not skipped:
-        return []
-    reasons = Counter(reason.split(":")[0] for _, reason in skipped)
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-    return [f"{len(skipped):,} files were skipped ({counts})"]
 
 
 def _kept_raw(path: Path, facts: Facts, budget: int) -> Raw:
@@ -248,22 +281,25 @@ def _kept_raw(path: Path, facts: Facts, budget: int) -> Raw:
     return ResidentImages(disk.take(torch.arange(len(disk)))) if facts["bytes"] <= budget else disk
 
 
-def _images(facts: Facts, raw: Raw, request: Request) -> Images:
+def _images(facts: Facts, raw: Raw, request: Request, unseen: Sequence[tuple[str, str]]) -> Images:
     channels, height, width = facts["form"]
-    count = facts["counts"][0]
-    schema = ImageSchema(height=height, width=width, channels=channels, classes=tuple(facts["classes"]))
+    count, files = facts["counts"][0], tuple(facts["files"])
+    form = {"height": height, "width": width, "channels": channels, "classes": tuple(facts["classes"])}
+    schema = ImageSchema(**form, resized=facts["resized"])
+    skipped = (*unseen, *((name, reason) for name, reason in facts["skipped"]))
     labels = None if facts["labels"] is None else torch.tensor(facts["labels"], dtype=torch.int64)
     train, held = (_slice(raw, part) for part in (slice(0, count), slice(count, len(raw))))
     test = None
     if facts["counts"][1]:
-        test = Images(held, None if labels is None else labels[count:], schema, request.source)
+        test = Images(held, None if labels is None else labels[count:], schema, request.source, files=files[count:])
     return Images(
         train,
         None if labels is None else labels[:count],
         schema,
         request.source,
-        tuple(facts["notes"]),
-        tuple((name, reason) for name, reason in facts["skipped"]),
+        (*facts["notes"], *notes.skips(skipped, training=request.schema is None)),
+        skipped,
+        files[:count],
         test,
     )
 

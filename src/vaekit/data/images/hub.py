@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from vaekit.data.images import packed
@@ -31,7 +32,8 @@ def read(name: str, request: Request) -> Images:
     image, label = _columns(train[0].features, request)
     train, test = [_undecoded(datasets, s, image) for s in train], [_undecoded(datasets, s, image) for s in test]
     items = [[item for split in part for item in _items(split, image, label)] for part in (train, test)]
-    return gather(items[0], items[1], request, _key(name, [*train, *test], image, label, request))
+    images = gather(items[0], items[1], request, _key(name, [*train, *test], image, label, request))
+    return replace(images, files=(), test=images.test and replace(images.test, files=()))  # rows are no files
 
 
 def _library() -> Any:
@@ -103,6 +105,6 @@ class _Opener:
 def _key(name: str, splits: Sequence[Any], image: str, label: str | None, request: Request) -> str:
     prints = [getattr(split, "_fingerprint", len(split)) for split in splits]
     schema = request.schema
-    wanted = (schema.height, schema.width, schema.classes) if schema else None
+    wanted = schema.model_dump_json() if schema else None
     facts = (packed.VERSION, name, prints, image, label, request.size, request.channels, wanted)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]

@@ -52,7 +52,8 @@ def read(path: Path, request: Request) -> Images:
     labels = {part: _labels(found, part, stream.shape[0]) for part, stream in zip(parts, images, strict=True)}
     if found.prefix.startswith("emnist"):
         notes += ("EMNIST stores its characters lying on their side: they are read as they are stored",)
-    result = label(raws, Labelling(labels["train"], labels.get("test")), request.source)
+    labelling = Labelling(labels["train"], labels.get("test"))
+    result = label(raws, labelling, request.source, images[0].form[1:])
     return replace(result, notes=notes + result.notes)
 
 

@@ -24,14 +24,13 @@ class Labelling:
     names: tuple[str, ...] = ()
 
 
-def label(raws: Sequence[Raw], labelling: Labelling, source: str) -> Images:
-    """The images of `raws` (train, or train and test) with schema and labels."""
+def label(raws: Sequence[Raw], labelling: Labelling, source: str, stored: tuple[int, int]) -> Images:
+    """The images of `raws` (train, or train and test), `stored` as (H, W), with schema and labels."""
     _, channels, height, width = raws[0].shape
     dtype = "float32" if raws[0].dtype == torch.float32 else "uint8"
     (train, test), classes, notes = numbered(labelling, source)
-    schema = ImageSchema.model_validate(
-        {"height": height, "width": width, "channels": channels, "dtype": dtype, "classes": classes}
-    )
+    form = {"height": height, "width": width, "channels": channels, "dtype": dtype}
+    schema = ImageSchema.model_validate(form | {"classes": classes, "resized": stored != (height, width)})
     held = Images(raws[1], test, schema, source) if len(raws) > 1 else None
     return Images(raws[0], train, schema, source, notes, test=held)
 

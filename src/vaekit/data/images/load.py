@@ -8,8 +8,8 @@ from pathlib import Path
 from vaekit.data.images import arrays, digits, folder, hub, idx, packed
 from vaekit.data.images.collection import Images, Progress, Request
 from vaekit.data.images.conform import conform
-from vaekit.data.images.gather import size_option
 from vaekit.data.images.schema import ImageSchema, describe
+from vaekit.data.images.sizes import size_option
 from vaekit.data.images.threads import silent
 from vaekit.errors import VaekitError
 
@@ -49,8 +49,9 @@ def load(
     picture. `size` is a side or (H, W) in pixels: pictures are cropped about the centre and resized to it.
     `channels` is 1 or 3. `array` and `labels` name arrays (columns of a hub data set) where there are several.
     What takes more than `memory_budget` bytes (a quarter of the free memory unless given) stays on disk,
-    decoded once into `cache`. With `schema`, the images are new data for an existing model: they have exactly
-    its form, or an error says how to bring them to it.
+    decoded once into `cache`. With `schema`, the images are new data for an existing model: they are brought to
+    its size if the images that it was trained on were, and else have exactly its form, or an error says how to
+    bring them to it.
     """
     name = str(source)
     request = Request(
@@ -118,7 +119,7 @@ def _refuse_names(request: Request, kind: str) -> None:
 
 def _checked_size(size: int | Sequence[int] | None, schema: ImageSchema | None, name: str) -> tuple[int, int] | None:
     if size is None:
-        return None
+        return (schema.height, schema.width) if schema is not None and schema.resized else None
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in pair):
         raise VaekitError(

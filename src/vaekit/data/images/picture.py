@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vaekit.data.images.fitting import cover
+from vaekit.data.images.notes import COLOURED
 
 # Only formats that Pillow decodes by itself: others start programs (EPS) or aren't pictures of one size.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
@@ -39,7 +40,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a picture tell, after its EXIF orientation."""
+    """What the first bytes of a picture tell, after its EXIF orientation; `grey` if it can't hold colour."""
 
     height: int
     width: int
@@ -48,18 +49,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels uint8 (C, H, W), and what was done to get them: any of REMARKS."""
+    """Pixels uint8 (C, H, W), and what is to be told of them: COLOURED and any of REMARKS."""
 
     pixels: np.ndarray
     remarks: frozenset[str]
-
-
-REMARKS = {
-    "animated": "have several frames: the first was taken",
-    "transparent": "have transparent parts: they were laid over white",
-    "deep": "have more than 8 bits a channel: they were scaled to 0..255",
-    "turned": "were turned as their EXIF orientation says",
-}
 
 
 def read_header(source: Source) -> Header:
@@ -78,7 +71,10 @@ def read_picture(source: Source, size: tuple[int, int], channels: int) -> Pictur
         orientation = _orientation(image)
         lying = size if orientation < 5 else (size[1], size[0])
         _draft(image, lying)
-        fitted = cover(_flattened(image, remarks), lying).convert("L" if channels == 1 else "RGB")
+        fitted = cover(_flattened(image, remarks), lying)
+        if fitted.mode == "RGB" and not _same_channels(np.asarray(fitted)):
+            remarks.add(COLOURED)
+        fitted = fitted.convert("L" if channels == 1 else "RGB")
         if orientation != 1:
             fitted = fitted.transpose(TURNS[orientation])
             remarks.add("turned")
@@ -151,8 +147,13 @@ def _is_animated(image: Image.Image) -> bool:
 def _is_grey(image: Image.Image) -> bool:
     if image.mode == "P" and image.palette is not None:
         palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-        return bool((palette == palette[:, :1]).all())
+        return _same_channels(palette)
     return image.mode in GREY_MODES or image.mode.startswith("I;16")
+
+
+def _same_channels(values: np.ndarray) -> bool:
+    """Whether red, green and blue (..., 3) are equal everywhere."""
+    return bool((values == values[..., :1]).all())
 
 
 def _draft(image: Image.Image, size: tuple[int, int]) -> None:

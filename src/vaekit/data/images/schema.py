@@ -11,8 +11,9 @@ class ImageSchema(BaseModel, frozen=True, extra="forbid"):
     """The form of a set of images: plain data, saved as JSON beside a model.
 
     `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the names of
-    the labels (index = label), empty when there are none. `binarise` says how {0, 1} values are drawn
-    from grey ones; reading files never sets it.
+    the labels (index = label), empty when there are none. `resized` says whether images of other sizes were
+    brought to this one, as new ones then are too. `binarise` says how {0, 1} values are drawn from grey ones;
+    reading files never sets it.
     """
 
     modality: Literal["images"] = "images"
@@ -21,6 +22,7 @@ class ImageSchema(BaseModel, frozen=True, extra="forbid"):
     channels: int = Field(ge=1)
     dtype: Literal["uint8", "float32"] = "uint8"
     classes: tuple[str, ...] = ()
+    resized: bool = False
     binarise: Literal["none", "static", "dynamic"] = "none"
 
     @property

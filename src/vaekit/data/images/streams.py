@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from vaekit.data.images.collection import Request
 from vaekit.data.images.fitting import over_white, refit
 from vaekit.data.images.raw import DiskImages, Layout, Raw, ResidentImages
 from vaekit.data.images.reading import BYTES, Chunk, Reading, choose
+from vaekit.data.images.sizes import resizing
 from vaekit.errors import VaekitError
 
 CHUNK = 8 << 20  # bytes read at a time
@@ -80,6 +82,7 @@ def read(parts: Sequence[Sequence[Stream]], request: Request) -> tuple[list[Raw]
     notes = [reading.note] if reading.note else []
     if streams[0].form[0] == 4:
         notes.append("Transparent parts were laid over white")
+    notes += _refitting(streams, request)
     budget = request.budget
     raws: list[Raw] = []
     for part in parts:
@@ -166,6 +169,18 @@ def _read_part(part: Sequence[Stream], reading: Reading, request: Request, budge
     if not (path.exists() and path.stat().st_size == need):
         _to_file(pieces, path, need, shape[0], request)
     return DiskImages(path, shape, dtype=reading.dtype)
+
+
+def _refitting(streams: Sequence[Stream], request: Request) -> list[str]:
+    """What is done to the images of `streams`, which have one form, to bring them to that of the request."""
+    (channels, *sides), count = streams[0].form, sum(stream.shape[0] for stream in streams)
+    size, notes = (sides[0], sides[1]), []
+    if request.size not in (None, size):
+        why = ", as in training" if request.schema and request.schema.resized else ""
+        notes.append(resizing(Counter({size: count}), request.size, why))
+    if request.channels == 1 and channels > 1:
+        notes.append("The images are stored in colour: read as grey")
+    return notes
 
 
 def _laid(planes: np.ndarray) -> np.ndarray:

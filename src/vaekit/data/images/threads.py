@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,7 +18,9 @@ def silent(what: str, done: int, total: int) -> None:
     """The progress hook of callers who have none."""
 
 
-def ordered(function: Callable[[In], Out], items: Sequence[In], what: str, progress: Progress) -> Iterator[Out]:
+def ordered(
+    function: Callable[[In], Out], items: Sequence[In], what: str, progress: Progress
+) -> Generator[Out, None, None]:
     """`function` of each item, in order, on threads. A few batches wait at a time, so memory stays bounded."""
     workers = min(32, os.cpu_count() or 1)
     waiting: deque[Future[list[Out]]] = deque()
