@@ -31,7 +31,7 @@ from vaekit.log import Log, environment
 from vaekit.loop import Average, Feed, Plan, Progress, fit
 from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
-from vaekit.tasks import ROWS, Trained
+from vaekit.tasks import Trained, batches
 from vaekit.vae import VAE
 
 EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
@@ -213,10 +213,8 @@ class Run:
         return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
 
     def _held_out(self) -> Iterator[tuple[Tensor, None]]:
-        generator = torch.Generator().manual_seed(self.experiment.train.seed + 1)
-        for index in self.val_index.split(ROWS):
-            x = prepare(self.images.raw.take(index), self.images.schema, generator)
-            yield x.to(self.engine.device), None
+        images, seed = self.images, self.experiment.train.seed + 1
+        return batches(images, images.schema, seed, self.engine.device, self.val_index)
 
     def best(self) -> Trained:
         """The weights that scored best on the held-out images."""
@@ -305,8 +303,7 @@ class Run:
             self.folder / ENVIRONMENT, json.dumps(environment() | {"notes": list(self.images.notes)}, indent=2)
         )
         if self.images.skipped:
-            lines = "".join(f"{name}\t{reason}\n" for name, reason in self.images.skipped)
-            checkpoint.write(self.folder / "skipped.tsv", lines)
+            checkpoint.write(self.folder / "skipped.tsv", self.images.skipped_table)
 
 
 class Window:
