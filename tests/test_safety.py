@@ -377,10 +377,9 @@ def test_ctrl_c_at_the_command_itself(tmp_path, monkeypatch):
 
 SLOW_STEP = """
 import time
-from vaekit.run import fit
-loop = sys.modules[fit.__module__]
-run = loop._run
-loop._run = lambda *a: (run(*a), print("a step begins", flush=True), time.sleep(20))[0]
+from vaekit.advance import Apart
+move = Apart.__call__
+Apart.__call__ = lambda *a: (move(*a), print("a step begins", flush=True), time.sleep(20))[0]
 vaekit.cli.main()
 """
 
