@@ -203,6 +203,31 @@ def test_evaluation_leaves_mode_and_random_state_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+MEASURES = {
+    "bound": bound,
+    "nll": lambda model, pairs: nll(model, pairs, draws=3),
+    "posterior means": lambda model, pairs: evaluate.posterior_means(model, pairs).tolist(),
+    "mutual information": evaluate.mutual_information,
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_model_in_training_is_measured_as_in_use(name: str) -> None:
+    """Dropout drops nothing and batch statistics stay; the mode comes back, even from an error."""
+    model, batch = zoo.model(), torch.nn.BatchNorm1d(2 * zoo.LATENT)
+    net = model.encoder.net
+    net.head = torch.nn.Sequential(net.head, torch.nn.Dropout(0.5), batch)
+    x = zoo.data(model, 6)
+    measured = MEASURES[name](model.eval(), [(x, None)])
+    assert not model.training
+    assert MEASURES[name](model.train(), [(x, None)]) == measured
+    assert model.training
+    assert batch.num_batches_tracked == 0
+    with pytest.raises(RuntimeError):
+        MEASURES[name](model, [(x[..., :1], None)])
+    assert model.training
+
+
 def test_beta_weighs_the_rate_only() -> None:
     model = zoo.model()
     x = zoo.data(model)
