@@ -83,8 +83,8 @@ def whole(loss: Loss, take: Take, device: str, dtype: torch.dtype) -> Advance:
             g = grads[name].float()
             mean = means[name].lerp(g, 1 - BETAS[0])
             square = squares[name].lerp(g * g, 1 - BETAS[1])
-            scale = (square / (1 - BETAS[1] ** clock)).sqrt() + EPS
-            new = weight * (1 - LR * DECAY) - LR * mean / (1 - BETAS[0] ** clock) / scale
+            size = square.sqrt() * (1 - BETAS[1] ** clock).rsqrt() + EPS
+            new = weight * (1 - LR * DECAY) - mean * (LR / (1 - BETAS[0] ** clock)) / size
             for old, value_ in ((means[name], mean), (squares[name], square), (weight, new), (copies[name], new)):
                 old.copy_(value_)
         return value

@@ -94,14 +94,15 @@ def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
 
 
 def _each(model: Model, batches: Batches, seed: int, measure: Callable) -> Iterator:
-    training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     model.eval()
     try:
         with torch.no_grad(), seeded(seed):
             for x, context in batches:
                 yield measure(x, context)
     finally:
-        model.train(training)
+        for part, training in modes:
+            part.training = training
 
 
 def _parts(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
