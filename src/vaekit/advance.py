@@ -161,7 +161,7 @@ class Whole:
         for name, p in self.step.named_parameters():
             fresh = {"step": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p)}
             state = self.apart.inner.state[p] = fresh | {"exp_avg_sq": torch.zeros_like(p)} | self.apart.inner.state[p]
-            copy = p.to(self.dtype) if name in lowered else p.clone()
+            copy = _laid_out(p.to(self.dtype) if name in lowered else p.clone())
             moved[name] = Moved(p, copy, groups[p], state["step"], state["exp_avg"], state["exp_avg_sq"])
         return moved
 
@@ -209,6 +209,11 @@ class Moved:
 def whole_tensor(tensor: Tensor) -> Tensor:
     """The tensor itself, or a sharded one gathered from all processes (which must all ask for it)."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    """Kernels of images with their channels last, which is how compiled convolutions are fastest."""
+    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 
 def _multiplied(step: nn.Module) -> set[str]:
