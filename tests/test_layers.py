@@ -20,7 +20,7 @@ LAYERS = [
     {"data"},
     {"loop", "optim"},
     {"build", "recipes"},
-    {"checkpoint", "engine"},
+    {"checkpoint", "engine", "lock"},
     {"log", "tasks", "resolve"},
     {"plots"},
     {"report", "run"},

@@ -60,7 +60,6 @@ def reopen(folder: Path, **options: Any) -> Run:
     """The run in `folder`, ready to go on."""
     checkpoint.load_config(folder)  # says so when it is no run
     experiment = Experiment.read(folder / EXPERIMENT)
-    checkpoint.clean(folder)
     return Run(resolve(experiment, read(experiment, **options)), lambda: folder, resume=True)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit import build, checkpoint, evaluate
+from vaekit import build, checkpoint, evaluate, lock
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ResidentImages, to_tensor
 from vaekit.data.images.binarise import draw_bits, prepare
@@ -100,7 +100,7 @@ class Run:
         self.experiment = resolved.experiment
         train = self.experiment.train
         self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
-        self.folder = self.engine.agree(place)
+        self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
         self.images = fixed_bits(resolved.images, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.images))
@@ -147,6 +147,8 @@ class Run:
         finally:
             if log:
                 log.close()
+            if self.leads:
+                lock.release(self.folder)
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
         window, why, each = self.window, "done", max(1, self.plan.steps // self.experiment.train.validations)
@@ -253,6 +255,8 @@ class Run:
         checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
 
     def _restore(self) -> None:
+        if self.leads:
+            checkpoint.clean(self.folder)
         path = self.folder / checkpoint.RESUME
         tensors, about = checkpoint.load_tensors(path)
         if "images" not in about or "random" not in tensors:
