@@ -21,7 +21,7 @@ LAYERS = [
     {"loop", "optim"},
     {"build", "recipes"},
     {"checkpoint", "engine", "lock"},
-    {"log", "tasks", "resolve"},
+    {"log", "tasks", "resolve", "status"},
     {"plots"},
     {"report", "run"},
     {"api"},

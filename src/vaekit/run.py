@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vaekit import build, checkpoint, evaluate, lock
+from vaekit.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ResidentImages, to_tensor
 from vaekit.data.images.binarise import draw_bits, prepare
@@ -32,9 +33,6 @@ from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import ROWS, Trained
 from vaekit.vae import VAE
-
-EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
-
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
@@ -161,14 +159,17 @@ class Run:
             if at % each == 0 or ends:
                 began = time.perf_counter()
                 yield Logged(self._validate())
-                self.save()
+                self.save(why if ends else "")
                 window.began += time.perf_counter() - began  # not training time
             asks = self.engine.world == 1 or at % 10 == 0  # asking all processes costs a message each
             if not ends and asks and (reason := self._ending(stop, limit)):
                 why = reason
-                if why == "time" and not self.progress.best_step:
-                    yield Logged(self._validate())  # else there would be no weights to keep
-                self.save()
+                if not self.progress.best_step:  # else there would be no weights to use
+                    if why == "stopped":  # at once, and so that resuming is as if nothing had been
+                        self._keep(self.average.settle(), None)
+                    elif why == "time":
+                        yield Logged(self._validate())
+                self.save(why)
                 break
         yield Ended(why, self.best() if why != "stopped" else self.trained)
 
@@ -206,13 +207,16 @@ class Run:
             row["nll"] = score = evaluate.nll(model, self._held_out(), self.objective.draws[0], seed=1).value
         if score < self.progress.best:
             self.progress.best, self.progress.best_step, self.progress.stale = score, self.progress.step, 0
-            if self.leads:
-                about = {"step": self.progress.step, "score": score}
-                checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
+            self._keep(model, score)
         else:
             self.progress.stale += 1
         row |= {"best": self.progress.best, "best_step": self.progress.best_step}
         return self._row("val", row | {"seconds": time.perf_counter() - began})
+
+    def _keep(self, model: VAE, score: float | None) -> None:
+        if self.leads:
+            about = {"step": self.progress.step, "score": score}
+            checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
 
     def _row(self, split: str, numbers: dict[str, Any]) -> dict[str, Any]:
         return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
@@ -232,8 +236,8 @@ class Run:
             self.average.adopt(self.engine.shard)
         return self.trained
 
-    def save(self) -> None:
-        """Everything that resuming needs, in one file, atomically."""
+    def save(self, ended: str = "") -> None:
+        """Everything that resuming needs, in one file, atomically; and, at the run's end, why it ended."""
         weights, optimiser = self.engine.states(self.bare, self.optimiser)
         states, average = self.engine.gather(torch.get_rng_state()), self.average.settle()
         sums = self.engine.gather(self.window.total)
@@ -251,6 +255,7 @@ class Run:
             "window": {"count": self.window.count},
             "groups": optimiser["param_groups"],
             "images": len(self.images),
+            "ended": ended,
         }
         checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
 
@@ -308,9 +313,8 @@ class Run:
     def _describe(self) -> None:
         checkpoint.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
         checkpoint.save_config(self.folder, self.experiment, self.images.schema)
-        checkpoint.write(
-            self.folder / ENVIRONMENT, json.dumps(environment() | {"notes": list(self.images.notes)}, indent=2)
-        )
+        facts = {"images": len(self.images), "notes": list(self.images.notes)}
+        checkpoint.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.images.skipped:
             lines = "".join(f"{name}\t{reason}\n" for name, reason in self.images.skipped)
             checkpoint.write(self.folder / "skipped.tsv", lines)
