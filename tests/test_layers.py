@@ -23,7 +23,7 @@ LAYERS = [
     {"checkpoint", "engine", "lock"},
     {"log", "tasks", "resolve", "status"},
     {"plots"},
-    {"report", "run"},
+    {"report", "run", "forecast"},
     {"api"},
     {"cli"},
 ]
