@@ -194,9 +194,9 @@ def test_a_file_with_flipped_shapes_or_less_data_never_loads_as_something_else(s
 
 
 def test_a_missing_run_names_the_closest_one_that_is_there(saved):
-    with pytest.raises(VaekitError, match="there is no such run; did you mean 'model'"):
+    with pytest.raises(VaekitError, match=f"there is no such run; did you mean '{saved}'"):
         load_model(saved.with_name("modle"))
-    with pytest.raises(VaekitError, match="there is no such run; there are: model"):
+    with pytest.raises(VaekitError, match=f"there is no such run; there are: {saved}"):
         load_model(saved.with_name("zzz"))
     with pytest.raises(VaekitError, match="there is no such run; train one with"):
         load_model(saved / "deeper" / "model")

@@ -326,7 +326,7 @@ def test_info_tells_what_the_run_is(run):
     assert (facts["images"]["height"], facts["model"]["latent"], facts["train"]["steps"]) == (8, 2, 30)
     assert facts["steps_done"] == 30
     assert facts["best"]["step"] == facts["best"]["best_step"]
-    assert "steps_done" in done("info", run)
+    assert "30 of 30 steps: the whole run" in done("info", run)
 
 
 def test_new_data_of_the_wrong_size_can_be_brought_to_the_right_one(run, digit_files, tmp_path):
@@ -429,7 +429,7 @@ def test_a_mistake_is_told_in_one_line(run, words, error):
 @pytest.mark.parametrize("verb", VERBS[1:])
 def test_every_verb_says_when_a_run_is_none(run, verb):
     more = ["0", "1"] if verb == "interpolate" else []
-    assert "there is no such run; did you mean 'tiny'?" in refused(verb, run.with_name("tinny"), *more)
+    assert f"there is no such run; did you mean '{run}'?" in refused(verb, run.with_name("tinny"), *more)
     assert "is not a run of vaekit: it has no config.json" in refused(verb, run.parent, *more)
 
 
@@ -632,4 +632,4 @@ def test_from_a_shell_results_and_errors_take_their_own_ways(run, tmp_path):
     assert (result.returncode, json.loads(result.stdout)["n"]) == (0, 2)
     result = python("-m", "vaekit", "info", str(run.with_name("tinny")))
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"error: {run.with_name('tinny')}: there is no such run; did you mean 'tiny'?\n"
+    assert result.stderr == f"error: {run.with_name('tinny')}: there is no such run; did you mean '{run}'?\n"

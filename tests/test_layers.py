@@ -21,10 +21,10 @@ LAYERS = [
     {"advance", "optim"},
     {"loop"},
     {"build", "recipes"},
-    {"checkpoint", "engine"},
-    {"log", "tasks", "resolve"},
+    {"checkpoint", "engine", "lock"},
+    {"log", "tasks", "resolve", "status"},
     {"plots"},
-    {"report", "run"},
+    {"report", "run", "forecast"},
     {"api"},
     {"cli"},
 ]

@@ -13,6 +13,7 @@ from vaekit.config import Experiment
 from vaekit.data.images import Images, ImageSchema
 from vaekit.data.images import load as load_images
 from vaekit.data.images.notes import counted
+from vaekit.engine import choose_device
 from vaekit.errors import VaekitError
 from vaekit.recipes import choose
 from vaekit.report import write_report
@@ -33,9 +34,9 @@ def train(source: str | Path = "digits", out: str | Path | None = None, recipe: 
     return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
 
 
-def resume(folder: str | Path) -> Trained:
-    """Go on with a run that was stopped, from exactly where it was."""
-    return _finish(reopen(Path(folder)))
+def resume(folder: str | Path, device: str | None = None) -> Trained:
+    """Go on with a run that was stopped, from exactly where it was; on another `device`, no longer bit for bit."""
+    return _finish(reopen(Path(folder), device))
 
 
 def load(folder: str | Path, device: str = "cpu") -> Trained:
@@ -57,11 +58,13 @@ def read(experiment: Experiment, **options: Any) -> Images:
     )
 
 
-def reopen(folder: Path, **options: Any) -> Run:
-    """The run in `folder`, ready to go on."""
+def reopen(folder: Path, device: str | None = None, **options: Any) -> Run:
+    """The run in `folder`, ready to go on: where it was, or on another device."""
     schema = checkpoint.load_config(folder)[1]  # says so when it is no run
     experiment = Experiment.read(folder / EXPERIMENT)
-    checkpoint.clean(folder)
+    if device and choose_device(device)[0] != experiment.train.device:
+        anew = ["train.compile=auto"] * bool(experiment.train.compile)  # there may be no compiler here
+        experiment = experiment.override(assignment("train.device", device), *anew)
     return Run(resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import math
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from vaekit.config import Experiment, nearest
+from vaekit import lock
+from vaekit.config import Experiment
 from vaekit.data.images import ImageSchema
 from vaekit.errors import VaekitError
 
@@ -24,6 +27,7 @@ FORMAT = 1
 """Raised when a file written today could not be read by yesterday's vaekit."""
 
 CONFIG, WEIGHTS, RESUME = "config.json", "model.safetensors", "resume.safetensors"
+EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
 
 
 def write(path: Path, content: bytes | str) -> None:
@@ -60,14 +64,42 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the plain data of `save_tensors`; a VaekitError says what is wrong with the file."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
+
+
+def load_about(path: Path) -> dict[str, Any]:
+    """The plain data of `save_tensors` alone, which takes no time."""
+    with _opened(path) as file:
+        return _about(file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise VaekitError(f"{path}: there is no such file; the run was never saved, or the file was moved")
+        raise VaekitError(f"{path}: there is no such file; {_why_not(path)}")
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {}).get("about", "{}"))
+            yield file
     except (SafetensorError, ValueError, OSError) as error:
         raise VaekitError(f"{path}: is damaged or no safetensors file ({error}); restore it from a copy") from None
+
+
+def _about(file: Any) -> dict[str, Any]:
+    return json.loads((file.metadata() or {}).get("about", "{}"))
+
+
+def _why_not(path: Path) -> str:
+    """Why a run lacks this file, and what to do."""
+    folder = path.parent
+    if lock.busy(folder):
+        return "the run is training and has not come to its first validation, which saves; try again later"
+    if (folder / RESUME).is_file():
+        run = shlex.quote(str(folder))
+        return f"the run was stopped before its first validation; go on with: vaekit train --resume {run}"
+    never = "the run was never saved (it ended before its first validation), or the file was moved"
+    reason = "it was deleted, and resuming needs it" if (folder / WEIGHTS).is_file() else never
+    return f"{reason}; begin anew with: vaekit train --config {shlex.quote(str(folder / EXPERIMENT))}"
 
 
 def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> None:
@@ -127,9 +159,17 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
 
 def _model_folder(folder: Path) -> Path:
     if not os.path.exists(folder):  # False also for names that no file can have
-        siblings = sorted(p.name for p in folder.parent.glob("*") if os.path.isfile(p / CONFIG))
-        hint = nearest(folder.name, siblings) if siblings else "; train one with: vaekit train digits"
-        raise VaekitError(f"{folder}: there is no such run{hint}")
+        raise VaekitError(f"{folder}: there is no such run{_nearest(folder)}")
     if not os.path.isfile(folder / CONFIG):
         raise VaekitError(f"{folder}: is not a run of vaekit: it has no {CONFIG}")
     return folder
+
+
+def _nearest(folder: Path) -> str:
+    """What may have been meant, by its name, among the runs beside `folder` and in runs/: a path to be pasted."""
+    places = (Path("runs"), folder.parent)
+    runs = {p.name: str(p) for place in places for p in sorted(place.glob("*")) if os.path.isfile(p / CONFIG)}
+    if not runs:
+        return "; train one with: vaekit train digits"
+    close = difflib.get_close_matches(folder.name, runs, n=1, cutoff=0.5)
+    return f"; did you mean '{runs[close[0]]}'?" if close else f"; there are: {', '.join(runs.values())}"

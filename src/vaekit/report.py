@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-import json
+import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ from torch import Tensor
 from vaekit import build, checkpoint, plots
 from vaekit.data.images import Images
 from vaekit.log import read_metrics
-from vaekit.tasks import Trained, as_images
-
-REPORT, EVALUATION = "report.html", "evaluation.json"
+from vaekit.status import EVALUATION, REPORT, ending, status
+from vaekit.tasks import MI_IMAGES, Trained, as_images, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
@@ -40,7 +40,7 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
     _, macs = build.cost(trained.experiment.model, trained.schema)
     limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
     numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
-    checkpoint.write(folder / EVALUATION, json.dumps(numbers, indent=2))
+    checkpoint.write(folder / EVALUATION, checkpoint.to_json(numbers))
     (folder / "plots").mkdir(exist_ok=True)
     _draw(folder, trained, held, seed)
     checkpoint.write(folder / REPORT, _page(folder, trained, images, numbers))
@@ -76,7 +76,8 @@ def _page(folder: Path, trained: Trained, images: Images, numbers: dict[str, Any
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>
 <h1>{title}</h1><p>{html.escape(_summary(trained, images))}</p>
-<table><tr><th>measure</th><th>value</th><th>what it says</th></tr>{_numbers(numbers)}</table>
+{_ending(folder)}
+<table><tr class=head><th>measure</th><th>value</th><th>what it says</th></tr>{_numbers(numbers)}</table>
 {figures}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
 <details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details></html>
 """
@@ -93,37 +94,57 @@ def _summary(trained: Trained, images: Images) -> str:
     )
 
 
+def _ending(folder: Path) -> str:
+    facts = status(folder)
+    if facts["ended"] in ("time", "patience"):
+        on = f" It can go on: <code>vaekit train --resume {html.escape(shlex.quote(str(folder)))}</code>"
+        return f"<p class=cut><strong>Not the whole run.</strong> {html.escape(ending(facts))}.{on}</p>"
+    return f"<p>Training: {html.escape(ending(facts))}.</p>"
+
+
+def _ceiling(value: float, n: int) -> str:
+    """What the estimate of the mutual information cannot exceed, and whether it is there."""
+    limit = math.log(n)
+    there = ". It is at that limit: the true value may be higher" if value > 0.95 * limit else ""
+    return (
+        f"nats that the code tells of the image; to tell {n:,} images apart takes ln {n:,} = {limit:.2f}, "
+        f"and the estimate, made on so many, cannot exceed that{there}"
+    )
+
+
 def _numbers(numbers: dict[str, Any]) -> str:
-    part, n = numbers["data"], numbers["n"]
+    part, n, shared = numbers["data"], numbers["n"], numbers["mutual_information"]
     rows = [
-        ("ELBO", _estimate(numbers["elbo"]), f"nats per image, {n:,} {part} images, beta = 1; higher is better"),
-        ("distortion", _estimate(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
-        ("rate", _estimate(numbers["rate"]), "KL(q || p): the nats that the code carries"),
+        ("ELBO", in_words(numbers["elbo"]), f"nats per image, {n:,} {part} images, beta = 1; higher is better"),
+        ("distortion", in_words(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
+        ("rate", in_words(numbers["rate"]), "KL(q || p): the nats that the code carries"),
         ("active units", f"{numbers['active_units']} of {numbers['latent']}", "latent dimensions in use"),
-        ("mutual information", f"{numbers['mutual_information']:.2f}", "nats that the code tells of the image"),
+        ("mutual information", f"{shared:.2f}", _ceiling(shared, min(n, MI_IMAGES))),
     ]
     if "nll" in numbers:
         few = numbers["nll"]
         rows.append(
-            ("NLL", _estimate(few), f"importance sampling, K = {few['draws']}, {few['n']:,} images; lower is better")
+            ("NLL", in_words(few), f"importance sampling, K = {few['draws']}, {few['n']:,} images; lower is better")
         )
     if "bits_per_dim" in numbers:
         rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
     return "".join(f"<tr><td>{a}</td><td class=n>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
 
 
-def _estimate(numbers: dict[str, Any]) -> str:
-    return f"{numbers['value']:.2f} ± {numbers['error']:.2f}"
-
-
 def _figure(folder: Path, name: str, title: str, caption: str) -> str:
     picture = base64.b64encode((folder / "plots" / f"{name}.png").read_bytes()).decode()
-    return f'<h2>{title}</h2><p>{caption}</p><img alt="{title}" src="data:image/png;base64,{picture}">'
+    wide = "" if name == "latent" else " class=wide"  # on a phone it scrolls rather than shrinks
+    return f'<h2>{title}</h2><p>{caption}</p><div{wide}><img alt="{title}" src="data:image/png;base64,{picture}"></div>'
 
 
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2937}
-img{max-width:100%;border:1px solid #e5e7eb;border-radius:6px}table{border-collapse:collapse;width:100%}
-td,th{border-bottom:1px solid #e5e7eb;padding:.35rem .6rem;text-align:left}
-.n{font-variant-numeric:tabular-nums;white-space:nowrap}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}p{color:#4b5563}pre{background:#f8fafc;padding:1rem;overflow:auto}
-@media(prefers-color-scheme:dark){body{background:#111827;color:#e5e7eb}p{color:#9ca3af}pre{background:#1f2937}}"""
+_STYLE = """:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--line:#e5e7eb;--paper:#fff;--box:#f8fafc}
+@media(prefers-color-scheme:dark){:root{--ink:#e5e7eb;--soft:#9ca3af;--line:#374151;--paper:#111827;--box:#1f2937}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}
+body{color:var(--ink);background:var(--paper)}p{color:var(--soft)}pre,code,.cut{background:var(--box)}
+img{max-width:100%;border:1px solid var(--line);border-radius:6px}table{border-collapse:collapse;width:100%}
+td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
+.n{font-variant-numeric:tabular-nums;white-space:nowrap}.cut{border-left:4px solid #d97706;padding:.5rem .8rem}
+h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}pre{padding:1rem;overflow:auto}code{display:block;white-space:nowrap;overflow-x:auto}.wide{overflow-x:auto}
+@media(max-width:40rem){.wide img{max-width:50rem}.head{display:none}table,tbody{display:block}
+tr{display:grid;grid-template-columns:1fr auto;border-bottom:1px solid var(--line);padding:.4rem 0}
+td{border:0;padding:0}td:first-child{font-weight:600}td:last-child{grid-column:1/-1;color:var(--soft)}}"""

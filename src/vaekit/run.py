@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit import build, checkpoint, evaluate
+from vaekit import build, checkpoint, evaluate, lock
 from vaekit.advance import Advance, Apart, Guard, Step, Whole
+from vaekit.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ResidentImages, to_tensor
 from vaekit.data.images.binarise import draw_bits, prepare
@@ -33,9 +34,6 @@ from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import Trained, batches
 from vaekit.vae import VAE
-
-EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
-
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
@@ -101,7 +99,7 @@ class Run:
         self.experiment = resolved.experiment
         train = self.experiment.train
         self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
-        self.folder = self.engine.agree(place)
+        self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
         self.images = fixed_bits(resolved.images, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.images))
@@ -148,6 +146,8 @@ class Run:
         finally:
             if log:
                 log.close()
+            if self.leads:
+                lock.release(self.folder)
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
         window, why, each = self.window, "done", max(1, self.plan.steps // self.experiment.train.validations)
@@ -160,14 +160,17 @@ class Run:
             if at % each == 0 or ends:
                 began = time.perf_counter()
                 yield Logged(self._validate())
-                self.save()
+                self.save(why if ends else "")
                 window.began += time.perf_counter() - began  # not training time
             asks = self.engine.world == 1 or at % 10 == 0  # asking all processes costs a message each
             if not ends and asks and (reason := self._ending(stop, limit)):
                 why = reason
-                if why == "time" and not self.progress.best_step:
-                    yield Logged(self._validate())  # else there would be no weights to keep
-                self.save()
+                if not self.progress.best_step:  # else there would be no weights to use
+                    if why == "stopped":  # at once, and so that resuming is as if nothing had been
+                        self._keep(self.average.settle(), None)
+                    elif why == "time":
+                        yield Logged(self._validate())
+                self.save(why)
                 break
         yield Ended(why, self.best() if why != "stopped" else self.trained)
 
@@ -201,13 +204,16 @@ class Run:
             row["nll"] = score = evaluate.nll(model, self._held_out(), self.objective.draws[0], seed=1).value
         if score < self.progress.best:
             self.progress.best, self.progress.best_step, self.progress.stale = score, self.progress.step, 0
-            if self.leads:
-                about = {"step": self.progress.step, "score": score}
-                checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
+            self._keep(model, score)
         else:
             self.progress.stale += 1
         row |= {"best": self.progress.best, "best_step": self.progress.best_step}
         return self._row("val", row | {"seconds": time.perf_counter() - began})
+
+    def _keep(self, model: VAE, score: float | None) -> None:
+        if self.leads:
+            about = {"step": self.progress.step, "score": score}
+            checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
 
     def _row(self, split: str, numbers: dict[str, Any]) -> dict[str, Any]:
         return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
@@ -225,8 +231,8 @@ class Run:
             self.average.adopt(self.engine.shard)
         return self.trained
 
-    def save(self) -> None:
-        """Everything that resuming needs, in one file, atomically."""
+    def save(self, ended: str = "") -> None:
+        """Everything that resuming needs, in one file, atomically; and, at the run's end, why it ended."""
         weights, optimiser = self.engine.states(self.bare, self.optimiser)
         states, average = self.engine.gather(torch.get_rng_state()), self.average.settle()
         sums = self.engine.gather(self.window.total)
@@ -244,10 +250,13 @@ class Run:
             "window": {"count": self.window.count},
             "groups": optimiser["param_groups"],
             "images": len(self.images),
+            "ended": ended,
         }
         checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
 
     def _restore(self) -> None:
+        if self.leads:
+            checkpoint.clean(self.folder)
         path = self.folder / checkpoint.RESUME
         tensors, about = checkpoint.load_tensors(path)
         if "images" not in about or "random" not in tensors:
@@ -299,9 +308,8 @@ class Run:
     def _describe(self) -> None:
         checkpoint.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
         checkpoint.save_config(self.folder, self.experiment, self.images.schema)
-        checkpoint.write(
-            self.folder / ENVIRONMENT, json.dumps(environment() | {"notes": list(self.images.notes)}, indent=2)
-        )
+        facts = {"images": len(self.images), "notes": list(self.images.notes)}
+        checkpoint.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.images.skipped:
             checkpoint.write(self.folder / "skipped.tsv", self.images.skipped_table)
 

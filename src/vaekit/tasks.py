@@ -28,6 +28,9 @@ ROWS = 512
 NLL_PIXELS = 2**22
 """How many decoded pixels the NLL holds at a time."""
 
+MI_IMAGES = 2000
+"""The mutual information is estimated on at most so many images: it compares each with all."""
+
 Pixels = Callable[[Distribution], Tensor]
 """How a picture is read off p(x | z)."""
 
@@ -142,7 +145,7 @@ class Trained:
         report = {"n": len(images)} | {name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")}
         means = evaluate.posterior_means(self.model, self.batches(images, seed))
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        few = images.subset(order[:2000].sort().values)
+        few = images.subset(order[:MI_IMAGES].sort().values)
         report |= {"active_units": evaluate.active_units(means), "latent": self.latent}
         report["mutual_information"] = evaluate.mutual_information(self.model, self.batches(few, seed), seed)
         if draws:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from vaekit.cli.words import clock, leading
+
+COMPILING = "compiling (the first step takes up to a minute)"
 
 err = Console(stderr=True, highlight=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
@@ -24,78 +31,118 @@ def complain(sentence: str) -> None:
 
 
 def tell(sentence: str) -> None:
-    """A note beside the results."""
-    err.print(f"[dim]{escape(sentence)}[/dim]", soft_wrap=True)
+    """A note beside the results; of several processes, the leading one's."""
+    if leading():
+        err.print(f"[dim]{escape(sentence)}[/dim]", soft_wrap=True)
 
 
 def show(values: Mapping[str, Any], as_json: bool) -> None:
     """Results: a JSON object, or a line each."""
     if as_json:
-        print(json.dumps(_strict(values), indent=2, allow_nan=False))
+        from vaekit.checkpoint import to_json
+
+        print(to_json(values))
         return
     width = max(map(len, values))
     for name, value in values.items():
         out.print(f"{name:<{width}}  {value}")
 
 
-def _strict(value: Any) -> Any:
-    """The same with null for what JSON has no number for, such as the standard error of a single image."""
-    if isinstance(value, Mapping):
-        return {name: _strict(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 class Meter:
-    """Steps, time left, images per second and every loss term, in nats per image."""
+    """Where training is: live on a terminal, in two lines that fit it; elsewhere a plain line every few seconds.
 
-    def __init__(self, total: int, terms: list[str], quiet: bool = False) -> None:
-        self.total, self.terms, self.quiet = total, terms, quiet
-        self.bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[numbers]}"),
-            console=err,
-            disable=quiet or not err.is_terminal,
-        )
-        self.task = self.bar.add_task("training", total=total, numbers="compiling or warming up")
-        self.held, self.told = "", 0.0
+    `step()` says how far the run is, so that the display moves between the rows of the log, too. `limit` is after how
+    many seconds the run ends in any case.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        terms: list[str],
+        step: Callable[[], int],
+        quiet: bool = False,
+        compiles: bool = False,
+        limit: float | None = None,
+    ) -> None:
+        self.total, self.terms, self.step, self.limit = total, terms, step, limit
+        self.first, self.began = step(), time.monotonic()
+        self.mark: tuple[int, float] | None = None  # when the first step was over, which may include compiling
+        self.wait = COMPILING if compiles else "the first step"
+        self.costs: list[str] = []
+        self.held: list[str] = []
+        self.speed, self.over, self.told = "", False, -math.inf
+        live = err.is_terminal and not err.is_dumb_terminal
+        self.plain = not quiet and not live
+        self.live = Live(self, console=err, refresh_per_second=4) if live and not quiet else None
 
     def __enter__(self) -> Meter:
-        self.bar.start()
+        if self.live:
+            self.live.start()
+        elif self.plain and self.wait == COMPILING:
+            print(COMPILING, file=sys.stderr, flush=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        self.over = True
+        if self.live:
+            self.live.stop()
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Show a row of the log."""
+        """Take up a row of the log."""
         if row["split"] == "val":
             name, sign = ("nll", 1) if "nll" in row else ("elbo", -1)
-            self.held = f"held-out {name} {row[name]:.2f} (best {sign * row['best']:.2f} at {row['best_step']})"
-            self._line(row["step"], self.held)
-            return
-        terms = "  ".join(f"{name} {row[name]:.2f}" for name in self.terms)
-        skipped = f"  skipped {row['skipped']}" if row["skipped"] else ""
-        numbers = f"{row['images_per_s']:,.0f} images/s  {terms}{skipped}  {self.held}"
-        self.bar.update(self.task, completed=row["step"], numbers=numbers)
-        self._line(row["step"], numbers)
+            self.held = [f"held-out {name} {row[name]:.2f}", f"best {sign * row['best']:.2f} at {row['best_step']:,}"]
+        else:
+            self.costs = [f"{name} {row[name]:.2f}" for name in self.terms]
+            self.costs += [f"skipped {row['skipped']}"] if row["skipped"] else []
+            self.speed = f"{row['images_per_s']:,.0f} images/s"
+        last = row["split"] == "val" and row["step"] == self.total
+        if self.plain and (last or time.monotonic() - self.told > 5):
+            self.told = time.monotonic()
+            print("  ".join(self._where() + self._costs()), file=sys.stderr, flush=True)
 
-    def _line(self, step: int, numbers: str) -> None:
-        """Off a terminal: a plain line every few seconds."""
-        now = time.monotonic()
-        if self.bar.disable and not self.quiet and (now - self.told > 5 or step == self.total):
-            self.told = now
-            print(f"step {step}/{self.total}  {numbers}", file=sys.stderr, flush=True)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """What stands last in a line gives way first; the bar takes the room that is left."""
+        where, width = _fitting(self._where(), options.max_width), options.max_width
+        spare = min(24, width - len(where) - 2)
+        bar = ProgressBar(max(1, self.total), self.step(), width=spare)
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_row(*([bar] if spare >= 8 else []), Text(where))
+        yield row
+        yield Text(_fitting(self._costs(), width))
+
+    def _where(self) -> list[str]:
+        elapsed = f"{clock(time.monotonic() - self.began)} elapsed"
+        return [f"step {self.step():,}/{self.total:,}", *self._left(), elapsed, *([self.speed] if self.speed else [])]
+
+    def _left(self) -> list[str]:
+        step, now = self.step(), time.monotonic()
+        if self.over:
+            return []
+        if step >= self.total:
+            return ["finishing"]
+        if step > self.first and not self.mark:
+            self.mark = step, now
+        if not self.mark or step == self.mark[0]:
+            return ["? left"]
+        left = (now - self.mark[1]) / (step - self.mark[0]) * (self.total - step)
+        return [f"{clock(min(left, self.began + (self.limit or math.inf) - now))} left"]
+
+    def _costs(self) -> list[str]:
+        return self.costs + self.held if self.costs or self.step() > self.first else [self.wait]
+
+
+def _fitting(pieces: list[str], width: int) -> str:
+    """As many pieces, from the first, as a line holds."""
+    lines = ["  ".join(pieces[:n]) for n in range(len(pieces), 0, -1)]
+    return next((line for line in lines if len(line) <= width), "".join(pieces[:1])[:width])
 
 
 @contextmanager
 def reading(quiet: bool) -> Iterator[Any]:
     """A progress hook for reading data: (what, done, total)."""
-    with Progress(console=err, disable=quiet or not err.is_terminal, transient=True) as bar:
+    hidden = quiet or not err.is_terminal or not leading()
+    with Progress(console=err, disable=hidden, transient=True) as bar:
         tasks: dict[str, Any] = {}
 
         def hook(what: str, done: int, total: int) -> None:

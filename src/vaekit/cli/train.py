@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vaekit.cli.terminal import Meter, out, reading, show, tell
-from vaekit.cli.words import sides
+from vaekit.cli.words import leading, quoted, sides, span
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.resolve import Resolved
     from vaekit.run import Run
+
+WORTH_TIMING = 100
+"""A run of fewer steps is not asked beforehand how long it will take."""
 
 SHORTCUTS = {
     "epochs": "train.epochs",
@@ -42,49 +46,67 @@ SHORTCUTS = {
 }
 
 
+PANELS = ("What to do", "Data", "Model", "Training", "Machine")
+to_do, of_data, of_model, of_training, of_machine = (partial(typer.Option, rich_help_panel=name) for name in PANELS)
+
+
 def train(
     source: Annotated[
-        str | None, typer.Argument(help="digits, a folder, .npz/.npy, idx folder or hf:owner/name")
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="digits, a folder of images, an .npz or .npy file, a folder of idx files, or hf:owner/name.",
+        ),
     ] = None,
     fields: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="any field of experiment.yaml")
+        list[str] | None,
+        typer.Argument(metavar="FIELD=VALUE", help="Any field of experiment.yaml, such as train.patience=5."),
     ] = None,
     out_: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder (default runs/<name>); never overwritten.")
+        Path | None, to_do("--out", help="The run's folder (default runs/<name>); never overwritten.")
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run, exactly where it stopped.")] = None,
-    recipe: Annotated[str, typer.Option(help="auto, images, digits, mnist-density or mnist-iwae.")] = "auto",
-    config: Annotated[Path | None, typer.Option(help="Start from an experiment.yaml.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps, instead of epochs.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    latent: Annotated[int | None, typer.Option(help="Latent dimensions.")] = None,
-    size: Annotated[str | None, typer.Option(help="The networks: tiny, small, base or large.")] = None,
-    architecture: Annotated[str | None, typer.Option(help="auto, mlp or conv.")] = None,
-    prior: Annotated[str | None, typer.Option(help="standard, learned or mixture:K.")] = None,
-    likelihood: Annotated[
-        str | None, typer.Option(help="auto, bernoulli, gaussian, mse, logistic-mixture, ...")
+    resume: Annotated[
+        Path | None,
+        to_do(metavar="RUN", help="Go on with this run, exactly where it stopped; with no other setting but --device."),
     ] = None,
-    binarise: Annotated[str | None, typer.Option(help="auto, none, static or dynamic.")] = None,
-    beta: Annotated[float | None, typer.Option(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
-    bound: Annotated[str | None, typer.Option(help="elbo or iwae:K.")] = None,
-    array: Annotated[str | None, typer.Option(help="Which array of an .npz file.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Which array holds the labels.")] = None,
-    resize: Annotated[str | None, typer.Option(help="Resize images to this side, or HxW.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    devices: Annotated[int | None, typer.Option(help="How many of them.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="How many machines.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32 or bf16.")] = None,
-    max_time: Annotated[float | None, typer.Option(help="Stop, saved, after so many minutes.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    fast_dev_run: Annotated[
-        bool, typer.Option("--fast-dev-run", help="Five steps of everything, to see that it runs.")
+    recipe: Annotated[
+        str, to_do(help="Settings to start from: images, digits, mnist-density or mnist-iwae; auto goes by SOURCE.")
+    ] = "auto",
+    config: Annotated[Path | None, to_do(help="Start from an experiment.yaml; SOURCE and settings change it.")] = None,
+    dry_run: Annotated[
+        bool, to_do("--dry-run", help="Print the plan, with memory and about how long it takes, and stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    fast_dev_run: Annotated[
+        bool, to_do("--fast-dev-run", help="Five steps and all that follows, to see that it runs.")
+    ] = False,
+    as_json: Annotated[bool, to_do("--json", help="Print results as JSON.")] = False,
+    quiet: Annotated[bool, to_do("--quiet", "-q", help="No notes and no progress.")] = False,
+    array: Annotated[str | None, of_data(help="Which array of an .npz file.")] = None,
+    labels: Annotated[str | None, of_data(help="Which array of an .npz file holds the labels.")] = None,
+    resize: Annotated[str | None, of_data(help="Resize images to this side, or HxW, such as 64 or 48x64.")] = None,
+    channels: Annotated[int | None, of_data(help="Read all as grey (1) or as colour (3).")] = None,
+    latent: Annotated[int | None, of_model(help="Latent dimensions: numbers in a code.")] = None,
+    size: Annotated[str | None, of_model(help="How large the networks are: tiny, small, base or large.")] = None,
+    architecture: Annotated[str | None, of_model(help="auto (by the images), mlp or conv.")] = None,
+    prior: Annotated[str | None, of_model(help="standard, learned or mixture:K.")] = None,
+    likelihood: Annotated[
+        str | None, of_model(help="auto (by the pixels), bernoulli, gaussian, logistic-mixture:K, mse, bce ...")
+    ] = None,
+    binarise: Annotated[
+        str | None, of_model(help="Grey pixels as bits: auto, none, static (once) or dynamic (anew at every visit).")
+    ] = None,
+    epochs: Annotated[int | None, of_training(help="Passes over the data.")] = None,
+    steps: Annotated[int | None, of_training(help="Steps, instead of epochs.")] = None,
+    batch: Annotated[int | None, of_training(help="Images a step, over all processes.")] = None,
+    lr: Annotated[float | None, of_training(help="Highest learning rate.")] = None,
+    beta: Annotated[float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
+    bound: Annotated[str | None, of_training(help="elbo, or iwae:K with K draws per image.")] = None,
+    seed: Annotated[int | None, of_training(help="Everything random follows from it.")] = None,
+    max_time: Annotated[float | None, of_training(help="End after so many minutes, saved and with a report.")] = None,
+    device: Annotated[str | None, of_machine(help="auto (the fastest here), cpu, cuda or mps.")] = None,
+    devices: Annotated[int | None, of_machine(help="How many of them, a process each.")] = None,
+    nodes: Annotated[int | None, of_machine(help="How many machines.")] = None,
+    precision: Annotated[str | None, of_machine(help="auto, 32 or bf16 (products of the networks).")] = None,
 ) -> None:
     """Train a VAE on images, and write a report.
 
@@ -92,9 +114,13 @@ def train(
 
       vaekit train digits
 
-      vaekit train photos/ --size base --latent 64 --epochs 100
+      vaekit train photos/ --dry-run
 
-      vaekit train mnist.npz --likelihood bernoulli --beta 1 train.ema=0.9999
+      vaekit train photos/ --resize 64 --size base --latent 64 --max-time 30
+
+      vaekit train mnist.npz --likelihood bernoulli --epochs 100 train.patience=10
+
+      vaekit train --config runs/digits/experiment.yaml latent=16
 
       vaekit train --resume runs/digits
     """
@@ -109,12 +135,12 @@ def train(
         fields, source = [source, *(fields or [])], None
     changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(fields or [])
     if resume:
-        if source or changes or out_ or config or dry_run or recipe != "auto":
+        if source or fields or given.keys() - {"device"} or out_ or config or dry_run or recipe != "auto":
             raise VaekitError(
-                "--resume goes on with the run's own settings, data and folder; leave out the rest, or start a new run "
-                f"with --config {resume}/experiment.yaml"
+                "--resume goes on with the run's own settings, data and folder; leave out all but --device, or start "
+                f"a new run with --config {quoted(resume / 'experiment.yaml')}"
             )
-        _finish(_reopen(resume, quiet), as_json, quiet)
+        _finish(_reopen(resume, device, quiet), as_json, quiet)
         return
     if config and recipe != "auto":
         raise VaekitError(f"--recipe {recipe}: {config} is a whole experiment already; leave out one of the two")
@@ -152,17 +178,33 @@ def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) ->
     from vaekit.api import default_folder
     from vaekit.run import Run, new_folder
 
+    time = "" if quiet or not leading() or resolved.steps < WORTH_TIMING else f", {_time(resolved, 0.3)}"
     run = Run(resolved, lambda: new_folder(folder or default_folder(source)))
-    if run.leads and not quiet:
-        tell(f"run {run.folder}: {resolved.parameters:,} parameters, {resolved.steps:,} steps")
+    if not quiet:
+        tell(f"run {run.folder}: {resolved.parameters:,} parameters, {resolved.steps:,} steps{time}")
     return run
 
 
-def _reopen(folder: Path, quiet: bool) -> Run:
+def _time(resolved: Resolved, budget: float) -> str:
+    from vaekit.forecast import forecast
+
+    seconds, train = forecast(resolved, budget), resolved.experiment.train
+    how = f"roughly, from a few steps timed {'before compiling' if train.compile else 'here'}"
+    if train.max_minutes and train.max_minutes * 60 < seconds:
+        return f"{train.max_minutes:g} min (--max-time) of about {span(seconds)} ({how})"
+    return f"about {span(seconds)} ({how})"
+
+
+def _reopen(folder: Path, device: str | None, quiet: bool) -> Run:
     from vaekit.api import reopen
+    from vaekit.checkpoint import load_config
 
     with reading(quiet) as hook:
-        return reopen(folder, progress=hook)
+        run = reopen(folder, device, progress=hook)
+    before, now = load_config(folder)[0].train.device, run.experiment.train.device
+    if before != now and not quiet:
+        tell(f"on {now} instead of {before}: from here on not bit for bit what it would have been")
+    return run
 
 
 def _finish(run: Run, as_json: bool, quiet: bool) -> None:
@@ -171,26 +213,35 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
 
     why = ""
     try:
-        with Meter(run.plan.steps, list(run.objective.terms), quiet or not run.leads) as meter:
-            meter.bar.update(meter.task, completed=run.progress.step)
+        with _meter(run, quiet) as meter:
             for event in follow(run):
                 if isinstance(event, Logged):
                     meter.update(event.row)
                 if isinstance(event, Ended):
                     why = event.why
     except KeyboardInterrupt:  # the second Ctrl-C
-        tell(f"aborted; what {run.folder} last saved is kept: vaekit train --resume {run.folder}")
+        tell(f"aborted; what {run.folder} last saved is kept: vaekit train --resume {quoted(run.folder)}")
         raise
     if why == "stopped":
         if run.leads:
-            tell(f"stopped at step {run.progress.step:,} and saved; go on with: vaekit train --resume {run.folder}")
+            on = f"vaekit train --resume {quoted(run.folder)}"
+            tell(f"stopped at step {run.progress.step:,} and saved; go on with: {on}")
         raise typer.Exit(130)
     if run.leads:
         _tell_end(run, why, as_json)
     run.engine.leave()
 
 
+def _meter(run: Run, quiet: bool) -> Meter:
+    train = run.experiment.train
+    limit = train.max_minutes and train.max_minutes * 60
+    terms, steps = list(run.objective.terms), run.plan.steps
+    return Meter(steps, terms, lambda: run.progress.step, quiet or not run.leads, train.compile is True, limit)
+
+
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
+    from vaekit.tasks import in_words
+
     numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
     result = {
         "run": str(run.folder),
@@ -201,10 +252,9 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
     if as_json:
         show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
         return
-    bound = numbers["elbo"]
-    out.print(f"elbo {bound['value']:.2f} ± {bound['error']:.2f} nats on {numbers['n']:,} {numbers['data']} images")
+    out.print(f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} images")
     out.print(f"report: {result['report']}")
-    tell(f"next: vaekit generate {run.folder} -n 64 --seed 1")
+    tell(f"next: vaekit generate {quoted(run.folder)} -n 64 --seed 1")
 
 
 def _plan(resolved: Resolved) -> dict[str, Any]:
@@ -223,5 +273,6 @@ def _plan(resolved: Resolved) -> dict[str, Any]:
         "batch": train.batch,
         "steps": resolved.steps,
         "epochs": train.epochs,
+        "time": _time(resolved, 1.0),
         "device": f"{train.device}, precision {train.precision}, compiled {train.compile}",
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaekit.cli.terminal import out as stdout
 from vaekit.cli.terminal import reading, show, tell
 from vaekit.cli.words import at_least, is_number, sides
 from vaekit.errors import VaekitError
@@ -206,19 +207,14 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
 
       vaekit info runs/digits --json
     """
-    from vaekit.checkpoint import load_config
-    from vaekit.log import read_metrics
+    from vaekit.cli.page import page
+    from vaekit.status import status
 
-    experiment, schema = load_config(run)
-    rows = read_metrics(run)
-    held = [row for row in rows if row["split"] == "val"]
-    best = next((row for row in held if row["step"] == held[-1]["best_step"]), None)
-    facts: dict[str, Any] = {"run": str(run), "images": schema.model_dump(mode="json")}
-    facts |= {
-        name: getattr(experiment, name).model_dump(mode="json") for name in ("data", "model", "objective", "train")
-    }
-    facts |= {"steps_done": rows[-1]["step"] if rows else 0, "best": best}
-    show(facts, as_json)
+    facts = status(run)
+    if as_json:
+        show(facts, True)
+    else:
+        stdout.print(page(facts))
 
 
 def _load(run: Path, device: str) -> Trained:

@@ -1,6 +1,10 @@
-"""What people type, as values."""
+"""What people type, as values; and values as people read them."""
 
 from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
 
 from vaekit.errors import VaekitError
 
@@ -24,3 +28,29 @@ def at_least(option: str, value: int | None, least: int) -> None:
     """Refuse a value below `least`; None is a value that was not given."""
     if value is not None and value < least:
         raise VaekitError(f"{option} {value}: expected at least {least}")
+
+
+def span(seconds: float) -> str:
+    """A length of time as one reads it: 42 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def clock(seconds: float) -> str:
+    """A length of time as a clock shows it: 0:42, 12:05, 3:30:00."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def quoted(path: str | Path) -> str:
+    """A path as a shell wants it."""
+    return shlex.quote(str(path))
+
+
+def leading() -> bool:
+    """Whether this process speaks for all: under torchrun and its like, the first one."""
+    environment = os.environ
+    if "RANK" in environment:
+        return environment["RANK"] == "0"
+    return environment.get("LOCAL_RANK", "0") == "0" and environment.get("NODE_RANK", "0") == "0"

@@ -1,0 +1,102 @@
+"""`vaekit info`: a run's facts as a page to be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vaekit.cli.words import quoted, span
+
+MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "NLL"}
+
+
+def page(facts: dict[str, Any]) -> str:
+    """The facts of `vaekit.status.status`, a line or a few each, and what one can type next."""
+    parts = {
+        "run": [facts["run"]],
+        "data": _data(facts),
+        "model": _model(facts),
+        "objective": [_objective(facts["objective"])],
+        "training": _training(facts),
+        "best": [_best(facts["best"])],
+        "evaluation": _evaluation(facts["evaluation"]),
+        "next": _next(facts),
+    }
+    marked = [(name if i == 0 else "", line) for name, lines in parts.items() for i, line in enumerate(lines)]
+    return "\n".join(f"{name:<12}{line}" for name, line in marked)
+
+
+def _data(facts: dict[str, Any]) -> list[str]:
+    schema, count = facts["images"], facts["image_count"]
+    what = f"{schema['height']}x{schema['width']} {'grey' if schema['channels'] == 1 else 'colour'}"
+    classes = f", {len(schema['classes'])} classes" if schema["classes"] else ""
+    bits = {"none": "", "static": ", made bits once", "dynamic": ", made bits anew at every visit"}[schema["binarise"]]
+    held = f"; {facts['held_out']:,} of them held out" if count else ""
+    return [f"{f'{count:,} images' if count else 'images'} of {facts['data']['source']}: {what}{classes}{bits}{held}"]
+
+
+def _model(facts: dict[str, Any]) -> list[str]:
+    model = facts["model"]
+    size = list(model["hidden"]) if model["hidden"] else model["size"]
+    return [
+        f"{model['architecture']} network, {size}: {facts['parameters']:,} parameters",
+        f"{model['latent']} latent dimensions, prior {model['prior']}, likelihood {model['likelihood']}",
+    ]
+
+
+def _objective(cost: dict[str, Any]) -> str:
+    if cost["bound"] != "elbo":
+        return f"{cost['bound']}: the importance-weighted bound"
+    cycles = f", {cost['cycles']} times" if cost["cycles"] else ""
+    rise = f"reached over {cost['warmup']:.0%} of {'a cycle' if cycles else 'the run'}{cycles}"
+    return f"elbo, beta {cost['beta']:g}, {rise}"
+
+
+def _training(facts: dict[str, Any]) -> list[str]:
+    from vaekit.status import ending
+
+    train, saved = facts["train"], facts["steps_saved"]
+    how = f"batch {train['batch']}, {train['optimiser']}, learning rate {train['lr']:g}, seed {train['seed']}"
+    where = f"{train['device']}, precision {train['precision']}, {'compiled' if train['compile'] else 'not compiled'}"
+    lost = saved is not None and saved < facts["steps_done"] and not facts["training"]
+    took = [] if facts["seconds"] is None else [f"{span(facts['seconds'])} of training up to the last save"]
+    return [
+        ending(facts),
+        *([f"saved at step {saved:,}: from there --resume goes on"] if lost else []),
+        *took,
+        how,
+        where,
+    ]
+
+
+def _best(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "not measured yet: the first validation was not reached"
+    name = "nll" if "nll" in row else "elbo"
+    return f"{MEASURES[name]} {row[name]:.2f} nats per image on the held-out images, at step {row['step']:,}"
+
+
+def _evaluation(numbers: dict[str, Any] | None) -> list[str]:
+    if not numbers:
+        return []
+    lines = [f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}" for k in MEASURES if k in numbers]
+    lines += [f"{numbers['bits_per_dim']:.4f} bits per dimension"] if "bits_per_dim" in numbers else []
+    used = f"{numbers['active_units']} of {numbers['latent']} latent dimensions in use"
+    return [f"nats per image, {numbers['n']:,} {numbers['data']} images", ", ".join(lines), used]
+
+
+def _error(number: dict[str, Any]) -> str:
+    error = number["error"]
+    return "" if error is None or error != error else f" ± {error:.2f}"
+
+
+def _next(facts: dict[str, Any]) -> list[str]:
+    """Commands that can be pasted."""
+    run = quoted(facts["run"])
+    on = facts["steps_saved"] is not None and facts["ended"] != "done" and not facts["training"]
+    lines = [f"vaekit train --resume {run}"] if on else []
+    if facts["usable"]:
+        lines += [f"vaekit generate {run} -n 64 --seed 1", f"vaekit evaluate {run}"]
+    elif not on and not facts["training"]:
+        lines += [f"vaekit train --config {quoted(Path(facts['run']) / 'experiment.yaml')}"]
+    return lines + ([f"open {facts['report']} in a browser"] if facts["report"] else [])

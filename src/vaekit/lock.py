@@ -1,0 +1,87 @@
+"""One process at a time trains in a run's folder: a small file there says which, from `take` until `release`."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from vaekit.errors import VaekitError
+
+LOCK = ".lock"
+
+
+def take(folder: Path) -> Path:
+    """`folder`, now this process's; a VaekitError if another one trains there. A dead process's lock is taken over."""
+    path, mine = folder / LOCK, json.dumps(_me())
+    for _ in range(2):
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(mine)
+        except FileExistsError:
+            if (other := _alive(path)) is not None:
+                raise VaekitError(_in_use(folder, other)) from None
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise VaekitError(f"{path}: cannot be written ({error.strerror})") from None
+        else:
+            break
+    if _read(path) != _me():  # two took over a dead one's at once
+        raise VaekitError(_in_use(folder, _read(path)))
+    atexit.register(release, folder)
+    return folder
+
+
+def release(folder: Path) -> None:
+    """Give the folder up, if it is this process's."""
+    if _read(folder / LOCK) == _me():
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def busy(folder: Path) -> bool:
+    """Whether another process trains in the folder now, as far as can be told from here."""
+    return (folder / LOCK).exists() and _alive(folder / LOCK) is not None
+
+
+def _me() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _alive(path: Path) -> dict[str, Any] | None:
+    """The other process that holds the lock; None where it is this one's, or that of one that is known to be dead."""
+    holder, me = _read(path), _me()
+    if holder == me:
+        return None
+    known = holder.get("host") == me["host"] and isinstance(holder.get("pid"), int)
+    return holder if not known or _runs(holder["pid"]) else None
+
+
+def _runs(pid: int) -> bool:
+    if sys.platform == "win32":  # there, asking with signal 0 would send Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _in_use(folder: Path, holder: dict[str, Any]) -> str:
+    return (
+        f"{folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')} is training there; wait for it or "
+        f"stop it, or delete {folder / LOCK} if there is no such process any more"
+    )

@@ -1,0 +1,97 @@
+"""One process at a time trains in a run's folder."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaekit import lock
+from vaekit.api import read, reopen
+from vaekit.errors import VaekitError
+from vaekit.recipes import choose
+from vaekit.resolve import resolve
+from vaekit.run import Run
+
+HERE = socket.gethostname()
+ELSEWHERE = {"pid": os.getpid(), "host": "another-machine"}
+
+
+def put(folder: Path, holder: object) -> Path:
+    (folder / lock.LOCK).write_text(holder if isinstance(holder, str) else json.dumps(holder))
+    return folder / lock.LOCK
+
+
+@pytest.fixture
+def other():
+    """A process that does nothing, for a while."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.communicate()
+
+
+def test_a_folder_that_another_process_has_is_refused_and_left_to_it(tmp_path, other):
+    path = put(tmp_path, {"pid": other.pid, "host": HERE})
+    before = path.read_text()
+    with pytest.raises(VaekitError, match=f"process {other.pid} on {HERE} is training there.*delete {path} if"):
+        lock.take(tmp_path)
+    lock.release(tmp_path)
+    assert path.read_text() == before
+    assert lock.busy(tmp_path)
+
+
+@pytest.mark.parametrize("holder", [ELSEWHERE, "", "[]", '{"pid": '])
+def test_what_cannot_be_known_to_be_dead_is_refused(tmp_path, holder):
+    put(tmp_path, holder)
+    with pytest.raises(VaekitError, match="is training there"):
+        lock.take(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot be asked whether a process is dead")
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    path = put(tmp_path, {"pid": process.pid, "host": HERE})
+    assert not lock.busy(tmp_path)
+    assert lock.take(tmp_path) == tmp_path
+    assert json.loads(path.read_text()) == {"pid": os.getpid(), "host": HERE}
+    lock.take(tmp_path)  # a process does not stand in its own way
+    lock.release(tmp_path)
+    assert not path.exists()
+
+
+def test_of_two_that_take_over_at_once_only_one_does(tmp_path, monkeypatch):
+    """The other one's lock is there when this one looks again."""
+    monkeypatch.setattr(lock.json, "dumps", lambda me: '{"pid": 1, "host": "it"}')
+    with pytest.raises(VaekitError, match="process 1 on it is training there"):
+        lock.take(tmp_path)
+
+
+def test_a_run_holds_its_folder_from_before_it_reads_until_its_end(tmp_path, other):
+    tiny = choose("digits", "images").override("architecture=mlp", "hidden=[4]", "latent=1", "steps=3", "validations=3")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run = Run(resolve(tiny, read(tiny)), lambda: folder)
+    events = run.events()
+    assert (folder / lock.LOCK).exists()
+    next(events)
+    assert (folder / lock.LOCK).exists()
+    assert not lock.busy(folder)
+    events.close()
+    assert not (folder / lock.LOCK).exists()
+
+    list(run.events(lambda: True))
+    partial = folder / ".model.safetensors.1.part"
+    partial.write_text("what the other process is writing")
+    put(folder, {"pid": other.pid, "host": HERE})
+    with pytest.raises(VaekitError, match="is training there"):
+        reopen(folder)
+    assert partial.exists()
+    (folder / lock.LOCK).unlink()
+    reopen(folder)
+    assert not partial.exists()
+    assert (folder / lock.LOCK).exists()
+    lock.release(folder)
