@@ -55,6 +55,10 @@ class Row:
     def median(self, key: str = "images_per_s") -> float:
         return statistics.median(self.values(key))
 
+    def best(self) -> float:
+        """Images a second of the fastest window of all repeats."""
+        return max(window for result in self.results for window in result["windows"])
+
 
 def rows(net: str, device: str, images: int, seconds: float) -> list[Row]:
     """Everything that is compared on one net: Pythae at its batch size, then bare and vaekit at each batch size."""
@@ -140,17 +144,18 @@ def keep(row: Row, result: dict[str, Any], log: Path) -> None:
 def table(made: list[Row]) -> str:
     """Markdown: medians over the repeats, their range, and the ratios to Pythae and to the best bare loop alike."""
     lines = [
-        "| loop | batch | type | images/s | min..max | x Pythae | x best bare | per CPU-s | x Pythae | x best bare "
-        "| others | first step or log, s |",
-        "| --- " + "| ---: " * 11 + "|",
+        "| loop | batch | type | images/s | min..max | x Pythae | x best bare | best window | x Pythae | x best bare "
+        "| per CPU-s | x Pythae | x best bare | others | first step or log, s |",
+        "| --- " + "| ---: " * 14 + "|",
     ]
     peer = next((row for row in made if row.side == "pythae"), None)
     for row in made:
         last = row.results[-1]
         cells = [row.name, str(last["batch"]), _type(last), f"{row.median():,.0f}"]
         cells += [f"{min(row.values()):,.0f}..{max(row.values()):,.0f}"]
-        cells += [*_ratios(row, peer, made, "images_per_s"), f"{row.median('images_per_cpu_s'):,.0f}"]
-        cells += [*_ratios(row, peer, made, "images_per_cpu_s"), f"{row.median('others'):.0%}"]
+        cells += [*_ratios(row, peer, made, "images_per_s"), f"{row.best():,.0f}", *_peaks(row, peer, made)]
+        cells += [f"{row.median('images_per_cpu_s'):,.0f}", *_ratios(row, peer, made, "images_per_cpu_s")]
+        cells += [f"{row.median('others'):.0%}"]
         start = [r.get("first_step_s", r.get("first_log_s")) for r in row.results]
         cells += ["" if start[0] is None else f"{start[0]:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -163,10 +168,20 @@ def _type(result: dict[str, Any]) -> str:
 
 def _ratios(row: Row, peer: Row | None, made: list[Row], key: str) -> list[str]:
     """Medians, over the repeats, of the ratio within a repeat; the bare loop is the fastest of that batch and type."""
-    last = row.results[-1]
-    bare = [r for r in made if r.side == "bare" and (r.batch, r.precision) == (last["batch"], last["precision"])]
-    best = max(bare, key=lambda r: r.median(key), default=None)
+    best = max(_alike(row, made), key=lambda r: r.median(key), default=None)
     return ["" if other is None else f"{_ratio(row, other, key):.2f}" for other in (peer, best)]
+
+
+def _peaks(row: Row, peer: Row | None, made: list[Row]) -> list[str]:
+    """Ratios of the fastest windows."""
+    best = max(_alike(row, made), key=Row.best, default=None)
+    return ["" if other is None else f"{row.best() / other.best():.2f}" for other in (peer, best)]
+
+
+def _alike(row: Row, made: list[Row]) -> list[Row]:
+    """The bare loops of this row's batch and type."""
+    last = row.results[-1]
+    return [r for r in made if r.side == "bare" and (r.batch, r.precision) == (last["batch"], last["precision"])]
 
 
 def _ratio(row: Row, other: Row, key: str) -> float:

@@ -52,6 +52,8 @@ class Progress:
     best: float = math.inf
     best_step: int = 0
     stale: int = 0
+    seconds: float = 0.0
+    """Of training, validations left out."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

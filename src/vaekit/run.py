@@ -337,6 +337,7 @@ class Window:
         run.guard.check()
         means = (run.engine.mean(self.total) / self.count).tolist()
         seconds = time.perf_counter() - self.began
+        run.progress.seconds += seconds
         done = run.progress.step / run.plan.steps
         weights = dict(zip(run.objective.terms, run.objective.weights(done), strict=True))
         row = dict(zip(run.objective.terms, means, strict=True))
