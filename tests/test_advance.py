@@ -79,15 +79,16 @@ def test_lowered_copies_follow_the_weights_and_cost_nothing_but_their_rounding()
         assert torch.equal(whole.moved[name].copy, p.to(torch.bfloat16))
 
 
-def test_a_part_that_autocast_leaves_alone_is_not_lowered() -> None:
+def test_what_autocast_leaves_alone_is_not_lowered_and_what_is_frozen_not_moved() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.linear, self.gain = nn.Linear(4, 4), nn.Parameter(torch.ones(4))
+            self.fixed = nn.Parameter(torch.ones(4), requires_grad=False)
 
         def forward(self, x, context, weights):  # type: ignore[no-untyped-def]
             seen.add((self.linear.weight.dtype, self.gain.dtype))
-            loss = (self.linear(x) * self.gain).square().mean()
+            loss = (self.linear(x) * self.gain * self.fixed).square().mean()
             return loss, loss.detach()[None]
 
     seen: set = set()
@@ -97,6 +98,7 @@ def test_a_part_that_autocast_leaves_alone_is_not_lowered() -> None:
     with torch.compiler.set_stance("force_eager"):
         whole(torch.randn(5, 4), None, 1.0, [1.0], 1e-3)
     assert seen == {(torch.bfloat16, torch.float32)}
+    assert torch.equal(made.fixed, torch.ones(4))
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])

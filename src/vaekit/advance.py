@@ -159,6 +159,8 @@ class Whole:
         groups = {p: group for group in self.apart.inner.param_groups for p in group["params"]}
         moved = {}
         for name, p in self.step.named_parameters():
+            if not p.requires_grad:
+                continue
             fresh = {"step": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p)}
             state = self.apart.inner.state[p] = fresh | {"exp_avg_sq": torch.zeros_like(p)} | self.apart.inner.state[p]
             copy = _laid_out(p.to(self.dtype) if name in lowered else p.clone())

@@ -190,7 +190,7 @@ class Run:
     def _advance(self) -> Advance:
         train, usual = self.experiment.train, self.feed.batch // self.engine.world
         apart = Apart(self.step, self.optimiser, self.guard, self.engine.backward, usual if train.compile else None)
-        if train.compile and self.engine.world == 1 and train.optimiser == "adamw":
+        if train.compile and self.engine.world == 1 and train.optimiser == "adamw" and not self.average.sharded:
             return Whole(self.bare, apart, DTYPES[train.precision])
         return apart
 
