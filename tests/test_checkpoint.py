@@ -193,7 +193,8 @@ def test_a_file_with_flipped_shapes_or_less_data_never_loads_as_something_else(s
     assert whole
 
 
-def test_a_missing_run_names_the_closest_one_that_is_there(saved):
+def test_a_missing_run_names_the_closest_one_that_is_there(saved, monkeypatch):
+    monkeypatch.chdir(saved.parent)  # there may be runs where the tests are started
     with pytest.raises(VaekitError, match=f"there is no such run; did you mean '{saved}'"):
         load_model(saved.with_name("modle"))
     with pytest.raises(VaekitError, match=f"there is no such run; there are: {saved}"):

@@ -260,7 +260,7 @@ def test_what_matters_fits_every_terminal(monkeypatch, width):
     clock.now += 31  # compiling
     first = shown(meter, width)
     assert "step 0/10,000  ? left  0:31 elapsed" in first[0]
-    assert first[1] == "compiling (the first step takes up to a minute)"
+    assert first[1] == "compiling (the first step takes a minute or two)"
     at[0] = 1
     shown(meter, width)
     clock.now, at[0] = clock.now + 3999, 4000  # a second a step
@@ -289,7 +289,7 @@ def test_time_left_leaves_compiling_out_and_knows_the_limit(monkeypatch):
 def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
     clock, at = Clock(monkeypatch), [0]
     with terminal.Meter(1000, ["distortion", "rate"], lambda: at[0], compiles=True) as meter:
-        assert capsys.readouterr().err == "compiling (the first step takes up to a minute)\n"
+        assert capsys.readouterr().err == "compiling (the first step takes a minute or two)\n"
         for step in (1, 2, 500, 1000):
             clock.now, at[0] = clock.now + (6 if step != 2 else 1), step
             meter.update(row(step, skipped=3))

@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 import zoo
 from vaekit import beta_elbo, bound, divergences, elbo, evaluate, iwae, nll
 from vaekit.advance import Step
+from vaekit.divergences import kl
 from vaekit.objectives import distortion
+from vaekit.trace import Draw, Trace
 
 MODELS = pytest.mark.parametrize("name", zoo.MODELS)
 
@@ -266,3 +269,37 @@ def test_active_units_counts_dimensions_that_move() -> None:
 
 def test_bits_per_dim_of_a_fair_coin() -> None:
     assert evaluate.bits_per_dim(10 * math.log(2), 10) == pytest.approx(1.0)
+
+
+def test_a_sampled_kl_teaches_what_the_closed_form_teaches() -> None:
+    """Averaged over draws, its gradient in both distributions' parameters is that of the closed form."""
+
+    def gradients(closed: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        q_mean, q_scale, p_mean, p_scale = (torch.tensor([v], requires_grad=True) for v in (0.3, 0.7, -0.5, 1.4))
+        q, p = (Independent(Normal(m, s), 1) for m, s in ((q_mean, q_scale), (p_mean, p_scale)))
+        one = MixtureSameFamily(Categorical(torch.ones(1)), Independent(Normal(p_mean[None], p_scale[None]), 1))
+        z = q.rsample((200_000,))
+        cost = kl(q, p, z).mean() if closed else kl(q, one, z).mean()
+        return list(torch.autograd.grad(cost, [q_mean, q_scale, p_mean, p_scale]))
+
+    for sampled, exact in zip(gradients(False), gradients(True), strict=True):
+        assert sampled.item() == pytest.approx(exact.item(), abs=0.02)
+
+
+def test_the_importance_weighted_bound_teaches_by_the_path_through_z() -> None:
+    """With one draw, the same noise: its gradient in the posterior's mean is a finite difference of its value."""
+    x = torch.zeros(4, 3)
+
+    def bound(shift: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        q = Independent(Normal(shift.expand(4, 2), 0.5), 1)
+        z = q.rsample((3,))
+        p = Independent(Normal(torch.full((4, 2), 1.0), 2.0), 1)
+        likelihood = Independent(Normal(z.sum(-1, keepdim=True).expand(3, 4, 3), 1.0), 1)
+        return iwae(Trace((Draw(z, q, p),), likelihood), x).mean()
+
+    at, step = torch.tensor(0.4, dtype=torch.float64, requires_grad=True), 1e-5
+    (gradient,) = torch.autograd.grad(bound(at), at)
+    difference = (bound(at.detach() + step) - bound(at.detach() - step)) / (2 * step)
+    assert gradient.item() == pytest.approx(difference.item(), rel=1e-4)

@@ -43,9 +43,28 @@ def test_a_folder_that_another_process_has_is_refused_and_left_to_it(tmp_path, o
     assert lock.busy(tmp_path)
 
 
-@pytest.mark.parametrize("holder", [ELSEWHERE, "", "[]", '{"pid": '])
-def test_what_cannot_be_known_to_be_dead_is_refused(tmp_path, holder):
-    put(tmp_path, holder)
+@pytest.mark.parametrize("wreck", ["", "[]", '{"pid": '])
+def test_a_wreck_of_a_lock_stops_nobody(tmp_path, wreck):
+    """A lock is written whole or not at all, so that this is nobody's."""
+    put(tmp_path, wreck)
+    assert not lock.busy(tmp_path)
+    lock.take(tmp_path)
+    lock.release(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lock.Path, "write_text", full)
+    with pytest.raises(VaekitError, match="No space left"):
+        lock.take(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_known_to_be_dead_is_refused(tmp_path):
+    put(tmp_path, ELSEWHERE)
     with pytest.raises(VaekitError, match="is training there"):
         lock.take(tmp_path)
 
@@ -63,11 +82,20 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
     assert not path.exists()
 
 
-def test_of_two_that_take_over_at_once_only_one_does(tmp_path, monkeypatch):
-    """The other one's lock is there when this one looks again."""
-    monkeypatch.setattr(lock.json, "dumps", lambda me: '{"pid": 1, "host": "it"}')
-    with pytest.raises(VaekitError, match="process 1 on it is training there"):
+@pytest.mark.parametrize("linked", [True, False])
+def test_of_two_that_take_over_at_once_only_one_does(tmp_path, monkeypatch, other, linked):
+    """The other one has buried the dead and placed its own lock between this one's look and its deed."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    path = put(tmp_path, {"pid": process.pid, "host": HERE})
+    bury, theirs = lock._bury, {"pid": other.pid, "host": HERE}
+    monkeypatch.setattr(lock, "_bury", lambda at: (put(tmp_path, theirs), bury(at)))
+    if not linked:
+        monkeypatch.setattr(lock.os, "link", lambda a, b: (_ for _ in ()).throw(OSError(1, "not permitted")))
+    with pytest.raises(VaekitError, match=f"process {other.pid} on {HERE} is training there"):
         lock.take(tmp_path)
+    assert json.loads(path.read_text()) == theirs
+    assert [p.name for p in tmp_path.iterdir()] == [lock.LOCK]
 
 
 def test_a_run_holds_its_folder_from_before_it_reads_until_its_end(tmp_path, other):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit import bound, checkpoint
+import vaekit
+from vaekit import bound, build, checkpoint
 from vaekit.api import own_part, read
+from vaekit.config import Experiment
+from vaekit.errors import VaekitError
 from vaekit.recipes import choose
 from vaekit.resolve import resolve
-from vaekit.run import Ended, Logged, Run, split
+from vaekit.run import Ended, Logged, Run, Window, split
 from vaekit.tasks import Trained, load_model
 
 TINY = ["architecture=mlp", "hidden=[16]", "latent=2", "device=cpu", "likelihood=gaussian-learned"]
@@ -170,3 +174,45 @@ def test_measuring_leaves_no_trace_in_what_is_learnt(kind: str, tmp_path: Path) 
     for number in (1, 4):
         go(begin(tmp_path / str(number), GREY, "steps=8", f"validations={number}", *KINDS[kind]))
     assert alike(learnt(tmp_path / "1"), learnt(tmp_path / "4"))
+
+
+def test_skipped_steps_have_no_part_in_the_logged_means() -> None:
+    class Stub:
+        objective, engine = build.objective(Experiment().objective), type("E", (), {"device": torch.device("cpu")})()
+
+    window = Window(Stub(), 1)  # type: ignore[arg-type]
+    for cost in (100.0, math.nan, 50.0, math.inf):
+        window.add(torch.tensor([cost, 10.0]))
+    assert (window.total[:-1] / window.total[-1]).tolist() == [75.0, 10.0]
+
+
+def test_a_run_without_a_finite_bound_says_so(tmp_path: Path) -> None:
+    fields = {"architecture": "mlp", "hidden": (4,), "latent": 1, "steps": 8, "lr": 1e30, "lr_warmup": 0, "lr_floor": 1}
+    with pytest.raises(VaekitError, match=r"no validation gave a finite bound.*lower train.lr"):
+        vaekit.train("digits", tmp_path / "run", recipe="images", **fields)
+    for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_other_images_are_noticed(tmp_path: Path) -> None:
+    """Of another number, in another order or with other pixels: what was held out is not known any more."""
+    path, values = tmp_path / "x.npy", np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8)
+    np.save(path, values)
+    trained = vaekit.train(path, tmp_path / "run", architecture="mlp", hidden=(4,), latent=1, steps=4)
+    assert len(own_part(trained)) == 4
+    for other in (values[:-1], values[::-1], values ^ 1):
+        np.save(path, other)
+        with pytest.raises(VaekitError, match=r"x\.npy: .*(images than in training|not what the run was trained on)"):
+            own_part(trained)
+        with pytest.raises(VaekitError, match="put the data back as they were"):
+            vaekit.resume(tmp_path / "run")
+    np.save(path, values)
+    assert len(own_part(vaekit.resume(tmp_path / "run"))) == 4
+
+
+def test_an_iwae_run_is_judged_by_its_nll(tmp_path: Path) -> None:
+    fields = {"architecture": "mlp", "hidden": (4,), "latent": 2, "steps": 12, "validations": 4, "bound": "iwae:3"}
+    vaekit.train("digits", tmp_path / "run", recipe="images", **fields)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    held = [row for row in rows if row["split"] == "val"]
+    assert all(row["best"] == min(r["nll"] for r in held[: i + 1]) for i, row in enumerate(held))

@@ -332,7 +332,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(start, tmp_path, number):
     assert process.wait() == 130
     step = facts(folder)["progress"]["step"]
     assert process.err.splitlines()[-1] == (
-        f"stopped at step {step:,} and saved; go on with: vaekit train --resume {folder}"
+        f"stopped at step {step:,} and saved, without a report yet; go on with: vaekit train --resume {folder}"
     )
     assert "Traceback" not in process.err
     assert step >= read_metrics(folder)[-1]["step"] > 0

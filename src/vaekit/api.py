@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,15 @@ def read(experiment: Experiment, **options: Any) -> Images:
     )
 
 
-def reopen(folder: Path, device: str | None = None, **options: Any) -> Run:
-    """The run in `folder`, ready to go on: where it was, or on another device."""
+def reopen(folder: Path, device: str | None = None, minutes: float | None = None, **options: Any) -> Run:
+    """The run in `folder`, ready to go on: where it was or on another device, within its time or another."""
     schema = checkpoint.load_config(folder)[1]  # says so when it is no run
     experiment = Experiment.read(folder / EXPERIMENT)
     if device and choose_device(device)[0] != experiment.train.device:
         anew = ["train.compile=auto"] * bool(experiment.train.compile)  # there may be no compiler here
         experiment = experiment.override(assignment("train.device", device), *anew)
+    if minutes is not None:
+        experiment = experiment.override(assignment("train.max_minutes", minutes))
     return Run(resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True)
 
 
@@ -85,11 +88,24 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
     images = read_again(trained.experiment, schema)
     if images.schema.shape != schema.shape:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
+    if trained.folder and _changed(trained.folder, images):
+        raise VaekitError(
+            f"{images.source}: other images than in training, so which were held out is not known any more; name the "
+            "data to use, or put them back as they were"
+        )
     images = fixed_bits(with_schema(images, schema), seed)  # the bits that the run was trained and measured on
     part = images.test or images.subset(split(trained.experiment, len(images))[1])
     which = "its test part" if images.test else "held out in training"
     tell(f"{counted(len(part), 'image')} of {images.source}: {which}")
     return part
+
+
+def _changed(folder: Path, images: Images) -> bool:
+    try:
+        then = json.loads((folder / checkpoint.ENVIRONMENT).read_text(encoding="utf-8"))["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # a model that was saved on its own, or by an older version
+    return then != images.fingerprint
 
 
 def assignment(field: str, value: Any) -> str:

@@ -115,9 +115,9 @@ def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> No
     write(folder / CONFIG, to_json(card))
 
 
-def to_json(values: Any) -> str:
+def to_json(values: Any, indent: int | None = 2) -> str:
     """Plain data as JSON, with null for what JSON has no number for, such as the standard error of a single image."""
-    return json.dumps(_strict(values), indent=2, allow_nan=False)
+    return json.dumps(_strict(values), indent=indent, allow_nan=False)
 
 
 def _strict(value: Any) -> Any:

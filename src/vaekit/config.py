@@ -39,7 +39,9 @@ class Network(Part):
 
     architecture: Literal["auto", "mlp", "conv"] = "auto"
     size: Literal["tiny", "small", "base", "large"] = "small"
-    hidden: tuple[Positive, ...] | None = Field(None, description="widths of the mlp's layers, instead of `size`")
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
+        None, description="widths of the mlp's layers, instead of `size`"
+    )
     activation: Literal["relu", "tanh", "silu", "gelu", "softplus"] = "silu"
     latent: Positive = 16
     prior: str = Field("standard", description="standard, learned or mixture:K")
@@ -71,7 +73,7 @@ class Training(Part):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     validations: Positive = Field(40, description="how often the held-out bound is measured in a whole run")
     patience: Annotated[int, Field(ge=0)] = Field(
-        0, description="stop after so many validations without gain; 0: never"
+        10, description="stop after so many validations in a row without gain; 0: never"
     )
     max_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop, saved, after so many minutes")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

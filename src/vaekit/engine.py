@@ -83,8 +83,11 @@ class Engine:
             return cast(Tensor, self.fabric.all_gather(value.to(self.device))).cpu()
 
     def agree(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the leading process, in every process."""
-        return self.fabric.broadcast(make() if self.rank == 0 else None)  # type: ignore[return-value]
+        """What `make` gives in the leading process, in every process; its VaekitError likewise."""
+        made, error = cast(Any, self.fabric.broadcast(_attempt(make) if self.rank == 0 else None))
+        if error:
+            raise VaekitError(error)
+        return made
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -114,6 +117,13 @@ class Engine:
     def shard(self, whole: Tensor, like: Tensor) -> Tensor:
         """This process's part of a whole tensor, cut up as `like` is."""
         return distribute_tensor(whole, like.device_mesh, like.placements)  # type: ignore[attr-defined]
+
+
+def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:
+    try:
+        return make(), ""
+    except VaekitError as error:
+        return None, str(error)
 
 
 def _leave() -> None:

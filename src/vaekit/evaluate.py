@@ -89,8 +89,12 @@ def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
     mean, scale = (torch.cat(part) for part in zip(*pairs, strict=True))
     with seeded(seed + 1):
         z = mean + scale * torch.randn_like(mean)
-    joint = torch.cat([_log_normals(rows, mean, scale) for rows in z.split(256)])  # (N, N)
+    joint = torch.cat([_log_normals(rows, mean, scale) for rows in z.split(max(1, CELLS // mean.numel()))])  # (N, N)
     return float((joint.diagonal() - torch.logsumexp(joint, dim=1) + math.log(len(z))).mean())
+
+
+CELLS = 2**24
+"""At most so many differences of a draw from a posterior's mean are held at a time."""
 
 
 def _each(model: Model, batches: Batches, seed: int, measure: Callable) -> Iterator:

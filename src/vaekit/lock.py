@@ -17,23 +17,51 @@ LOCK = ".lock"
 
 def take(folder: Path) -> Path:
     """`folder`, now this process's; a VaekitError if another one trains there. A dead process's lock is taken over."""
-    path, mine = folder / LOCK, json.dumps(_me())
-    for _ in range(2):
-        try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write(mine)
-        except FileExistsError:
-            if (other := _alive(path)) is not None:
-                raise VaekitError(_in_use(folder, other)) from None
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise VaekitError(f"{path}: cannot be written ({error.strerror})") from None
-        else:
-            break
-    if _read(path) != _me():  # two took over a dead one's at once
-        raise VaekitError(_in_use(folder, _read(path)))
+    path = folder / LOCK
+    if path.exists() and (other := _alive(path)) is None:
+        _bury(path)
+    try:
+        _place(path)
+    except FileExistsError:
+        if (other := _alive(path)) is not None or _read(path) != _me():
+            raise VaekitError(_in_use(folder, other or _read(path))) from None
+    except OSError as error:
+        raise VaekitError(f"{path}: cannot be written ({error.strerror})") from None
     atexit.register(release, folder)
     return folder
+
+
+def _place(path: Path) -> None:
+    """Put this process's lock there, whole or not at all; FileExistsError where there is one."""
+    draft = path.with_name(f"{LOCK}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(_me()), encoding="utf-8")
+        _link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _link(there: Path, path: Path) -> None:
+    try:
+        os.link(there, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(there.read_text(encoding="utf-8"))
+
+
+def _bury(path: Path) -> None:
+    """Take a dead process's lock away, unless another process was quicker and the lock is now its own."""
+    grave = path.with_name(f"{LOCK}.{os.getpid()}.dead")
+    try:
+        os.rename(path, grave)
+        if _alive(grave) is not None:
+            _link(grave, path)
+    except OSError:
+        pass  # `_place` will tell
+    finally:
+        grave.unlink(missing_ok=True)
 
 
 def release(folder: Path) -> None:
@@ -62,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _alive(path: Path) -> dict[str, Any] | None:
     """The other process that holds the lock; None where it is this one's, or that of one that is known to be dead."""
     holder, me = _read(path), _me()
-    if holder == me:
+    if holder in (me, {}):  # a lock is written whole: an empty one is a wreck
         return None
     known = holder.get("host") == me["host"] and isinstance(holder.get("pid"), int)
     return holder if not known or _runs(holder["pid"]) else None

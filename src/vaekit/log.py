@@ -32,7 +32,7 @@ class Log:
     def add(self, row: dict[str, Any]) -> None:
         try:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(checkpoint.to_json(row, indent=None) + "\n")
         except OSError as error:
             raise VaekitError(f"{self.path}: could not be written ({error.strerror})") from None
         for name, value in row.items():
@@ -59,9 +59,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for line in lines:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if isinstance(row, dict) and {"step", "split"} <= row.keys():
+            rows.append(row)
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass, field
 
@@ -26,6 +27,10 @@ BF16_PAYS = 5e7
 
 COMPILE_PAYS = 2.5e12
 """Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
+
+
+COMPILE_MINUTES = 10
+"""A run that is cut off sooner is not compiled: that may take minutes of it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> t
     two_valued = _is_two_valued(images)
     if name == "auto":
         name = "bernoulli" if two_valued else "gaussian"
-        reasons.append(f"likelihood {name}: the pixels are {'black or white' if two_valued else 'grey levels'}")
+        reasons.append(f"likelihood {name}: the pixels are {'black or white' if two_valued else 'of many levels'}")
     wanted = likelihood(name, images.schema.channels)
     if wanted.binary and not two_valued and binarise == "none":
         raise VaekitError(
@@ -135,7 +140,8 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
         reasons.append(f"precision {precision}")
     if compiled == "auto":
         able = device == "cuda" or shutil.which("c++") is not None
-        compiled = able and device != "mps" and train.strategy != "fsdp" and per_step * steps >= COMPILE_PAYS
+        long = per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
+        compiled = able and device != "mps" and train.strategy != "fsdp" and long
         reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 

@@ -35,6 +35,9 @@ from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import Trained, batches
 from vaekit.vae import VAE
 
+WHOLE_PAYS = 32
+"""A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
+
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -101,6 +104,7 @@ class Run:
         self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
         self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
+        self.fingerprint = resolved.images.fingerprint
         self.images = fixed_bits(resolved.images, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.images))
         self.objective = build.objective(self.experiment.objective)
@@ -190,7 +194,8 @@ class Run:
     def _advance(self) -> Advance:
         train, usual = self.experiment.train, self.feed.batch // self.engine.world
         apart = Apart(self.step, self.optimiser, self.guard, self.engine.backward, usual if train.compile else None)
-        if train.compile and self.engine.world == 1 and train.optimiser == "adamw" and not self.average.sharded:
+        alone = self.engine.world == 1 and not self.average.sharded
+        if train.compile and alone and train.optimiser == "adamw" and len(self.guard.parameters) <= WHOLE_PAYS:
             return Whole(self.bare, apart, DTYPES[train.precision])
         return apart
 
@@ -224,6 +229,11 @@ class Run:
 
     def best(self) -> Trained:
         """The weights that scored best on the held-out images."""
+        if not self.progress.best_step:
+            raise VaekitError(
+                f"{self.folder}: no validation gave a finite bound, so there are no weights to keep; start anew with a "
+                "lower train.lr, or check the data's scale"
+            )
         self.engine.barrier()
         path = self.folder / checkpoint.WEIGHTS
         if path.is_file():
@@ -247,9 +257,9 @@ class Run:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
         about = {
             "progress": self.progress.to_dict(),
-            "window": {"count": self.window.count},
             "groups": optimiser["param_groups"],
             "images": len(self.images),
+            "fingerprint": self.fingerprint,
             "ended": ended,
         }
         checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
@@ -261,11 +271,18 @@ class Run:
         tensors, about = checkpoint.load_tensors(path)
         if "images" not in about or "random" not in tensors:
             raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy")
-        if about["images"] != len(self.images):
+        if about["images"] != len(self.images) or about.get("fingerprint", self.fingerprint) != self.fingerprint:
+            now = f"holds {len(self.images):,} images, the run began with {about['images']:,}"
+            now = now if about["images"] != len(self.images) else "does not hold the images that the run began with"
             raise VaekitError(
-                f"{self.experiment.data.source}: holds {len(self.images):,} images, the run began with "
-                f"{about['images']:,}; put the data back as they were, or start a new run"
+                f"{self.experiment.data.source}: {now}; put the data back as they were, or start a new run"
             )
+        try:
+            self._take_up(tensors, about, path)
+        except (KeyError, TypeError, AttributeError):
+            raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy") from None
+
+    def _take_up(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
         checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
         self.average.adopt(self.engine.shard)
         self.guard.load_state(_under(tensors, "guard."))
@@ -280,7 +297,7 @@ class Run:
         self.progress.stale %= patience or self.progress.stale + 1  # a run that lost patience is given it anew
         if len(tensors["random"]) == self.engine.world:
             torch.set_rng_state(tensors["random"][self.engine.rank].clone())
-            self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device), about["window"]["count"])
+            self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device))
         if "random.cuda" in tensors and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
 
@@ -308,7 +325,7 @@ class Run:
     def _describe(self) -> None:
         checkpoint.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
         checkpoint.save_config(self.folder, self.experiment, self.images.schema)
-        facts = {"images": len(self.images), "notes": list(self.images.notes)}
+        facts = {"images": len(self.images), "fingerprint": self.fingerprint, "notes": list(self.images.notes)}
         checkpoint.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.images.skipped:
             checkpoint.write(self.folder / "skipped.tsv", self.images.skipped_table)
@@ -319,23 +336,24 @@ class Window:
 
     def __init__(self, run: Run, every: int) -> None:
         self.run, self.every = run, every
-        self.begin(torch.zeros(len(run.objective.terms), device=run.engine.device), 0)
+        self.begin(torch.zeros(len(run.objective.terms) + 1, device=run.engine.device))
 
-    def begin(self, total: Tensor, count: int) -> None:
-        """Start with what is summed up already: nothing, or what a stopped run had."""
-        self.total, self.count = total, count
+    def begin(self, total: Tensor) -> None:
+        """Start with what is summed up already: nothing, or what a stopped run had. The last sum counts the steps."""
+        self.total = total
         self.timed, self.began = 0, time.perf_counter()
 
     def add(self, costs: Tensor) -> None:
-        self.total = self.total + torch.where(torch.isfinite(costs).all(), costs, 0.0)  # as if it had cost nothing
-        self.count += 1
+        counted = torch.cat((costs, costs.new_ones(1)))
+        self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)  # a skipped step has no part
         self.timed += 1
 
     def close(self) -> dict[str, Any]:
         """A row of the log; raises once training has been non-finite for too long."""
         run = self.run
         run.guard.check()
-        means = (run.engine.mean(self.total) / self.count).tolist()
+        total = run.engine.mean(self.total)
+        means = (total[:-1] / total[-1]).tolist()
         seconds = time.perf_counter() - self.began
         run.progress.seconds += seconds
         done = run.progress.step / run.plan.steps
@@ -345,7 +363,7 @@ class Window:
         row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
         row |= {"lr": run.plan.rate(run.progress.step - 1), "skipped": int(run.guard.bad)}
         row |= {"images_per_s": self.timed * run.feed.batch / seconds}
-        self.begin(torch.zeros_like(self.total), 0)
+        self.begin(torch.zeros_like(self.total))
         return run._row("train", row)
 
 

@@ -27,6 +27,7 @@ def status(folder: Path) -> dict[str, Any]:
     saved, rows, training = _saved(folder), read_metrics(folder), lock.busy(folder)
     held = [row for row in rows if row["split"] == "val"]
     images = saved.get("images") or machine.get("images")
+    images = images if isinstance(images, int) else None
     at = saved.get("progress", {})
     with torch.device("meta"):
         parameters = sum(p.numel() for p in build.model(experiment.model, schema).parameters())
@@ -70,13 +71,15 @@ def ending(facts: dict[str, Any]) -> str:
 
 def _saved(folder: Path) -> dict[str, Any]:
     try:
-        return checkpoint.load_about(folder / checkpoint.RESUME)
+        about = checkpoint.load_about(folder / checkpoint.RESUME)
+        return about if isinstance(about, dict) else {}
     except VaekitError:  # not yet there, or deleted to save space
         return {}
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}

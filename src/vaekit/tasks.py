@@ -56,7 +56,7 @@ class Codes:
     scale: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     """A trained model with all that it takes to use it: `vaekit.load("runs/digits")`."""
 
@@ -64,6 +64,11 @@ class Trained:
     schema: ImageSchema
     experiment: Experiment
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        model, form = self.experiment.model, self.schema
+        kind = f"{model.architecture}, latent {model.latent}, prior {model.prior}, likelihood {model.likelihood}"
+        return f"<Trained {self.folder or 'in memory'}: {form.height}x{form.width}x{form.channels} images, {kind}>"
 
     @property
     def latent(self) -> int:

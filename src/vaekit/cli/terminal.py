@@ -19,7 +19,7 @@ from rich.text import Text
 
 from vaekit.cli.words import clock, leading
 
-COMPILING = "compiling (the first step takes up to a minute)"
+COMPILING = "compiling (the first step takes a minute or two)"
 
 err = Console(stderr=True, highlight=False, emoji=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vaekit.resolve import Resolved
     from vaekit.run import Run
 
+WHY = {"time": "--max-time was over", "patience": "no gain on held-out images any more (train.patience)"}
+
 WORTH_TIMING = 100
 """A run of fewer steps is not asked beforehand how long it will take."""
 
@@ -67,7 +69,10 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        to_do(metavar="RUN", help="Go on with this run, exactly where it stopped; with no other setting but --device."),
+        to_do(
+            metavar="RUN",
+            help="Go on with this run, exactly where it stopped; with no other setting but --device and --max-time.",
+        ),
     ] = None,
     recipe: Annotated[
         str, to_do(help="Settings to start from: images, digits, mnist-density or mnist-iwae; auto goes by SOURCE.")
@@ -102,7 +107,9 @@ def train(
     beta: Annotated[float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
     bound: Annotated[str | None, of_training(help="elbo, or iwae:K with K draws per image.")] = None,
     seed: Annotated[int | None, of_training(help="Everything random follows from it.")] = None,
-    max_time: Annotated[float | None, of_training(help="End after so many minutes, saved and with a report.")] = None,
+    max_time: Annotated[
+        float | None, of_training(metavar="MINUTES", help="End after so many minutes, saved and with a report.")
+    ] = None,
     device: Annotated[str | None, of_machine(help="auto (the fastest here), cpu, cuda or mps.")] = None,
     devices: Annotated[int | None, of_machine(help="How many of them, a process each.")] = None,
     nodes: Annotated[int | None, of_machine(help="How many machines.")] = None,
@@ -135,12 +142,12 @@ def train(
         fields, source = [source, *(fields or [])], None
     changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(fields or [])
     if resume:
-        if source or fields or given.keys() - {"device"} or out_ or config or dry_run or recipe != "auto":
+        if source or fields or given.keys() - {"device", "max_time"} or out_ or config or dry_run or recipe != "auto":
             raise VaekitError(
-                "--resume goes on with the run's own settings, data and folder; leave out all but --device, or start "
-                f"a new run with --config {quoted(resume / 'experiment.yaml')}"
+                "--resume goes on with the run's own settings, data and folder; leave out all but --device and "
+                f"--max-time, or start a new run with --config {quoted(resume / 'experiment.yaml')}"
             )
-        _finish(_reopen(resume, device, quiet), as_json, quiet)
+        _finish(_reopen(resume, device, max_time, quiet), as_json, quiet)
         return
     if config and recipe != "auto":
         raise VaekitError(f"--recipe {recipe}: {config} is a whole experiment already; leave out one of the two")
@@ -195,12 +202,12 @@ def _time(resolved: Resolved, budget: float) -> str:
     return f"about {span(seconds)} ({how})"
 
 
-def _reopen(folder: Path, device: str | None, quiet: bool) -> Run:
+def _reopen(folder: Path, device: str | None, minutes: float | None, quiet: bool) -> Run:
     from vaekit.api import reopen
     from vaekit.checkpoint import load_config
 
     with reading(quiet) as hook:
-        run = reopen(folder, device, progress=hook)
+        run = reopen(folder, device, minutes, progress=hook)
     before, now = load_config(folder)[0].train.device, run.experiment.train.device
     if before != now and not quiet:
         tell(f"on {now} instead of {before}: from here on not bit for bit what it would have been")
@@ -225,7 +232,7 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
     if why == "stopped":
         if run.leads:
             on = f"vaekit train --resume {quoted(run.folder)}"
-            tell(f"stopped at step {run.progress.step:,} and saved; go on with: {on}")
+            tell(f"stopped at step {run.progress.step:,} and saved, without a report yet; go on with: {on}")
         raise typer.Exit(130)
     if run.leads:
         _tell_end(run, why, as_json)
@@ -253,6 +260,10 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
         show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
         return
     out.print(f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} images")
+    if why != "done":
+        tell(f"cut short after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
+    if run.progress.best_step < run.progress.step:
+        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out images")
     out.print(f"report: {result['report']}")
     tell(f"next: vaekit generate {quoted(run.folder)} -n 64 --seed 1")
 

@@ -1,5 +1,6 @@
 """A set of images with what is known of it, and what a caller may ask for."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +41,13 @@ class Images:
     def skipped_table(self) -> str:
         """The lines of skipped.tsv: a file and its reason each."""
         return "".join(f"{' '.join(name.split())}\t{reason}\n" for name, reason in self.skipped)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of their number, their files' names and 64 of them, evenly spread: other data have another."""
+        some = self.raw.take(torch.linspace(0, len(self) - 1, min(len(self), 64)).long())
+        names = "\n".join((str(len(self)), *self.files)).encode(errors="surrogateescape")
+        return hashlib.sha256(names + some.cpu().contiguous().numpy().tobytes()).hexdigest()
 
     def subset(self, index: Tensor) -> "Images":
         """Only the images at `index`, int64 (B,), in that order; the test part stays whole."""
