@@ -204,3 +204,13 @@ def test_a_wrong_name_is_told_with_the_nearest() -> None:
 def test_every_listed_name_exists() -> None:
     for name in NAMES:
         assert likelihood(name.replace(":S", ":1").replace(":K", ":2"), 3).outputs >= 3
+
+
+def test_the_analytic_variance_follows_a_batch_once() -> None:
+    """However many costs ask for the density: with iwae the bound and the watched distortion both do."""
+    family = AnalyticNormal().train()
+    likelihood = family(torch.zeros(4, 1, 2, 2))
+    likelihood.log_prob(torch.ones(4, 1, 2, 2))
+    likelihood.log_prob(torch.ones(4, 1, 2, 2))
+    assert family.seen == 1
+    assert family.variance == 1

@@ -29,6 +29,9 @@ COMPILE_PAYS = 2.5e12
 """Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
 
 
+FEW = 5000
+"""Of so many small images or fewer, it is told that there is a recipe for such."""
+
 COMPILE_MINUTES = 10
 """A run that is cut off sooner is not compiled: that may take minutes of it."""
 
@@ -110,6 +113,8 @@ def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list
     reasons.append(
         f"architecture {'mlp' if small else 'conv'}: {schema.height}x{schema.width}x{schema.channels} pixels"
     )
+    if small and len(images) <= FEW:
+        reasons.append("few small images: --recipe digits (conv, mixture prior, weight decay) may give cleaner samples")
     return [f"model.architecture={'mlp' if small else 'conv'}"]
 
 
