@@ -68,7 +68,10 @@ def test_what_does_not_fit_is_told_before_training(changes: list[str], kinds: di
         settled(*changes, **kinds)
 
 
-def test_architecture_follows_the_pixels() -> None:
+def test_architecture_follows_the_pixels_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dense net learns few images by heart."""
+    assert settled().model.architecture == "conv"
+    monkeypatch.setattr("vaekit.resolve.FEW", 1)
     assert settled().model.architecture == "mlp"
     assert settled(shape=(3, 12, 12)).model.architecture == "conv"
     assert settled(shape=(1, 64, 64)).model.architecture == "conv"
