@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vaekit
-from vaekit import build, checkpoint
+from vaekit import build, checkpoint, files
 from vaekit.config import Experiment
 from vaekit.data.images import ImageSchema
 from vaekit.errors import VaekitError
@@ -64,10 +64,10 @@ def interrupted(*_, **__):
 @pytest.mark.parametrize(("fault", "seen"), [(disk_full, VaekitError), (interrupted, KeyboardInterrupt)])
 def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch, step, fault, seen):
     path = tmp_path / "kept"
-    checkpoint.write(path, b"old")
+    files.write(path, b"old")
     monkeypatch.setattr(os, step, fault)
     with pytest.raises(seen) as caught:
-        checkpoint.write(path, b"new")
+        files.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["kept"]
     if seen is VaekitError:
@@ -78,7 +78,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path,
 
 def test_a_write_to_where_there_is_no_folder_says_so(tmp_path):
     with pytest.raises(VaekitError, match=r"none/x: could not be written \(No such file or directory\)"):
-        checkpoint.write(tmp_path / "none" / "x", "")
+        files.write(tmp_path / "none" / "x", "")
 
 
 def test_a_write_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_path, monkeypatch):
@@ -86,7 +86,7 @@ def test_a_write_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_path, m
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (order.append("flushed"), fsync(handle)))
     monkeypatch.setattr(os, "replace", lambda *paths: (order.append("moved"), replace(*paths)))
-    checkpoint.write(tmp_path / "x", "words")
+    files.write(tmp_path / "x", "words")
     assert order[:2] == ["flushed", "moved"]
     assert (tmp_path / "x").read_text() == "words"
 
@@ -94,7 +94,7 @@ def test_a_write_is_on_the_disk_before_it_takes_the_place_of_the_old(tmp_path, m
 def test_leftovers_of_a_killed_write_are_removed_and_nothing_else(tmp_path):
     for name in (".model.safetensors.4711.part", "model.safetensors", ".hidden", "notes.part"):
         (tmp_path / name).write_text("x")
-    checkpoint.clean(tmp_path)
+    files.clean(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".hidden", "model.safetensors", "notes.part"]
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_number_is_null_in_json():
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
-    read = json.loads(checkpoint.to_json(values), parse_constant=refuse)
+    read = json.loads(files.to_json(values), parse_constant=refuse)
     assert read == {"error": None, "parts": [None, {"deep": None}], "kept": [1.5, 2, None, "nan", True]}
 
 

@@ -2,14 +2,11 @@
 
 import csv
 import errno
-import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,7 +14,8 @@ import torch
 from PIL import Image
 
 import vaekit
-from vaekit import checkpoint
+from commands import Result, call
+from vaekit import checkpoint, files
 from vaekit.cli import app as application
 from vaekit.cli.words import sides
 from vaekit.errors import VaekitError
@@ -25,27 +23,6 @@ from vaekit.errors import VaekitError
 VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "evaluate", "info"]
 TINY = ["--recipe", "images", "--steps", "30", "hidden=[32]", "--architecture", "mlp", "--latent", "2", "validations=2"]
 HELD_OUT = 180  # of the 1,797 digits
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def call(*words: object) -> Result:
-    """The command line, in this process."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["vaekit", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            application.main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    finally:
-        sys.argv = before
-    return Result(code, out.getvalue(), err.getvalue())
 
 
 def done(*words: object) -> str:
@@ -568,14 +545,14 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(run, tmp_path, monkeypatch
 
 
 def test_a_disk_that_fills_while_training_keeps_what_was_saved(tmp_path, monkeypatch):
-    write = checkpoint.write
+    write = files.write
 
     def fills_after_the_first_save(path: Path, content: bytes | str) -> None:
         if (path.parent / "resume.safetensors").exists() and path.suffix == ".safetensors":
             monkeypatch.setattr(os, "replace", full)
         write(path, content)
 
-    monkeypatch.setattr(checkpoint, "write", fills_after_the_first_save)
+    monkeypatch.setattr(files, "write", fills_after_the_first_save)
     folder = tmp_path / "run"
     words = ["train", "digits", *TINY, "--out", folder]
     assert "could not be written (No space left on device); what was there before is kept" in refused(*words)

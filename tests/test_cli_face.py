@@ -4,8 +4,6 @@ import io
 import json
 import math
 import re
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 import vaekit
+from commands import call
 from vaekit import checkpoint
 from vaekit.api import follow, read, reopen
 from vaekit.cli import app as application
@@ -36,18 +35,9 @@ TINY = ["architecture=mlp", "hidden=[8]", "latent=2", "device=cpu", "validations
 
 def vaekit_(*words: object, code: int = 0) -> tuple[str, str]:
     """What the command line prints, on stdout and on stderr."""
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["vaekit", *map(str, words)]
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            application.main()
-        ended = 0
-    except SystemExit as end:
-        ended = end.code or 0
-    finally:
-        sys.argv = before
-    assert ended == code, err.getvalue()
-    return out.getvalue(), err.getvalue()
+    done = call(*words)
+    assert done.code == code, done.err
+    return done.out, done.err
 
 
 def begin(folder: Path, *changes: str) -> Run:

@@ -12,7 +12,7 @@ import vaekit
 ROOT = Path(vaekit.__file__).parent
 
 LAYERS = [
-    {"errors", "rng", "nn"},
+    {"errors", "files", "rng", "nn"},
     {"trace", "families", "distributions", "divergences"},
     {"vae", "priors"},
     {"objectives", "evaluate"},

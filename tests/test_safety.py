@@ -22,7 +22,7 @@ import pytest
 import torch
 
 import vaekit
-from vaekit import checkpoint
+from vaekit import checkpoint, files
 from vaekit.api import own_part, read, reopen
 from vaekit.api import train as train_now
 from vaekit.cli.app import main
@@ -425,7 +425,7 @@ def test_killed_at_any_moment_of_training_a_run_goes_on(start, tmp_path):
 SAVING = """
 import torch
 from pathlib import Path
-from vaekit import checkpoint
+from vaekit import checkpoint, files
 for i in range(10**9):
     tensors = {"a": torch.full((500_000,), float(i)), "b": torch.full((1_000_000,), i)}
     checkpoint.save_tensors(Path(sys.argv[1]) / "x.safetensors", tensors, {"i": i})
@@ -448,7 +448,7 @@ def test_killed_while_saving_the_file_is_the_old_or_the_new_one(start, tmp_path)
                 1_000_000: {about["i"]},
             }
             seen.append(about["i"])
-        checkpoint.clean(folder)
+        files.clean(folder)
         assert {path.name for path in folder.iterdir()} <= {"x.safetensors"}
     assert seen
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vaekit import checkpoint
+from vaekit import checkpoint, files
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ImageSchema
 from vaekit.data.images import load as load_images
@@ -101,11 +100,9 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
 
 
 def _changed(folder: Path, images: Images) -> bool:
-    try:
-        then = json.loads((folder / checkpoint.ENVIRONMENT).read_text(encoding="utf-8"))["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # a model that was saved on its own, or by an older version
-    return then != images.fingerprint
+    """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
+    now = images.fingerprint
+    return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
 
 
 def assignment(field: str, value: Any) -> str:

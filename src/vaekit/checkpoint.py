@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
-import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from vaekit import lock
+from vaekit import files, lock
 from vaekit.config import Experiment
 from vaekit.data.images import ImageSchema
 from vaekit.errors import VaekitError
@@ -30,36 +29,10 @@ CONFIG, WEIGHTS, RESUME = "config.json", "model.safetensors", "resume.safetensor
 EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
 
 
-def write(path: Path, content: bytes | str) -> None:
-    """Write a whole file or nothing: to a neighbour first, flushed to the disk, then moved over the old one."""
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:  # a second Ctrl-C as well
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        if not isinstance(error, OSError):
-            raise
-        reason = error.strerror or error
-        raise VaekitError(f"{path}: could not be written ({reason}); what was there before is kept") from None
-
-
-def clean(folder: Path) -> None:
-    """Remove what a write that was killed left behind. Only for who is alone in writing to `folder`."""
-    for partial in folder.glob(".*.part"):
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Tensors and plain data in one safetensors file."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write(path, to_bytes(ready, {"about": json.dumps(about)}))
+    files.write(path, to_bytes(ready, {"about": json.dumps(about)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -112,20 +85,7 @@ def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> No
         "experiment": experiment.model_dump(mode="json"),
         "schema": schema.model_dump(mode="json"),
     }
-    write(folder / CONFIG, to_json(card))
-
-
-def to_json(values: Any, indent: int | None = 2) -> str:
-    """Plain data as JSON, with null for what JSON has no number for, such as the standard error of a single image."""
-    return json.dumps(_strict(values), indent=indent, allow_nan=False)
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _strict(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    files.write(folder / CONFIG, files.to_json(card))
 
 
 def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:

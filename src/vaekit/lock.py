@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.errors import VaekitError
+from vaekit.files import json_object
 
 LOCK = ".lock"
 
@@ -18,13 +19,13 @@ LOCK = ".lock"
 def take(folder: Path) -> Path:
     """`folder`, now this process's; a VaekitError if another one trains there. A dead process's lock is taken over."""
     path = folder / LOCK
-    if path.exists() and (other := _alive(path)) is None:
+    if path.exists() and _alive(path) is None:
         _bury(path)
     try:
         _place(path)
     except FileExistsError:
-        if (other := _alive(path)) is not None or _read(path) != _me():
-            raise VaekitError(_in_use(folder, other or _read(path))) from None
+        if (other := _alive(path)) is not None or json_object(path) != _me():
+            raise VaekitError(_in_use(folder, other or json_object(path))) from None
     except OSError as error:
         raise VaekitError(f"{path}: cannot be written ({error.strerror})") from None
     atexit.register(release, folder)
@@ -66,30 +67,22 @@ def _bury(path: Path) -> None:
 
 def release(folder: Path) -> None:
     """Give the folder up, if it is this process's."""
-    if _read(folder / LOCK) == _me():
+    if json_object(folder / LOCK) == _me():
         (folder / LOCK).unlink(missing_ok=True)
 
 
 def busy(folder: Path) -> bool:
     """Whether another process trains in the folder now, as far as can be told from here."""
-    return (folder / LOCK).exists() and _alive(folder / LOCK) is not None
+    return _alive(folder / LOCK) is not None
 
 
 def _me() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return holder if isinstance(holder, dict) else {}
-
-
 def _alive(path: Path) -> dict[str, Any] | None:
     """The other process that holds the lock; None where it is this one's, or that of one that is known to be dead."""
-    holder, me = _read(path), _me()
+    holder, me = json_object(path), _me()
     if holder in (me, {}):  # a lock is written whole: an empty one is a wreck
         return None
     known = holder.get("host") == me["host"] and isinstance(holder.get("pid"), int)

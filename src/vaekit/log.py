@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vaekit import checkpoint
+from vaekit import files
 from vaekit.errors import VaekitError
 
 METRICS, TABLE = "metrics.jsonl", "metrics.csv"
@@ -26,13 +26,13 @@ class Log:
 
         self.path = folder / METRICS
         kept = [row for row in read_metrics(folder) if row["step"] <= upto]
-        checkpoint.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        files.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=upto + 1 if upto else None)
 
     def add(self, row: dict[str, Any]) -> None:
         try:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(checkpoint.to_json(row, indent=None) + "\n")
+                file.write(files.to_json(row, indent=None) + "\n")
         except OSError as error:
             raise VaekitError(f"{self.path}: could not be written ({error.strerror})") from None
         for name, value in row.items():
@@ -47,7 +47,7 @@ class Log:
         table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
         table.writeheader()
         table.writerows(rows)
-        checkpoint.write(self.path.parent / TABLE, text.getvalue())
+        files.write(self.path.parent / TABLE, text.getvalue())
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

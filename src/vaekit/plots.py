@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit import checkpoint
+from vaekit import files
 from vaekit.data.images import sheet
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
@@ -19,7 +19,7 @@ def save_sheet(path: Path, pictures: Tensor, columns: int) -> None:
     """A contact sheet of pictures (N, C, H, W) in [0, 1]."""
     buffer = io.BytesIO()
     sheet(pictures, columns).save(buffer, "PNG")
-    checkpoint.write(path, buffer.getvalue())
+    files.write(path, buffer.getvalue())
 
 
 def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
@@ -108,4 +108,4 @@ def _figure(panels: int, height: float) -> tuple[Any, list[Any]]:
 def _save(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    checkpoint.write(path, buffer.getvalue())
+    files.write(path, buffer.getvalue())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit import build, checkpoint, plots
+from vaekit import build, files, plots
 from vaekit.data.images import Images
 from vaekit.log import read_metrics
 from vaekit.status import EVALUATION, REPORT, ending, status
@@ -40,10 +40,10 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
     _, macs = build.cost(trained.experiment.model, trained.schema)
     limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
     numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
-    checkpoint.write(folder / EVALUATION, checkpoint.to_json(numbers))
+    files.write(folder / EVALUATION, files.to_json(numbers))
     (folder / "plots").mkdir(exist_ok=True)
     _draw(folder, trained, held, seed)
-    checkpoint.write(folder / REPORT, _page(folder, trained, images, numbers))
+    files.write(folder / REPORT, _page(folder, trained, images, numbers))
     return numbers
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit import build, checkpoint, evaluate, lock
+from vaekit import build, checkpoint, evaluate, files, lock
 from vaekit.advance import Advance, Apart, Guard, Step, Whole
 from vaekit.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.config import Experiment
@@ -266,7 +266,7 @@ class Run:
 
     def _restore(self) -> None:
         if self.leads:
-            checkpoint.clean(self.folder)
+            files.clean(self.folder)
         path = self.folder / checkpoint.RESUME
         tensors, about = checkpoint.load_tensors(path)
         if "images" not in about or "random" not in tensors:
@@ -323,12 +323,12 @@ class Run:
         )
 
     def _describe(self) -> None:
-        checkpoint.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
+        files.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
         checkpoint.save_config(self.folder, self.experiment, self.images.schema)
         facts = {"images": len(self.images), "fingerprint": self.fingerprint, "notes": list(self.images.notes)}
-        checkpoint.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
+        files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.images.skipped:
-            checkpoint.write(self.folder / "skipped.tsv", self.images.skipped_table)
+            files.write(self.folder / "skipped.tsv", self.images.skipped_table)
 
 
 class Window:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vaekit import build, checkpoint, lock
+from vaekit import build, checkpoint, files, lock
 from vaekit.errors import VaekitError
 from vaekit.log import read_metrics
 from vaekit.resolve import held_out, total_steps
@@ -23,7 +22,7 @@ def status(folder: Path) -> dict[str, Any]:
     training ended: "done", "stopped" (by the user), "time", "patience", or None where it still trains or was killed.
     """
     experiment, schema = checkpoint.load_config(folder)
-    machine = _json(folder / checkpoint.ENVIRONMENT)
+    machine = files.json_object(folder / checkpoint.ENVIRONMENT)
     saved, rows, training = _saved(folder), read_metrics(folder), lock.busy(folder)
     held = [row for row in rows if row["split"] == "val"]
     images = saved.get("images") or machine.get("images")
@@ -46,7 +45,7 @@ def status(folder: Path) -> dict[str, Any]:
         "training": training,
         "usable": (folder / checkpoint.WEIGHTS).is_file(),
         "best": next((row for row in held if row["step"] == held[-1]["best_step"]), None),
-        "evaluation": _json(folder / EVALUATION) or None,
+        "evaluation": files.json_object(folder / EVALUATION) or None,
         "report": str(folder / REPORT) if (folder / REPORT).is_file() else None,
     }
 
@@ -75,11 +74,3 @@ def _saved(folder: Path) -> dict[str, Any]:
         return about if isinstance(about, dict) else {}
     except VaekitError:  # not yet there, or deleted to save space
         return {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

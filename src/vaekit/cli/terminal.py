@@ -39,7 +39,7 @@ def tell(sentence: str) -> None:
 def show(values: Mapping[str, Any], as_json: bool) -> None:
     """Results: a JSON object, or a line each."""
     if as_json:
-        from vaekit.checkpoint import to_json
+        from vaekit.files import to_json
 
         print(to_json(values))
         return

@@ -286,7 +286,7 @@ def _write(
 
 
 def _list_skipped(images: Images, folder: Path) -> None:
-    from vaekit.checkpoint import write
+    from vaekit.files import write
 
     if images.skipped:
         write(folder / "skipped.tsv", images.skipped_table)
@@ -296,7 +296,7 @@ def _list_skipped(images: Images, folder: Path) -> None:
 def _save_codes(folder: Path, mean: Tensor, scale: Tensor, images: Images) -> None:
     import numpy as np
 
-    from vaekit.checkpoint import write
+    from vaekit.files import write
 
     arrays: dict[str, Any] = {"files": np.array(images.files)} if images.files else {}
     arrays |= {"mean": mean.numpy(), "scale": scale.numpy()}

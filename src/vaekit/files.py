@@ -1,0 +1,61 @@
+"""Small files: written whole or not at all, and JSON in and out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vaekit.errors import VaekitError
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a whole file or nothing: to a neighbour first, flushed to the disk, then moved over the old one."""
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:  # a second Ctrl-C as well
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise VaekitError(f"{path}: could not be written ({reason}); what was there before is kept") from None
+
+
+def clean(folder: Path) -> None:
+    """Remove what a write that was killed left behind. Only for who is alone in writing to `folder`."""
+    for partial in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that may be missing or broken: then an empty one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def to_json(values: Any, indent: int | None = 2) -> str:
+    """Plain data as JSON, with null for what JSON has no number for, such as the standard error of a single image."""
+    return json.dumps(_strict(values), indent=indent, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _strict(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
