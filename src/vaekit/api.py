@@ -54,6 +54,8 @@ def read(experiment: Experiment, **options: Any) -> Images:
         array=data.array,
         labels=data.labels,
         memory_budget=data.memory_budget,
+        condition=data.condition,
+        table=data.table,
         **options,
     )
 

@@ -16,6 +16,11 @@ Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+def listed(value: Any) -> Any:
+    """`a,b` as a list of words."""
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
 class Part(BaseModel):
     """A section of an experiment: no unknown fields, never changed in place."""
 
@@ -31,6 +36,10 @@ class Data(Part):
     size: int | tuple[int, int] | None = Field(None, description="resize to this side, or [height, width]")
     channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 colour")
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="held out to choose the best weights")
+    condition: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (), description="what the model is told: label, arrays, columns of data.table; name:category, name:number"
+    )
+    table: str | None = Field(None, description="a CSV file of attributes, a row for each image")
     memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
 
 
@@ -44,6 +53,10 @@ class Network(Part):
     )
     activation: Literal["relu", "tanh", "silu", "gelu", "softplus"] = "silu"
     latent: Positive = 16
+    condition_width: Positive = Field(64, description="length of the vector that conditions become")
+    condition_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="how often conditions are left out in training, so that they can be afterwards"
+    )
     prior: str = Field("standard", description="standard, learned or mixture:K")
     likelihood: str = Field("auto", description="auto, or a likelihood's name: see docs/likelihoods.md")
     binarise: Literal["auto", "none", "static", "dynamic"] = "auto"

@@ -71,8 +71,9 @@ def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tens
     model, objective = build.model(experiment.model, images.schema).to(device), build.objective(experiment.objective)
     low = torch.bfloat16 if train.precision == "bf16" else torch.float32
 
-    def take(index: Tensor) -> tuple[Tensor, None]:
-        return images.raw.take(index % len(images)), None
+    def take(index: Tensor) -> tuple[Tensor, Tensor | None]:
+        index = index % len(images)
+        return images.raw.take(index), None if images.context is None else images.context[index].to(device)
 
     optimiser = OPTIMISERS[train.optimiser](model, train.weight_decay, low)
     return fit(

@@ -50,22 +50,39 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
 def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
     few = as_images(held.subset(torch.arange(min(len(held), 2000))))
     place = folder / "plots"
-    plots.save_sheet(place / "samples.png", trained.generate(64, seed), 16)
+    plots.save_sheet(place / "samples.png", *_samples(trained, seed))
     columns = min(16, len(few))
     shown = few[: columns * min(3, len(few) // columns)]
-    pairs = plots.side_by_side(shown, trained.reconstruct(shown), columns)
+    pairs = plots.side_by_side(shown, trained.reconstruct(shown, _first(held.context, len(shown))), columns)
     plots.save_sheet(place / "reconstructions.png", pairs, columns)
-    plots.save_sheet(place / "interpolations.png", _lines(trained, few), 12)
+    plots.save_sheet(place / "interpolations.png", _lines(trained, few, held.context), 12)
     labels = None if held.labels is None else held.labels[: len(few)]
-    plots.latent_map(place / "latent.png", trained.encode(few).mean, labels, held.schema.classes)
+    plots.latent_map(
+        place / "latent.png", trained.encode(few, _first(held.context, len(few))).mean, labels, held.schema.classes
+    )
     terms = list(build.objective(trained.experiment.objective).terms)
     plots.losses(place / "losses.png", read_metrics(folder), terms)
 
 
-def _lines(trained: Trained, few: Tensor, rows: int = 4) -> Tensor:
+def _samples(trained: Trained, seed: int) -> tuple[Tensor, int]:
+    """The sheet of samples and its columns: of a model that knows classes, a row for each."""
+    field = next((f for f in trained.schema.conditions if f.kind == "category"), None)
+    if field is None:
+        return trained.generate(64, seed), 16
+    rows = [trained.generate(12, seed, where={field.name: name}) for name in field.classes[:12]]
+    return torch.cat(rows), 12
+
+
+def _first(context: Tensor | None, n: int) -> Tensor | None:
+    return None if context is None else context[:n]
+
+
+def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:
     """Rows of interpolations between neighbours in the data's order, originals at both ends."""
-    pairs = [(few[2 * i % len(few)], few[(2 * i + 1) % len(few)]) for i in range(rows)]
-    return torch.cat([torch.cat((a[None], trained.interpolate(a, b, 10), b[None])) for a, b in pairs])
+    pairs = [torch.tensor((2 * i % len(few), (2 * i + 1) % len(few))) for i in range(rows)]
+    known = [None if context is None else context[pair] for pair in pairs]
+    lines = [(few[i], few[j], c) for (i, j), c in zip(pairs, known, strict=True)]
+    return torch.cat([torch.cat((a[None], trained.interpolate(a, b, 10, c), b[None])) for a, b, c in lines])
 
 
 def _page(folder: Path, trained: Trained, images: Images, numbers: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from vaekit import build
 from vaekit.config import Experiment
+from vaekit.data.conditions import describe
 from vaekit.data.images import DiskImages, Images, ImageSchema
 from vaekit.data.images.binarise import is_black_and_white
 from vaekit.data.images.likelihoods import likelihood
@@ -51,7 +52,7 @@ class Resolved:
 
 def resolve(experiment: Experiment, images: Images) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
-    reasons: list[str] = []
+    reasons = [f"told of each image: {describe(field)}" for field in images.schema.conditions]
     changes, schema = _likelihood(experiment, images, reasons)
     settled = experiment.override(*changes, *_network(experiment, images, reasons))
     settled = settled.override(*_length(settled, images, reasons))

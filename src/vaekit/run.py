@@ -24,8 +24,6 @@ from vaekit.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ResidentImages, to_tensor
 from vaekit.data.images.binarise import draw_bits, prepare
-from vaekit.data.images.likelihoods import likelihood
-from vaekit.data.images.networks import start_at
 from vaekit.engine import Engine
 from vaekit.errors import VaekitError
 from vaekit.log import Log, environment
@@ -33,7 +31,7 @@ from vaekit.loop import Average, Feed, Plan, Progress, fit
 from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
 from vaekit.tasks import Trained, batches
-from vaekit.vae import VAE
+from vaekit.trace import Model
 
 WHOLE_PAYS = 32
 """A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
@@ -110,7 +108,7 @@ class Run:
         self.objective = build.objective(self.experiment.objective)
         self.model = build.model(self.experiment.model, self.images.schema)
         if not resume:
-            _start_at_mean(self.model, self.images, self.train_index, self.experiment.model.likelihood)
+            self._start()
         average = copy.deepcopy(self.model)
         self.bare = Step(self.model, self.objective)
         self.step, self.optimiser = self.engine.setup(
@@ -215,7 +213,7 @@ class Run:
         row |= {"best": self.progress.best, "best_step": self.progress.best_step}
         return self._row("val", row | {"seconds": time.perf_counter() - began})
 
-    def _keep(self, model: VAE, score: float | None) -> None:
+    def _keep(self, model: Model, score: float | None) -> None:
         if self.leads:
             about = {"step": self.progress.step, "score": score}
             checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
@@ -223,7 +221,7 @@ class Run:
     def _row(self, split: str, numbers: dict[str, Any]) -> dict[str, Any]:
         return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
 
-    def _held_out(self) -> Iterator[tuple[Tensor, None]]:
+    def _held_out(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         images, seed = self.images, self.experiment.train.seed + 1
         return batches(images, images.schema, seed, self.engine.device, self.val_index)
 
@@ -301,14 +299,23 @@ class Run:
         if "random.cuda" in tensors and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
 
+    def _start(self) -> None:
+        """Let what has to look at training data do so: the decoder's bias, codebooks, pseudo-inputs."""
+        images, index = self.images, self.train_index
+        x = prepare(images.raw.take(index[:2000]), images.schema)
+        context = None if images.context is None else images.context[index[:2000]]
+        mean = to_tensor(images.raw.take(index[:5000]), images.schema).mean(0)
+        build.start(self.model, self.experiment.model, images.schema, mean, x, context)
+
     def _feed(self) -> Feed:
         raw, index, device = self.images.raw, self.train_index, self.engine.device
         resident = isinstance(raw, ResidentImages)
         if isinstance(raw, ResidentImages) and device.type != "cpu":
             raw, index = raw.to(device), index.to(device)
+        context = None if self.images.context is None else self.images.context[self.train_index].to(device)
 
-        def take(part: Tensor) -> tuple[Tensor, None]:
-            return raw.take(index[part.to(index.device)]), None
+        def take(part: Tensor) -> tuple[Tensor, Tensor | None]:
+            return raw.take(index[part.to(index.device)]), None if context is None else context[part.to(device)]
 
         schema, train = self.images.schema, self.experiment.train
         return Feed(
@@ -387,11 +394,3 @@ def fixed_bits(images: Images, seed: int) -> Images:
     test = images.test and fixed_bits(images.test, seed + 1)
     schema = images.schema.model_copy(update={"dtype": "uint8"})
     return replace(images, raw=ResidentImages(torch.cat(bits)), schema=schema, test=test)
-
-
-def _start_at_mean(model: VAE, images: Images, index: Tensor, name: str) -> None:
-    """Let the untrained decoder give the mean picture, so that training starts with what differs."""
-    start = likelihood(name, images.schema.channels).start
-    if start is not None:
-        mean = to_tensor(images.raw.take(index[:5000]), images.schema).mean(0)
-        start_at(model.decoder.net, start(mean))  # type: ignore[union-attr, arg-type]

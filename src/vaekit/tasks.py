@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from vaekit import build, checkpoint, evaluate
 from vaekit.config import Experiment
+from vaekit.data import conditions
 from vaekit.data.images import Images, ImageSchema, Progress, load, to_tensor
 from vaekit.data.images.binarise import is_black_and_white, prepare
 from vaekit.data.images.likelihoods import likelihood
 from vaekit.errors import VaekitError
+from vaekit.guidance import extrapolate
 from vaekit.rng import seeded
 from vaekit.trace import Model
 
@@ -70,45 +73,85 @@ class Trained:
         kind = f"{model.architecture}, latent {model.latent}, prior {model.prior}, likelihood {model.likelihood}"
         return f"<Trained {self.folder or 'in memory'}: {form.height}x{form.width}x{form.channels} images, {kind}>"
 
+    @cached_property
+    def shapes(self) -> tuple[Size, ...]:
+        """The event shape of every latent, without the batch."""
+        with torch.no_grad():
+            return tuple(
+                q.event_shape for q in self.model.encode(torch.zeros(1, *self.schema.shape, device=self.device))
+            )
+
     @property
     def latent(self) -> int:
-        """Z, the number of latent dimensions."""
-        return self.experiment.model.latent
+        """Z, the number of latent dimensions, those of all latents side by side."""
+        return sum(math.prod(shape) for shape in self.shapes)
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def generate(self, n: int, seed: int | None = None, pixels: Pixels = picture) -> Tensor:
-        """New images at `n` draws from the prior, (n, C, H, W) in [0, 1]: `pixels` reads them, by default the mean."""
+    def context(self, where: Mapping[str, Any], n: int = 1) -> Tensor | None:
+        """Rows (n, F) that say `where` of every datum (`{"label": 7}`), the rest left open; None if nothing is said."""
+        if not where:
+            return None
+        words = {str(name): str(value) for name, value in where.items()}
+        return conditions.where(words, self.schema.conditions).expand(n, -1)
+
+    def generate(
+        self,
+        n: int,
+        seed: int | None = None,
+        pixels: Pixels = picture,
+        where: Mapping[str, Any] | None = None,
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """New images at `n` draws from the prior, (n, C, H, W) in [0, 1]: `pixels` reads them, by default the mean.
+
+        `where` says of a conditional model what they shall be, such as `{"label": 7}`; `guidance` above 1 makes more of
+        that, at the price of variety.
+        """
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 image, got {n}")
+        context = self.context(where or {}, n)
         with torch.no_grad(), seeded(seed):
-            sizes = [ROWS] * (n // ROWS) + [n % ROWS] * (n % ROWS > 0)
-            return torch.cat([pixels(self.model.generate(size)) for size in sizes])
+            sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
+            return torch.cat([pixels(self._drawn(size, _head(context, size), guidance)) for size in sizes])
 
-    def encode(self, x: Tensor) -> Codes:
-        """The posteriors of images x (N, C, H, W) in [0, 1]."""
-        posteriors = [self.model.encode(part)[0] for part in self._parts(x)]
-        return Codes(torch.cat([q.mean.cpu() for q in posteriors]), torch.cat([q.stddev.cpu() for q in posteriors]))
+    def _drawn(self, n: int, context: Tensor | None, guidance: float) -> Distribution:
+        context = None if context is None else context.to(self.device)
+        latents = self.model.sample(n, context)
+        given = self.model.decode(latents, context)
+        return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
+        """The posteriors of images x (N, C, H, W) in [0, 1], of which `context` (N, F) is known."""
+        posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
+        return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Images at latents z (N, Z): the decoder's means, (N, C, H, W) in [0, 1]."""
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise VaekitError(f"expected latents of shape (N, {self.latent}), got {tuple(z.shape)}")
         with torch.no_grad():
-            return torch.cat([picture(self.model.decode((part.to(self.device),))) for part in z.split(ROWS)])
+            return torch.cat([picture(self.model.decode(self._latents(a), c)) for a, c in self._split(z, context)])
 
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (N, C, H, W) encoded to its posterior mean and decoded again."""
-        return self.decode(self.encode(x).mean)
+        return self.decode(self.encode(x, context).mean, context)
 
-    def interpolate(self, a: Tensor, b: Tensor, steps: int = 10) -> Tensor:
-        """Images on the straight line between the posterior means of a and b, ends included: (steps, C, H, W)."""
+    def interpolate(self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None) -> Tensor:
+        """Images on the straight line between the posterior means of a and b, ends included: (steps, C, H, W).
+
+        `context` (2, F) is what is known of a and b: numbers go from the one to the other, classes change half way.
+        """
         if steps < 2:
             raise VaekitError(f"expected at least 2 steps, got {steps}")
-        ends = self.encode(torch.stack((a, b))).mean
-        return self.decode(torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps)[:, None]))
+        ends, way = self.encode(torch.stack((a, b)), context).mean, torch.linspace(0, 1, steps)[:, None]
+        between = None
+        if context is not None:
+            counted = torch.tensor(conditions.sizes(self.schema.conditions)) > 0
+            between = torch.lerp(context[0], context[1], torch.where(counted, way.round(), way))
+        return self.decode(torch.lerp(ends[0], ends[1], way), between)
 
     def read(self, source: str | Path, **options: Any) -> Images:
         """Data for this model from a file, a folder or a named set, in the form of its schema.
@@ -119,7 +162,7 @@ class Trained:
             options["channels"] = self.experiment.data.channels
         return load(source, schema=self.schema, **options)
 
-    def batches(self, images: Images, seed: int = 0) -> Iterator[tuple[Tensor, None]]:
+    def batches(self, images: Images, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
         for x, context in batches(images, self.schema, seed, self.device):
             if self._binary and self.schema.binarise != "dynamic" and not is_black_and_white(x):
@@ -165,33 +208,58 @@ class Trained:
             numbers["bits_per_dim"] = evaluate.bits_per_dim(estimate.value, self.schema.dims)
         return numbers
 
-    def _parts(self, x: Tensor) -> Iterator[Tensor]:
+    def _parts(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         if x.dim() != 4 or x.shape[1:] != self.schema.shape:
             raise VaekitError(f"expected images of shape (N, {_by(self.schema.shape)}), got ({_by(x.shape)})")
         self.model.eval()
         with torch.no_grad():
-            for part in x.split(ROWS):
-                yield part.to(self.device, torch.float32)
+            yield from self._split(x.float(), context)
+
+    def _split(self, values: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """A few rows at a time, on the model's device."""
+        if context is not None and context.shape != (len(values), len(conditions.sizes(self.schema.conditions))):
+            wanted = (len(values), len(conditions.sizes(self.schema.conditions)))
+            raise VaekitError(f"expected a context of shape {wanted}, got {tuple(context.shape)}")
+        for i in range(0, len(values), ROWS):
+            known = None if context is None else context[i : i + ROWS].to(self.device)
+            yield values[i : i + ROWS].to(self.device), known
+
+    def _latents(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Latents side by side (N, Z) as the model has them."""
+        parts = z.split([math.prod(shape) for shape in self.shapes], dim=1)
+        return tuple(part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
-def _told(batches: Iterator[tuple[Tensor, None]], total: int, progress: Progress) -> Iterator[tuple[Tensor, None]]:
+def _head(context: Tensor | None, n: int) -> Tensor | None:
+    return None if context is None else context[:n]
+
+
+def _joined(posteriors: list[tuple[Distribution, ...]], what: str) -> Tensor:
+    """A property of all posteriors, the latents side by side: (N, Z), on the CPU."""
+    return torch.cat([torch.cat([getattr(q, what).flatten(1) for q in part], dim=1).cpu() for part in posteriors])
+
+
+def _told(
+    batches: Iterator[tuple[Tensor, Tensor | None]], total: int, progress: Progress
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """The same batches, a few images at a time, so that progress can be told as they are done."""
     done = 0
     for x, context in batches:
-        for part in x.split(32):
-            progress("scoring", done, total)
-            yield part, context
-            done += len(part)
+        for i in range(0, len(x), 32):
+            progress("scoring", done + i, total)
+            yield x[i : i + 32], None if context is None else context[i : i + 32]
+        done += len(x)
     progress("scoring", total, total)
 
 
 def batches(
     images: Images, schema: ImageSchema, seed: int, device: torch.device | str = "cpu", index: Tensor | None = None
-) -> Iterator[tuple[Tensor, None]]:
-    """x (B, C, H, W) and no context, of all images or of those at `index`; bits, if any, are drawn from `seed`."""
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """x (B, C, H, W) and context, of all images or of those at `index`; bits, if any, are drawn from `seed`."""
     generator = torch.Generator().manual_seed(seed)
     for part in (torch.arange(len(images)) if index is None else index).split(ROWS):
-        yield prepare(images.raw.take(part), schema, generator).to(device), None
+        context = None if images.context is None else images.context[part].to(device)
+        yield prepare(images.raw.take(part), schema, generator).to(device), context
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> Trained:

@@ -54,7 +54,7 @@ class Trace:
 
 
 class Model(nn.Module, ABC):
-    """p(x, z | c) with an inference q(z | x, c): the three verbs that the rest of the system knows of a model."""
+    """p(x, z | c) with an inference q(z | x, c): the verbs that the rest of the system knows of a model."""
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()) -> Trace:
@@ -68,6 +68,10 @@ class Model(nn.Module, ABC):
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
         """p(x | latents, context), with the latents' batch shape."""
 
-    @abstractmethod
+    def sample(self, n: int, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Latents of n data, drawn from the prior; `context`, if given, has n rows."""
+        raise NotImplementedError
+
     def generate(self, n: int, context: Tensor | None = None) -> Distribution:
         """p(x | z) at n latents drawn from the prior, batch shape (n,); `context`, if given, has n rows."""
+        return self.decode(self.sample(n, context), context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
@@ -51,7 +52,33 @@ class VAE(Model):
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
         return self.decoder(latents[0], context)
 
-    def generate(self, n: int, context: Tensor | None = None) -> Distribution:
+    def sample(self, n: int, context: Tensor | None = None) -> tuple[Tensor, ...]:
         prior = self.prior(context)
-        shape = Size((n,)) if prior.batch_shape == Size() else Size()
-        return self.decode((prior.sample(shape),), context)
+        return (prior.sample(Size((n,)) if prior.batch_shape == Size() else Size()),)
+
+
+class Conditioned(Model):
+    """A model that is told conditions: rows (B, F), NaN where unknown, which `embedding` turns into its context.
+
+    Without rows nothing is known of any datum: p(x, z) with whatever the model learned of not being told.
+    """
+
+    def __init__(self, model: Model, embedding: nn.Module, columns: int) -> None:
+        super().__init__()
+        self.model, self.embedding, self.columns = model, embedding, columns
+
+    def forward(self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()) -> Trace:
+        return self.model(x, self._embedded(context, x), draws)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, ...]:
+        return self.model.encode(x, self._embedded(context, x))
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
+        return self.model.decode(latents, self._embedded(context, latents[0]))
+
+    def sample(self, n: int, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        like = next(self.embedding.parameters())
+        return self.model.sample(n, self._embedded(context, like.new_empty(n)))
+
+    def _embedded(self, context: Tensor | None, like: Tensor) -> Tensor:
+        return self.embedding(like.new_full((len(like), self.columns), torch.nan) if context is None else context)

@@ -32,7 +32,15 @@ def _data(facts: dict[str, Any]) -> list[str]:
     classes = f", {len(schema['classes'])} classes" if schema["classes"] else ""
     bits = {"none": "", "static": ", made bits once", "dynamic": ", made bits anew at every visit"}[schema["binarise"]]
     held = f"; {facts['held_out']:,} of them held out" if count else ""
-    return [f"{f'{count:,} images' if count else 'images'} of {facts['data']['source']}: {what}{classes}{bits}{held}"]
+    told = ", ".join(_told(field) for field in schema["conditions"])
+    line = f"{f'{count:,} images' if count else 'images'} of {facts['data']['source']}: {what}{classes}{bits}{held}"
+    return [line, f"told of each: {told}; ask with --where"] if told else [line]
+
+
+def _told(field: dict[str, Any]) -> str:
+    from vaekit.data.conditions import Condition, describe
+
+    return describe(Condition(**field))
 
 
 def _model(facts: dict[str, Any]) -> list[str]:

@@ -45,6 +45,8 @@ SHORTCUTS = {
     "labels": "data.labels",
     "resize": "data.size",
     "channels": "data.channels",
+    "condition": "data.condition",
+    "table": "data.table",
 }
 
 
@@ -90,6 +92,13 @@ def train(
     labels: Annotated[str | None, of_data(help="Which array of an .npz file holds the labels.")] = None,
     resize: Annotated[str | None, of_data(help="Resize images to this side, or HxW, such as 64 or 48x64.")] = None,
     channels: Annotated[int | None, of_data(help="Read all as grey (1) or as colour (3).")] = None,
+    condition: Annotated[
+        str | None,
+        of_data(help="What the model is told: label (the classes), arrays, columns of the table; several with commas."),
+    ] = None,
+    table: Annotated[
+        str | None, of_data(help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder).")
+    ] = None,
     latent: Annotated[int | None, of_model(help="Latent dimensions: numbers in a code.")] = None,
     size: Annotated[str | None, of_model(help="How large the networks are: tiny, small, base or large.")] = None,
     architecture: Annotated[str | None, of_model(help="auto (by the images), mlp or conv.")] = None,
@@ -124,6 +133,8 @@ def train(
       vaekit train photos/ --dry-run
 
       vaekit train photos/ --resize 64 --size base --latent 64 --max-time 30
+
+      vaekit train photos/ --condition label,age --table people.csv
 
       vaekit train mnist.npz --likelihood bernoulli --epochs 100 train.patience=10
 

@@ -43,6 +43,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 def generate(
     run: RunFolder,
     n: Annotated[int, typer.Option("-n", "--number", help="How many images.")] = 64,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE", help="What they shall be, of a model trained with --condition; repeatable."
+        ),
+    ] = None,
+    guidance: Annotated[float, typer.Option(min=0, help="Above 1: more of what --where asks, less variety.")] = 1.0,
     pixels: Annotated[str, typer.Option(help="mean: the decoder's mean; sample: drawn from the likelihood.")] = "mean",
     seed: Seed = 0,
     device: Device = "auto",
@@ -56,13 +63,19 @@ def generate(
       vaekit generate runs/digits -n 64 --seed 1
 
       vaekit generate runs/digits -n 10000 --out digits-10k --json
+
+      vaekit generate runs/mnist --where label=7 -n 64 --guidance 1.5
     """
     from vaekit.tasks import READINGS
 
     if pixels not in READINGS:
         raise VaekitError(f"--pixels {pixels}: expected mean or sample")
     trained = _load(run, device)
-    _write(trained, trained.generate(n, seed, READINGS[pixels]), out or run / "generated", "samples", None, as_json)
+    asked = dict(_assigned(word) for word in where or [])
+    if guidance != 1 and not asked:
+        raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
+    pictures = trained.generate(n, seed, READINGS[pixels], asked, guidance)
+    _write(trained, pictures, out or run / "generated", "samples", None, as_json)
 
 
 def reconstruct(
@@ -91,7 +104,7 @@ def reconstruct(
     trained = _load(run, device)
     images = _images(trained, data, size=sides(resize), channels=channels, array=array)
     originals = _pictures(images, n)
-    copies = trained.reconstruct(originals)
+    copies = trained.reconstruct(originals, None if images.context is None else images.context[: len(originals)])
     columns = min(16, len(originals))
     pairs = side_by_side(originals, copies, columns)
     folder = _write(trained, copies, out or run / "reconstructed", "reconstructions", (pairs, columns), as_json)
@@ -125,7 +138,8 @@ def encode(
 
     trained = _load(run, device)
     images = _images(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
-    parts = [trained.encode(as_images(images.subset(i))) for i in torch.arange(len(images)).split(ROWS)]
+    few = [images.subset(i) for i in torch.arange(len(images)).split(ROWS)]
+    parts = [trained.encode(as_images(part), part.context) for part in few]
     mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
     folder = _folder(out or run / "encoded")
     _save_codes(folder, mean, scale, images)
@@ -156,11 +170,17 @@ def interpolate(
 
       vaekit interpolate runs/photos one.png other.png --steps 20 --out line
     """
+    import torch
+
+    from vaekit.tasks import as_images
+
     at_least("--steps", steps, 2)
     trained = _load(run, device)
     part = _images(trained, None) if is_number(a) or is_number(b) else None
-    ends = [_picture(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
-    pictures = trained.interpolate(ends[0], ends[1], steps)
+    ends = [_one(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
+    first, last = (as_images(end)[0] for end in ends)
+    known = [end.context for end in ends if end.context is not None]
+    pictures = trained.interpolate(first, last, steps, torch.cat(known) if known else None)
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
 
 
@@ -217,6 +237,13 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
         stdout.print(page(facts))
 
 
+def _assigned(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise VaekitError(f"--where {word}: expected field=value, such as label=7")
+    return name.strip(), value.strip()
+
+
 def _load(run: Path, device: str) -> Trained:
     from vaekit.engine import choose_device
     from vaekit.tasks import load_model
@@ -249,20 +276,19 @@ def _pictures(images: Images, n: int) -> Tensor:
     return as_images(images.subset(torch.arange(min(n, len(images)))))
 
 
-def _picture(trained: Trained, end: str, part: Images | None, **options: Any) -> Tensor:
+def _one(trained: Trained, end: str, part: Images | None, **options: Any) -> Images:
+    """The image that `end` names, by itself."""
     import torch
-
-    from vaekit.tasks import as_images
 
     if part is None or not is_number(end):
         images = trained.read(end, **options)
         _tell_notes(images)
-        return as_images(images.subset(torch.tensor([0])))[0]
+        return images.subset(torch.tensor([0]))
     if int(end) >= len(part):
         raise VaekitError(
             f"image {end}: expected 0 to {len(part) - 1}, the run's own images that it was not trained on"
         )
-    return as_images(part.subset(torch.tensor([int(end)])))[0]
+    return part.subset(torch.tensor([int(end)]))
 
 
 def _folder(wanted: Path) -> Path:

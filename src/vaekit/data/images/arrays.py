@@ -35,7 +35,7 @@ def is_array_file(path: Path) -> bool:
 def has_images(path: Path) -> bool:
     """Whether a NumPy file holds something like images; True also when it is damaged, so that `read` says so."""
     try:
-        arrays = _open(path)
+        arrays = open_arrays(path)
     except VaekitError:
         return True
     return any(streams.is_image_like(s.shape, s.dtype) for s in arrays.values())
@@ -43,8 +43,8 @@ def has_images(path: Path) -> bool:
 
 def read(path: Path, request: Request) -> Images:
     """The images of a NumPy file with their labels and test part. Raises VaekitError."""
-    arrays = _open(path)
-    chosen = _choose(arrays, request)
+    arrays = open_arrays(path)
+    chosen = choose(arrays, request)
     parts = [part for part in (chosen.train, chosen.test) if part]
     raws, notes = streams.read(parts, request)
     labelling = _labels(arrays, chosen, request)
@@ -55,7 +55,7 @@ def read(path: Path, request: Request) -> Images:
 # Which arrays there are
 
 
-def _open(path: Path) -> dict[str, Stream]:
+def open_arrays(path: Path) -> dict[str, Stream]:
     """Every array of the file by name, with its header read. Raises VaekitError."""
     with _explained(path):
         with path.open("rb") as file:
@@ -141,14 +141,14 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def _part_and_stem(name: str) -> tuple[str, str]:
+def part_and_stem(name: str) -> tuple[str, str]:
     """ "x_train" -> ("train", "x"); "images" -> ("", "images")."""
     tokens = name.lower().replace("-", "_").split("_")
     parts = [PARTS[token] for token in tokens if token in PARTS]
     return (parts[0] if len(parts) == 1 else ""), "_".join(token for token in tokens if token not in PARTS)
 
 
-def _choose(arrays: dict[str, Stream], request: Request) -> Chosen:
+def choose(arrays: dict[str, Stream], request: Request) -> Chosen:
     if request.array is not None:
         return _chosen(arrays, _named(arrays, request.array, request.source))
     likely = [name for name, s in arrays.items() if streams.is_image_like(s.shape, s.dtype)]
@@ -156,9 +156,9 @@ def _choose(arrays: dict[str, Stream], request: Request) -> Chosen:
         raise VaekitError(_nothing_like_images(arrays, request.source))
     if len(likely) == 1:
         return _chosen(arrays, likely[0])
-    train = [name for name in likely if _part_and_stem(name)[0] == "train"]
-    preferred = [name for name in train if _part_and_stem(name)[1] in IMAGE_STEMS]
-    others = [name for name in likely if not _part_and_stem(name)[0]]
+    train = [name for name in likely if part_and_stem(name)[0] == "train"]
+    preferred = [name for name in train if part_and_stem(name)[1] in IMAGE_STEMS]
+    others = [name for name in likely if not part_and_stem(name)[0]]
     if len(preferred) == 1 and not others:
         return _chosen(arrays, preferred[0])
     raise VaekitError(
@@ -169,10 +169,10 @@ def _choose(arrays: dict[str, Stream], request: Request) -> Chosen:
 
 def _chosen(arrays: dict[str, Stream], name: str) -> Chosen:
     """The array `name`; when it is a train part, with the valid part after it and the test part beside it."""
-    part, stem = _part_and_stem(name)
+    part, stem = part_and_stem(name)
     if part != "train":
         return Chosen((arrays[name],), (), ((name,), ()))
-    kin = {_part_and_stem(other)[0]: other for other in arrays if _part_and_stem(other)[1] == stem and other != name}
+    kin = {part_and_stem(other)[0]: other for other in arrays if part_and_stem(other)[1] == stem and other != name}
     train = (name, kin["valid"]) if "valid" in kin else (name,)
     test = (kin["test"],) if "test" in kin else ()
     notes = (f"The images of {kin['valid']} were added to those of {name}",) if "valid" in kin else ()
@@ -181,7 +181,7 @@ def _chosen(arrays: dict[str, Stream], name: str) -> Chosen:
 
 def _named(arrays: dict[str, Stream], name: str, source: str) -> str:
     if name not in arrays:
-        raise VaekitError(f"{source}: there is no array {name!r}; {_what_it_holds(arrays)}: choose one of these")
+        raise VaekitError(f"{source}: there is no array {name!r}; {what_it_holds(arrays)}: choose one of these")
     stream = arrays[name]
     if stream.dtype.hasobject:
         raise VaekitError(
@@ -203,12 +203,12 @@ def _nothing_like_images(arrays: dict[str, Stream], source: str) -> str:
             "save the images as a uint8 array (N, H, W) or (N, H, W, C)"
         )
     return (
-        f"{source}: no array looks like images (N, H, W) or (N, H, W, C); {_what_it_holds(arrays)}: "
+        f"{source}: no array looks like images (N, H, W) or (N, H, W, C); {what_it_holds(arrays)}: "
         "reshape the images and save them anew"
     )
 
 
-def _what_it_holds(arrays: dict[str, Stream]) -> str:
+def what_it_holds(arrays: dict[str, Stream]) -> str:
     return f"it holds {_listing(arrays, list(arrays))}"
 
 
@@ -238,24 +238,24 @@ def _joined(pieces: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.nd
 
 def _labels_of(arrays: dict[str, Stream], images: str, count: int, request: Request) -> np.ndarray | None:
     """The labels (N,) that go with the array `images`, or None."""
-    part, _ = _part_and_stem(images)
+    part, _ = part_and_stem(images)
     if request.labels is not None:
         return _asked_labels(arrays, request.labels, part, count, request.source)
     for name, stream in arrays.items():
-        other, stem = _part_and_stem(name)
+        other, stem = part_and_stem(name)
         if stem in LABEL_STEMS and other == part and name != images and _is_labels(stream, count):
             return _values(stream)
     return None
 
 
 def _asked_labels(arrays: dict[str, Stream], wanted: str, part: str, count: int, source: str) -> np.ndarray | None:
-    stem = _part_and_stem(wanted)[1]
-    same = [name for name in arrays if name == wanted or (part and _part_and_stem(name) == (part, stem))]
-    same.sort(key=lambda name: _part_and_stem(name)[0] != part)
+    stem = part_and_stem(wanted)[1]
+    same = [name for name in arrays if name == wanted or (part and part_and_stem(name) == (part, stem))]
+    same.sort(key=lambda name: part_and_stem(name)[0] != part)
     if not same:
         if part in ("test", "valid"):
             return None
-        raise VaekitError(f"{source}: there is no array {wanted!r} for labels; {_what_it_holds(arrays)}")
+        raise VaekitError(f"{source}: there is no array {wanted!r} for labels; {what_it_holds(arrays)}")
     stream = arrays[same[0]]
     if not _is_labels(stream, count):
         raise VaekitError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vaekit.data.images import arrays, digits, folder, hub, idx, packed
 from vaekit.data.images.collection import Images, Progress, Request
+from vaekit.data.images.columns import as_known, with_conditions
 from vaekit.data.images.conform import conform
 from vaekit.data.images.schema import ImageSchema, describe
 from vaekit.data.images.sizes import size_option
@@ -42,6 +43,8 @@ def load(
     memory_budget: int | None = None,
     schema: ImageSchema | None = None,
     progress: Progress | None = None,
+    condition: Sequence[str] = (),
+    table: str | None = None,
 ) -> Images:
     """The images that `source` names. Raises VaekitError.
 
@@ -51,7 +54,7 @@ def load(
     What takes more than `memory_budget` bytes (a quarter of the free memory unless given) stays on disk,
     decoded once into `cache`. With `schema`, the images are new data for an existing model: they are brought to
     its size if the images that it was trained on were, and else have exactly its form, or an error says how to
-    bring them to it.
+    bring them to it. `condition` names what is to be known of every image (`label`, an array, a column of `table`).
     """
     name = str(source)
     request = Request(
@@ -68,7 +71,10 @@ def load(
     images = _read(name, request)
     if len(images) < 2 and schema is None:
         raise VaekitError(f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array of more")
-    return images if schema is None else conform(images, schema)
+    if schema is None:
+        return with_conditions(images, condition, table, request) if condition else images
+    known = conform(images, schema)
+    return as_known(known, schema.conditions, table, request) if schema.conditions else known
 
 
 def _read(name: str, request: Request) -> Images:

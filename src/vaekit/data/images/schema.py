@@ -6,6 +6,8 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
+from vaekit.data.conditions import Condition
+
 
 class ImageSchema(BaseModel, frozen=True, extra="forbid"):
     """The form of a set of images: plain data, saved as JSON beside a model.
@@ -13,7 +15,7 @@ class ImageSchema(BaseModel, frozen=True, extra="forbid"):
     `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the names of
     the labels (index = label), empty when there are none. `resized` says whether images of other sizes were
     brought to this one, as new ones then are too. `binarise` says how {0, 1} values are drawn from grey ones;
-    reading files never sets it.
+    reading files never sets it. `conditions` are the fields of what the model is told beside the image.
     """
 
     modality: Literal["images"] = "images"
@@ -24,6 +26,7 @@ class ImageSchema(BaseModel, frozen=True, extra="forbid"):
     classes: tuple[str, ...] = ()
     resized: bool = False
     binarise: Literal["none", "static", "dynamic"] = "none"
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

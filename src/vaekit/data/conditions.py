@@ -1,0 +1,242 @@
+"""Conditions: what is known of a datum beside itself (its class, its age, its attributes), as columns of numbers.
+
+A schema's `conditions` are the fields; `encode` turns columns of values into rows for the model: float32 (N, F), NaN
+where something is not known. A category takes one column (its number), a number one (standardised), and flags one each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from vaekit.config import nearest
+from vaekit.errors import VaekitError
+
+MISSING = ("", "?", "na", "n/a", "nan", "none", "null", "unknown")
+"""Words that stand for no value, in any case of letters."""
+
+FEW = 20
+"""Whole numbers of at most so many different values are categories; more are numbers."""
+
+YES, NO = ("1", "1.0", "yes", "true", "on"), ("0", "0.0", "-1", "-1.0", "no", "false", "off")
+
+
+class Condition(BaseModel, frozen=True, extra="forbid"):
+    """One field: a category with its classes, a number with its mean and scale, or flags with their names."""
+
+    name: str
+    kind: Literal["category", "number", "flags"]
+    classes: tuple[str, ...] = ()
+    mean: float = 0.0
+    scale: float = Field(1.0, gt=0)
+
+    @property
+    def width(self) -> int:
+        """How many columns of the context it takes."""
+        return len(self.classes) if self.kind == "flags" else 1
+
+
+def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = "") -> Condition:
+    """The field that a column (N,) of words or numbers, or a table (N, K) of flags, makes. Raises VaekitError.
+
+    `names` are those of the classes 0..K-1, or of the flags; `kind` overrides what the values suggest.
+    """
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 2:
+        return _flags(name, values, names)
+    kind = kind or _suggested(values, names)
+    if kind == "number":
+        return _number(name, values)
+    if kind != "category":
+        raise VaekitError(f"condition {name}:{kind}: expected {name}:category or {name}:number")
+    return Condition(name=name, kind="category", classes=tuple(names) or _classes(name, values))
+
+
+def encode(values: Mapping[str, np.ndarray], conditions: Sequence[Condition], n: int) -> Tensor:
+    """Rows (n, F) of the fields' columns; NaN where a value is missing or not known to the field."""
+    columns = [_column(field, values[field.name]) if field.name in values else _blank(field, n) for field in conditions]
+    return torch.cat(columns, dim=1)
+
+
+def blank(conditions: Sequence[Condition], n: int) -> Tensor:
+    """Rows (n, F) of which nothing is known."""
+    return torch.full((n, sum(field.width for field in conditions)), math.nan)
+
+
+def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
+    """One row (1, F) with what `words` say and nothing known of the rest. Raises VaekitError.
+
+    A flag can be named by itself (`Smiling=yes`), or several together under their field (`attr=Smiling,-Male`).
+    """
+    row, start = blank(conditions, 1), 0
+    known = [field.name for field in conditions]
+    flags = {flag: field for field in conditions if field.kind == "flags" for flag in field.classes}
+    for word in words:
+        if word not in known and word not in flags:
+            hint = nearest(word, [*known, *flags]) if known else "; it was trained without --condition"
+            raise VaekitError(f"the model has no condition '{word}'{hint}")
+    for field in conditions:
+        own = {flag: words[flag] for flag in field.classes if field.kind == "flags" and flag in words}
+        if field.name in words:
+            row[0, start : start + field.width] = _asked(field, words[field.name])
+        for flag, word in own.items():
+            row[0, start + field.classes.index(flag)] = _yes_or_no(flag, word)
+        start += field.width
+    return row
+
+
+def sizes(conditions: Sequence[Condition]) -> tuple[int, ...]:
+    """For every column of the context: how many classes it counts, 0 for a number or a flag."""
+    return tuple(s for f in conditions for s in ([len(f.classes)] if f.kind == "category" else [0] * f.width))
+
+
+def describe(field: Condition) -> str:
+    """ "label (10 classes)", "age (number, about 35 ± 12)", "attr (40 flags)"."""
+    if field.kind == "number":
+        return f"{field.name} (number, about {field.mean:.4g} ± {field.scale:.4g})"
+    return f"{field.name} ({len(field.classes)} {'classes' if field.kind == 'category' else 'flags'})"
+
+
+def is_missing(values: np.ndarray) -> np.ndarray:
+    """Which entries hold no value: NaN, or a word such as "?" or "NA"."""
+    if values.dtype.kind == "f":
+        return ~np.isfinite(values)
+    if values.dtype.kind == "U":
+        return np.isin(np.char.lower(np.char.strip(values)), MISSING)
+    return np.zeros(values.shape, bool)
+
+
+# Fields from values
+
+
+def _suggested(values: np.ndarray, names: Sequence[str]) -> str:
+    if names:
+        return "category"
+    present = values[~is_missing(values)]
+    if values.dtype.kind == "U":
+        numbers = _numbers(present)
+        if numbers is None:
+            return "category"
+        present = numbers
+    if present.dtype.kind == "f" and not (present == np.round(present)).all():
+        return "number"
+    return "category" if len(np.unique(present)) <= FEW else "number"
+
+
+def _numbers(words: np.ndarray) -> np.ndarray | None:
+    try:
+        return words.astype(float)
+    except ValueError:
+        return None
+
+
+def _classes(name: str, values: np.ndarray) -> tuple[str, ...]:
+    classes = np.unique(values[~is_missing(values)])
+    if len(classes) < 2 or len(classes) > 10_000:
+        found = "only one value" if len(classes) else "no values"
+        found = found if len(classes) < 2 else f"{len(classes):,} different values, which no class has often enough"
+        raise VaekitError(f"condition '{name}' has {found}; choose a column that tells the data apart")
+    return tuple(_word(value) for value in classes.tolist())
+
+
+def _word(value: object) -> str:
+    """A class's name: 3.0 is "3"."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _number(name: str, values: np.ndarray) -> Condition:
+    present = values[~is_missing(values)]
+    numbers = _numbers(present)
+    if numbers is None:
+        raise VaekitError(
+            f"condition '{name}' holds words such as {present[0]!r}, which are no numbers: {name}:category"
+        )
+    if not len(numbers) or numbers.std() == 0:
+        raise VaekitError(f"condition '{name}' has {'one value only' if len(numbers) else 'no values'}; choose another")
+    return Condition(name=name, kind="number", mean=float(numbers.mean()), scale=float(numbers.std()))
+
+
+def _flags(name: str, values: np.ndarray, names: Sequence[str]) -> Condition:
+    if values.dtype.kind not in "biuf" or not np.isin(values[~is_missing(values)], (-1, 0, 1)).all():
+        raise VaekitError(f"condition '{name}' is a table {values.shape}: expected flags, 0 or 1 (or -1 and 1)")
+    if names and len(names) != values.shape[1]:
+        raise VaekitError(f"condition '{name}' has {values.shape[1]} columns and {len(names)} names")
+    return Condition(
+        name=name, kind="flags", classes=tuple(names) or tuple(f"{name}{i}" for i in range(values.shape[1]))
+    )
+
+
+# Columns for fields
+
+
+def _column(field: Condition, values: np.ndarray) -> Tensor:
+    values = values[:, 0] if values.ndim == 2 and field.kind != "flags" else values
+    missing = is_missing(values)
+    if field.kind == "category":
+        return _categories(field, values, missing)
+    numbers = np.full(values.shape, np.nan)
+    numbers[~missing] = values[~missing].astype(float)
+    numbers = np.where(missing, np.nan, numbers > 0) if field.kind == "flags" else (numbers - field.mean) / field.scale
+    return torch.from_numpy(numbers.astype(np.float32).reshape(len(values), field.width))
+
+
+def _categories(field: Condition, values: np.ndarray, missing: np.ndarray) -> Tensor:
+    place = {name: i for i, name in enumerate(field.classes)}
+    distinct, inverse = np.unique(values, return_inverse=True)
+    numbers = np.array([place.get(_word(value), math.nan) for value in distinct.tolist()], np.float32)
+    return torch.from_numpy(np.where(missing, np.nan, numbers[inverse]).astype(np.float32))[:, None]
+
+
+def _blank(field: Condition, n: int) -> Tensor:
+    return torch.full((n, field.width), math.nan)
+
+
+# What the user asks for
+
+
+def _asked(field: Condition, word: str) -> Tensor:
+    if word.lower() in MISSING:
+        return _blank(field, 1)[0]
+    if field.kind == "category":
+        if word not in field.classes:
+            known = list(field.classes)
+            raise VaekitError(f"condition {field.name}: there is no class '{word}'{nearest(word, known)}")
+        return torch.tensor([float(field.classes.index(word))])
+    if field.kind == "number":
+        return torch.tensor([(_float(field.name, word) - field.mean) / field.scale])
+    return _asked_flags(field, word)
+
+
+def _asked_flags(field: Condition, word: str) -> Tensor:
+    row = _blank(field, 1)[0]
+    for flag in (part.strip() for part in word.split(",")):
+        name = flag.removeprefix("-")
+        if name not in field.classes:
+            raise VaekitError(f"condition {field.name}: there is no flag '{name}'{nearest(name, list(field.classes))}")
+        row[field.classes.index(name)] = float(name == flag)
+    return row
+
+
+def _yes_or_no(flag: str, word: str) -> float:
+    if word.lower() in MISSING:
+        return math.nan
+    if word.lower() not in (*YES, *NO):
+        raise VaekitError(f"condition {flag}={word}: expected yes or no")
+    return float(word.lower() in YES)
+
+
+def _float(name: str, word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise VaekitError(f"condition {name}={word}: expected a number")
+    return value

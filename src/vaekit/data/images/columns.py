@@ -1,0 +1,219 @@
+"""Conditions of images: from their classes, from arrays beside them, or from a table of attributes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vaekit.config import nearest
+from vaekit.data import conditions
+from vaekit.data.conditions import Condition
+from vaekit.data.images import arrays, streams
+from vaekit.data.images.collection import Images, Request
+from vaekit.data.images.notes import counted
+from vaekit.errors import VaekitError
+
+LABEL = "label"
+"""The condition that the images' own classes are."""
+
+TABLE = "metadata.csv"
+"""Looked for in a folder of pictures when no other table is named."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of the images, (N,) or (N, K), and of the test part; names of classes or flags where known."""
+
+    train: np.ndarray
+    test: np.ndarray | None
+    names: tuple[str, ...] = ()
+
+
+def with_conditions(images: Images, words: Sequence[str], table: str | None, request: Request) -> Images:
+    """`images` with the conditions that `words` name (`label`, `age`, `zip:category`). Raises VaekitError."""
+    asked = [word.partition(":")[::2] for word in words]
+    twice = {name for name, _ in asked if [other for other, _ in asked].count(name) > 1}
+    if twice:
+        raise VaekitError(f"condition '{twice.pop()}' is named twice")
+    found = {name: _find(name, images, table, request) for name, _ in asked}
+    fields = [conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked]
+    return _filled(images, found, fields)
+
+
+def as_known(images: Images, fields: Sequence[Condition], table: str | None, request: Request) -> Images:
+    """New `images` with what can be found of a model's conditions; the rest is unknown, and a note says so."""
+    found, lacking = {}, []
+    for field in fields:
+        try:
+            found[field.name] = _find(field.name, images, table, request)
+        except VaekitError:
+            lacking.append(field.name)
+    note = f"Not known of these images, so left open: {', '.join(lacking)}"
+    filled = _filled(images, found, fields)
+    return replace(filled, notes=(*filled.notes, note)) if lacking else filled
+
+
+def _filled(images: Images, found: dict[str, Column], fields: Sequence[Condition]) -> Images:
+    schema = images.schema.model_copy(update={"conditions": tuple(fields)})
+    context = conditions.encode({name: c.train for name, c in found.items()}, fields, len(images))
+    test = images.test
+    if test is not None:
+        values = {name: c.test for name, c in found.items() if c.test is not None}
+        test = replace(test, schema=schema, context=conditions.encode(values, fields, len(test)))
+    return replace(images, schema=schema, context=context, test=test)
+
+
+def _find(name: str, images: Images, table: str | None, request: Request) -> Column:
+    if name == LABEL and images.labels is not None:
+        return _labels(images)
+    path = Path(request.source).expanduser()
+    beside = path / TABLE
+    if table or beside.is_file():
+        return _tabled(name, images, Path(table).expanduser() if table else beside)
+    if path.is_file() and arrays.is_array_file(path):
+        return _array(name, images, path, request)
+    there = [LABEL] if images.labels is not None else []
+    hint = f"there are: {', '.join(there)}" if there else "name a table of them with --table attributes.csv"
+    raise VaekitError(f"{request.source}: has no '{name}' to condition on; {hint}")
+
+
+def _labels(images: Images) -> Column:
+    names = np.array((*images.schema.classes, ""))  # a label of -1 takes the last
+    parts = [None if i is None or i.labels is None else names[i.labels.cpu().numpy()] for i in (images, images.test)]
+    assert parts[0] is not None
+    return Column(parts[0], parts[1], images.schema.classes)
+
+
+# Arrays beside the images
+
+
+def _array(name: str, images: Images, path: Path, request: Request) -> Column:
+    held = arrays.open_arrays(path)
+    chosen = arrays.choose(held, request)
+    train = [_beside(held, image, name) for image in chosen.names[0]]
+    test = [_beside(held, image, name) for image in chosen.names[1]]
+    if any(other is None for other in train):
+        raise VaekitError(
+            f"{request.source}: there is no array '{name}' beside the images{_fitting(held, images, name)}"
+        )
+    stem = arrays.part_and_stem(name)[1]
+    titles = next((held[key] for key in (f"{stem}_names", f"{name}_names") if key in held), None)
+    names = () if titles is None or titles.dtype.kind != "U" else tuple(str(v) for v in _values(titles))
+    column = _joined(held, [t for t in train if t])
+    if len(column) != len(images):
+        raise VaekitError(f"{request.source}: '{name}' has {len(column):,} values for {counted(len(images), 'image')}")
+    known = test and all(other is not None for other in test)
+    return Column(column, _joined(held, [t for t in test if t]) if known else None, names)
+
+
+def _beside(held: dict[str, streams.Stream], images: str, name: str) -> str | None:
+    """The array called `name` that goes with the array `images`: the same part, as `age_train` with `x_train`."""
+    part, _ = arrays.part_and_stem(images)
+    for other in held:
+        own, stem = arrays.part_and_stem(other)
+        if other == name and own in ("", part):
+            return other
+        if own == part and stem == arrays.part_and_stem(name)[1] and other != images:
+            return other
+    return None
+
+
+def _joined(held: dict[str, streams.Stream], names: Iterable[str]) -> np.ndarray:
+    return np.concatenate([_values(held[name]) for name in names])
+
+
+def _values(stream: streams.Stream) -> np.ndarray:
+    if stream.dtype.hasobject or stream.dtype.kind not in "biufU":
+        raise VaekitError(f"{stream.name} is {stream.dtype}: expected numbers or words to condition on")
+    return np.concatenate([values for _, _, values in streams.chunks(stream)]).reshape(stream.shape)
+
+
+def _fitting(held: dict[str, streams.Stream], images: Images, name: str) -> str:
+    rows = {len(images), len(images.test) if images.test else len(images)}
+    likely = [key for key, s in held.items() if s.shape and s.shape[0] in rows and len(s.shape) <= 2]
+    return nearest(name, ([LABEL] if images.labels is not None else []) + likely) if likely else ""
+
+
+# A table
+
+
+def _tabled(name: str, images: Images, path: Path) -> Column:
+    columns = _read_table(path)
+    if name not in columns:
+        known = ([LABEL] if images.labels is not None else []) + list(columns)
+        raise VaekitError(f"{path}: there is no column '{name}'{nearest(name, known)}")
+    if not images.files:
+        return _by_row(name, images, path, columns[name])
+    test = images.test.files if images.test else ()
+    rows = _rows_by_file(path, columns, (*images.files, *test))
+    values = columns[name]
+    return Column(_picked(values, rows, images.files), _picked(values, rows, test) if images.test else None)
+
+
+def _by_row(name: str, images: Images, path: Path, values: np.ndarray) -> Column:
+    n, both = len(images), len(images) + (len(images.test) if images.test else 0)
+    if len(values) not in (n, both):
+        raise VaekitError(f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row an image")
+    return Column(values[:n], values[n:] if len(values) == both > n else None)
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+    except OSError as error:
+        raise VaekitError(f"{path}: the table cannot be read ({error.strerror}); expected a CSV file") from None
+    except (UnicodeDecodeError, EOFError):
+        raise VaekitError(f"{path}: is no CSV file in UTF-8; save it anew as such") from None
+    head, *rows = list(csv.reader(io.StringIO(text), _dialect(text))) or [[]]
+    rows = [row for row in rows if row]
+    ragged = next((i for i, row in enumerate(rows, 2) if len(row) != len(head)), None)
+    if ragged or not rows:
+        what = f"line {ragged} has another number of columns than the first" if ragged else "has no rows"
+        raise VaekitError(f"{path}: {what}; expected a CSV file with the columns' names in its first line")
+    return {name.strip(): np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)}
+
+
+def _dialect(text: str) -> type[csv.Dialect]:
+    first = text.split("\n", 1)[0]
+
+    class Dialect(csv.excel):
+        delimiter = max(",;\t", key=first.count)
+
+    return Dialect
+
+
+def _rows_by_file(path: Path, columns: dict[str, np.ndarray], files: Sequence[str]) -> dict[str, int]:
+    """Which row speaks of which file, by its path, else by its name or its name without the suffix."""
+    best: dict[str, int] = {}
+    for values in columns.values():
+        place = {value.strip().replace("\\", "/"): i for i, value in enumerate(values.tolist())}
+        for called in (_path, _name, _stem):
+            found = {file: place[called(file)] for file in files if called(file) in place}
+            distinct = len({called(file) for file in found}) == len(found)
+            best = max(best, found, key=len) if distinct else best
+    if not best:
+        raise VaekitError(f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'")
+    return best
+
+
+def _path(file: str) -> str:
+    return file
+
+
+def _name(file: str) -> str:
+    return file.rsplit("/", 1)[-1]
+
+
+def _stem(file: str) -> str:
+    return _name(file).rsplit(".", 1)[0]
+
+
+def _picked(values: np.ndarray, rows: dict[str, int], files: Sequence[str]) -> np.ndarray:
+    return np.array([values[rows[file]] if file in rows else "" for file in files])
