@@ -155,9 +155,7 @@ def _number(name: str, values: np.ndarray) -> Condition:
     present = values[~is_missing(values)]
     numbers = _numbers(present)
     if numbers is None:
-        raise VaekitError(
-            f"condition '{name}' holds words such as {present[0]!r}, which are no numbers: {name}:category"
-        )
+        raise VaekitError(f"condition '{name}' holds words such as '{present[0]}', no numbers: use {name}:category")
     if not len(numbers) or numbers.std() == 0:
         raise VaekitError(f"condition '{name}' has {'one value only' if len(numbers) else 'no values'}; choose another")
     return Condition(name=name, kind="number", mean=float(numbers.mean()), scale=float(numbers.std()))
