@@ -45,6 +45,11 @@ def batches(count: int) -> list[torch.Tensor]:
     return made
 
 
+def assert_near(mine: torch.Tensor, theirs: torch.Tensor) -> None:
+    """As a whole: where a gradient is nothing but rounding, AdamW makes a step of its sign."""
+    assert (mine - theirs).norm() <= 3e-4 * theirs.norm() + 1e-5
+
+
 @pytest.mark.parametrize("kind", [{}, {"likelihood": "gaussian"}, {"draws": 3}, {"architecture": "conv"}])
 def test_whole_moves_the_weights_as_apart_does(kind: dict) -> None:
     """Weights, buffers, moments and the guard's counts, through short, broken and outlying batches."""
@@ -57,10 +62,10 @@ def test_whole_moves_the_weights_as_apart_does(kind: dict) -> None:
             same = whole(x, None, 1.0, [1.0] * len(one.objective.terms), 3e-3)
             torch.testing.assert_close(costs, same, rtol=1e-4, atol=1e-4, equal_nan=True)
     for mine, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+        assert_near(mine, theirs)
     for p, q in zip(one.parameters(), other.parameters(), strict=True):
         for name, value in apart.inner.state[p].items():
-            torch.testing.assert_close(value, whole.apart.inner.state[q][name], rtol=1e-3, atol=1e-4)
+            assert_near(value, whole.apart.inner.state[q][name])
     assert whole.apart.guard.state().keys() == apart.guard.state().keys()
     for name, value in apart.guard.state().items():
         torch.testing.assert_close(value, whole.apart.guard.state()[name], rtol=1e-4, atol=1e-5)

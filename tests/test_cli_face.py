@@ -381,10 +381,11 @@ def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
     Path("photos").mkdir()
     for i in range(3):
         Image.fromarray(images[i]).save(f"photos/{i}.png")
+    Path("people.csv").write_text("file,age\n0.png,31.5\n1.png,40\n2.png,7\n")
     Path("runs").mkdir()
     stop_at(begin(Path("runs/digits"), "steps=2"))
     examples = [line.split() for line in train.__doc__.splitlines() if line.strip().startswith("vaekit train")]
-    assert len(examples) == 6
+    assert len(examples) == 7
     for _, *words in examples:
         vaekit_(*words, *([] if "--resume" in words or "--dry-run" in words else ["--dry-run"]))
 

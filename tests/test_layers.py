@@ -13,9 +13,9 @@ ROOT = Path(vaekit.__file__).parent
 
 LAYERS = [
     {"errors", "files", "rng", "nn"},
-    {"trace", "families", "distributions", "divergences"},
-    {"vae", "priors"},
-    {"objectives", "evaluate"},
+    {"trace", "families", "distributions", "divergences", "guidance"},
+    {"vae", "priors", "hierarchy", "codebooks", "codes", "code_priors", "flows", "samplers"},
+    {"objectives", "terms", "evaluate", "disentanglement", "judge", "fidelity"},
     {"config"},
     {"data"},
     {"advance", "optim"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"build", "recipes"},
     {"checkpoint", "engine", "lock"},
     {"log", "tasks", "resolve", "status"},
-    {"plots"},
+    {"plots", "sampling", "metrics"},
     {"report", "run", "forecast"},
     {"api"},
     {"cli"},
@@ -33,7 +33,11 @@ LAYERS = [
 MAY_IMPORT = {
     "nn": {"nn"},
     "objectives": {"trace"},
+    "terms": {"trace"},
     "evaluate": {"trace", "rng"},
+    "disentanglement": {"rng"},
+    "judge": {"rng"},
+    "fidelity": {"rng"},
     "advance": {"errors", "objectives"},
     "loop": {"advance"},
     "engine": {"errors"},

@@ -22,11 +22,16 @@ MULTIPLIED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn
 
 
 class Step(nn.Module):
-    """What the engine wraps: a batch and the terms' weights in, the loss and every term's mean cost out."""
+    """What the engine wraps: a batch and the terms' weights in, the loss and every term's mean cost out.
+
+    Costs that are modules are parts of it, so that what they learn is trained, moved and saved with the model.
+    """
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
         super().__init__()
         self.model, self.objective = model, objective
+        costs = {name: term.cost for name, term in objective.terms.items()}
+        self.costs = nn.ModuleDict({name: cost for name, cost in costs.items() if isinstance(cost, nn.Module)})
 
     def forward(self, x: Tensor, context: Tensor | None, weights: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, ...), context (B, F) or None, weights (T,) -> loss (), costs (T,), in nats per datum."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vaekit import checkpoint, files
+from vaekit import checkpoint, files, sampling
+from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
 from vaekit.data.images import Images, ImageSchema
 from vaekit.data.images import load as load_images
 from vaekit.data.images.notes import counted
 from vaekit.engine import choose_device
 from vaekit.errors import VaekitError
+from vaekit.files import new_folder
 from vaekit.recipes import choose
 from vaekit.report import write_report
 from vaekit.resolve import resolve, with_schema
-from vaekit.run import EXPERIMENT, Ended, Logged, Run, fixed_bits, interruptible, new_folder, split
+from vaekit.run import EXPERIMENT, Ended, Logged, Run, fixed_bits, interruptible, split
 from vaekit.tasks import Trained, load_model
 
 
@@ -28,7 +31,8 @@ def train(source: str | Path = "digits", out: str | Path | None = None, recipe: 
     fields: anything in an `Experiment`, by its own name (`epochs=20`, `latent=8`, `likelihood="bernoulli"`).
     Ctrl-C stops early and keeps everything: `vaekit.resume(folder)` goes on.
     """
-    experiment = choose(str(source), recipe).override(*(assignment(name, value) for name, value in fields.items()))
+    changes = [assignment(name, value) for name, value in fields.items()]
+    experiment = changed(choose(str(source), recipe), changes)
     images = read(experiment)
     resolved = resolve(experiment, images)
     return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
@@ -85,6 +89,21 @@ def read_again(experiment: Experiment, schema: ImageSchema, **options: Any) -> I
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Images:
     """The images of the run's own source that it was not trained on: its test part, else what was held out."""
+    images = own_data(trained)
+    part = images.test or images.subset(split(trained.experiment, len(images))[1])
+    which = "its test part" if images.test else "held out in training"
+    tell(f"{counted(len(part), 'image')} of {images.source}: {which}")
+    return part
+
+
+def training_part(trained: Trained) -> Images:
+    """The images that the run was trained on."""
+    images = own_data(trained)
+    return images.subset(split(trained.experiment, len(images))[0])
+
+
+def own_data(trained: Trained) -> Images:
+    """The run's own images as it was trained on them; a VaekitError if they are others now."""
     schema, seed = trained.schema, trained.experiment.train.seed
     images = read_again(trained.experiment, schema)
     if images.schema.shape != schema.shape:
@@ -94,17 +113,35 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
             f"{images.source}: other images than in training, so which were held out is not known any more; name the "
             "data to use, or put them back as they were"
         )
-    images = fixed_bits(with_schema(images, schema), seed)  # the bits that the run was trained and measured on
-    part = images.test or images.subset(split(trained.experiment, len(images))[1])
-    which = "its test part" if images.test else "held out in training"
-    tell(f"{counted(len(part), 'image')} of {images.source}: {which}")
-    return part
+    return fixed_bits(with_schema(images, schema), seed)  # the bits that the run was trained and measured on
+
+
+def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None) -> Trained:
+    """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`.
+
+    It is fitted once, on the run's own training images, and kept in the run's folder.
+    """
+    sampling.suits(trained, word)
+    if trained.folder is None:
+        raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
+    path = sampling.place(trained.folder, word)
+    if not path.is_file():
+        tell(f"fitting {word} to the codes of the training images, once")
+        sampling.keep(path, word, sampling.fit(trained, training_part(trained), word), trained)
+    return replace(trained, model=sampling.sampling_from(trained.model, sampling.read(path).to(trained.device)))
 
 
 def _changed(folder: Path, images: Images) -> bool:
     """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
     now = images.fingerprint
     return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
+
+
+def changed(experiment: Experiment, changes: Iterable[str]) -> Experiment:
+    """The experiment with `field=value` changes; a latent of another kind is not held to the former one's prior."""
+    new = experiment.override(*changes)
+    same = kind_of(new.model) == kind_of(experiment.model) or new.model.prior != experiment.model.prior
+    return new if same else new.override("model.prior=auto")
 
 
 def assignment(field: str, value: Any) -> str:

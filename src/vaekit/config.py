@@ -21,6 +21,11 @@ def listed(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
+def counted(value: Any) -> Any:
+    """ "16" as the number that it is."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
 class Part(BaseModel):
     """A section of an experiment: no unknown fields, never changed in place."""
 
@@ -52,12 +57,16 @@ class Network(Part):
         None, description="widths of the mlp's layers, instead of `size`"
     )
     activation: Literal["relu", "tanh", "silu", "gelu", "softplus"] = "silu"
-    latent: Positive = 16
+    latent: Annotated[Positive | str, BeforeValidator(counted)] = Field(
+        16, description="dimensions, or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5"
+    )
+    levels: Positive = Field(1, description="latents on top of each other, each inferred and generated top-down")
+    posterior: str = Field("normal", description="normal, or flow: bent by couplings that the data steer")
     condition_width: Positive = Field(64, description="length of the vector that conditions become")
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1, description="how often conditions are left out in training, so that they can be afterwards"
     )
-    prior: str = Field("standard", description="standard, learned or mixture:K")
+    prior: str = Field("auto", description="auto, or a prior that suits the latent: see docs/priors.md")
     likelihood: str = Field("auto", description="auto, or a likelihood's name: see docs/likelihoods.md")
     binarise: Literal["auto", "none", "static", "dynamic"] = "auto"
 
@@ -65,7 +74,7 @@ class Network(Part):
 class Cost(Part):
     """What a trace costs."""
 
-    bound: str = Field("elbo", description="elbo or iwae:K")
+    bound: str = Field("elbo", description="a bound and further terms, as elbo+beta-tc:6: see docs/objectives.md")
     beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the rate; 1 is the honest bound")
     warmup: Fraction = Field(0.1, description="fraction of the run (or of a cycle) over which beta rises from 0")
     cycles: Annotated[int, Field(ge=0)] = Field(0, description="0: one rise; n: the rise repeats n times")

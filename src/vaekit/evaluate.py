@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaekit.rng import seeded
 from vaekit.trace import Model
@@ -83,14 +85,28 @@ def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
     """I_q(x; z) = E[log q(z|x) - log q(z)] in nats, q(z) being the mean posterior of the data given.
 
     Estimated with one draw per datum over all N posteriors (Hoffman & Johnson 2016), so that it cannot exceed log N.
-    Give every latent's posterior as a factorised one; a few thousand data are enough.
+    For models with one latent; a few thousand data are enough.
     """
-    pairs = list(_each(model, batches, seed, lambda x, c: _posterior_parameters(model, x, c)))
-    mean, scale = (torch.cat(part) for part in zip(*pairs, strict=True))
-    with seeded(seed + 1):
-        z = mean + scale * torch.randn_like(mean)
-    joint = torch.cat([_log_normals(rows, mean, scale) for rows in z.split(max(1, CELLS // mean.numel()))])  # (N, N)
+    posteriors = list(_each(model, batches, seed, lambda x, c: _only(model.encode(x, c))))
+    with torch.no_grad(), seeded(seed + 1):
+        z = torch.cat([q.sample() for q in posteriors])
+        few = max(1, CELLS // z.numel())
+        joint = torch.cat([_log_density(rows, posteriors) for rows in z.split(few)])  # (N, N)
     return float((joint.diagonal() - torch.logsumexp(joint, dim=1) + math.log(len(z))).mean())
+
+
+def code_use(model: Model, batches: Batches) -> dict[str, float]:
+    """Of a model with a codebook: the fraction of its codes that the data use, and exp of the entropy of that use.
+
+    Of a residual codebook, the means over its levels.
+    """
+    posteriors = [_only(q) for q in _each(model, batches, 0, model.encode)]
+    size, depth = posteriors[0].size, posteriors[0].depth
+    levels = torch.cat([q.indices for q in posteriors]).reshape(-1, depth).unbind(1)
+    shares = [torch.bincount(level, minlength=size).double() / len(level) for level in levels]
+    entropies = [-torch.xlogy(p, p).sum() for p in shares]
+    used = sum(float((p > 0).double().mean()) for p in shares) / depth
+    return {"codes": size, "codes_used": used, "perplexity": sum(math.exp(h) for h in entropies) / depth}
 
 
 CELLS = 2**24
@@ -131,12 +147,12 @@ def _means(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
     return torch.cat([q.mean.flatten(1) for q in model.encode(x, context)], dim=1)
 
 
-def _posterior_parameters(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    posteriors = model.encode(x, context)
-    return _means(model, x, context), torch.cat([q.stddev.flatten(1) for q in posteriors], dim=1)
+def _only(posteriors: tuple[Any, ...]) -> Any:
+    if len(posteriors) != 1:
+        raise ValueError(f"this measure is of models with one latent, not with {len(posteriors)}")
+    return posteriors[0]
 
 
-def _log_normals(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """log N(z_i; mean_j, scale_j) for all i, j, shape (I, J)."""
-    standard = (z[:, None] - mean) / scale
-    return (-0.5 * standard**2 - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+def _log_density(z: Tensor, posteriors: list[Distribution]) -> Tensor:
+    """log q(z_i | x_j) for all i of z (I, *event) and all j, shape (I, J)."""
+    return torch.cat([q.log_prob(z[:, None]) for q in posteriors], dim=1)

@@ -59,3 +59,20 @@ def _strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_strict(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def new_folder(wanted: Path) -> Path:
+    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
+    wanted = wanted if wanted.name not in ("", "..") else wanted.resolve()
+    path, number = wanted, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return path
+        except OSError as error:
+            if not (isinstance(error, FileExistsError) and os.path.lexists(path)):  # a parent may be a broken link
+                raise VaekitError(
+                    f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
+                ) from None
+            number += 1
+            path = wanted.with_name(f"{wanted.name}-{number}")

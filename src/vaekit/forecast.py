@@ -38,7 +38,7 @@ def forecast(resolved: Resolved, budget: float = 1.0) -> float:
     measured = held_out(resolved.experiment, n)
     per_epoch = -(-(n - measured) // int(train.batch))
     images = (n - measured) / per_epoch / _world(resolved)  # of a step, the last one of an epoch being shorter
-    draws = build.objective(resolved.experiment.objective).draws
+    draws = build.objective_of(resolved.experiment, n - measured, resolved.images.schema).draws
     rows = int(WORK.get(str(train.device), MUCH) // max(1, resolved.macs * math.prod(draws)))
     rows = max(1, min(round(images), rows))
     per_image = _step_seconds(resolved, rows, budget) / rows
@@ -68,7 +68,8 @@ def _step_seconds(resolved: Resolved, rows: int, budget: float) -> float:
 def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tensor]:
     """The loop that trains, for a model that is thrown away."""
     experiment, images, train = resolved.experiment, resolved.images, resolved.experiment.train
-    model, objective = build.model(experiment.model, images.schema).to(device), build.objective(experiment.objective)
+    model = build.model(experiment.model, images.schema).to(device)
+    objective = build.objective_of(experiment, len(images) - held_out(experiment, len(images)), images.schema)
     low = torch.bfloat16 if train.precision == "bf16" else torch.float32
 
     def take(index: Tensor) -> tuple[Tensor, Tensor | None]:

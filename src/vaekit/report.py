@@ -60,7 +60,7 @@ def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
     plots.latent_map(
         place / "latent.png", trained.encode(few, _first(held.context, len(few))).mean, labels, held.schema.classes
     )
-    terms = list(build.objective(trained.experiment.objective).terms)
+    terms = list(build.objective_of(trained.experiment, 2, trained.schema).terms)
     plots.losses(place / "losses.png", read_metrics(folder), terms)
 
 
@@ -130,13 +130,12 @@ def _ceiling(value: float, n: int) -> str:
 
 
 def _numbers(numbers: dict[str, Any]) -> str:
-    part, n, shared = numbers["data"], numbers["n"], numbers["mutual_information"]
+    part, n = numbers["data"], numbers["n"]
     rows = [
         ("ELBO", in_words(numbers["elbo"]), f"nats per image, {n:,} {part} images, beta = 1; higher is better"),
         ("distortion", in_words(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
         ("rate", in_words(numbers["rate"]), "KL(q || p): the nats that the code carries"),
-        ("active units", f"{numbers['active_units']} of {numbers['latent']}", "latent dimensions in use"),
-        ("mutual information", f"{shared:.2f}", _ceiling(shared, min(n, MI_IMAGES))),
+        *_use(numbers, min(n, MI_IMAGES)),
     ]
     if "nll" in numbers:
         few = numbers["nll"]
@@ -145,7 +144,23 @@ def _numbers(numbers: dict[str, Any]) -> str:
         )
     if "bits_per_dim" in numbers:
         rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
+    rows += [(name.replace("_", " "), "-", f"left out: {why}") for name, why in numbers.get("left_out", {}).items()]
     return "".join(f"<tr><td>{a}</td><td class=n>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
+
+
+def _use(numbers: dict[str, Any], n: int) -> list[tuple[str, str, str]]:
+    """What use is made of the latents."""
+    rows = []
+    if "codes_used" in numbers:
+        rows.append(("codes in use", f"{numbers['codes_used']:.1%}", f"of the {numbers['codes']:,} in the codebook"))
+        rows.append(("perplexity", f"{numbers['perplexity']:.1f}", "as many codes, used evenly, would vary as much"))
+    if "active_units" in numbers:
+        used = f"{numbers['active_units']} of {numbers['latent']}"
+        rows.append(("active units", used, "latent dimensions in use"))
+    if "mutual_information" in numbers:
+        shared = numbers["mutual_information"]
+        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n)))
+    return rows
 
 
 def _figure(folder: Path, name: str, title: str, caption: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from vaekit import build
+from vaekit.build import latents, priors
 from vaekit.config import Experiment
 from vaekit.data.conditions import describe
 from vaekit.data.images import DiskImages, Images, ImageSchema
@@ -54,9 +55,12 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
     reasons = [f"told of each image: {describe(field)}" for field in images.schema.conditions]
     changes, schema = _likelihood(experiment, images, reasons)
-    settled = experiment.override(*changes, *_network(experiment, images, reasons))
+    changes += _network(experiment, images, reasons) + _prior(experiment, reasons)
+    settled = experiment.override(*changes)
     settled = settled.override(*_length(settled, images, reasons))
-    build.objective(settled.objective)  # a wrong word is told before anything starts
+    training = len(images) - held_out(settled, len(images))
+    build.objective_of(settled, training, schema)  # a wrong word is told before anything starts
+    _fits_data(settled, schema, training)
     parameters, macs = build.cost(settled.model, schema)
     steps = total_steps(settled, len(images))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
@@ -104,6 +108,30 @@ def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> t
 def _is_two_valued(images: Images) -> bool:
     chosen = torch.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).long()
     return all(is_black_and_white(images.raw.take(index)) for index in chosen.split(4096))
+
+
+def _fits_data(experiment: Experiment, schema: ImageSchema, training: int) -> None:
+    """More codes or components than data are refused: none of them could be learned."""
+    network = experiment.model
+    places, wanted = latents.codes(network, schema), priors.learned_from_data(network.prior)
+    if places and places[1] > training * places[0]:
+        raise VaekitError(
+            f"latent '{network.latent}': {places[1]:,} codes are more than the {training * places[0]:,} places in "
+            f"{training:,} training images; ask for fewer, such as vq:{max(2, training * places[0] // 8)}"
+        )
+    if wanted > training:
+        raise VaekitError(
+            f"prior '{network.prior}': {wanted:,} components for {training:,} training images; ask for fewer"
+        )
+
+
+def _prior(experiment: Experiment, reasons: list[str]) -> list[str]:
+    if experiment.model.prior != "auto":
+        return []
+    name = priors.default(experiment.model)
+    if name != "standard":
+        reasons.append(f"prior {name}: learned, so that samples come from the model and not from codes at random")
+    return [f"model.prior={name}"]
 
 
 def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import signal
 import threading
 import time
@@ -76,23 +75,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def new_folder(wanted: Path) -> Path:
-    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
-    wanted = wanted if wanted.name not in ("", "..") else wanted.resolve()
-    path, number = wanted, 1
-    while True:
-        try:
-            path.mkdir(parents=True)
-            return path
-        except OSError as error:
-            if not (isinstance(error, FileExistsError) and os.path.lexists(path)):  # a parent may be a broken link
-                raise VaekitError(
-                    f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
-                ) from None
-            number += 1
-            path = wanted.with_name(f"{wanted.name}-{number}")
-
-
 class Run:
     """One training run, new or resumed: model, optimiser, data and log, and where it stands."""
 
@@ -105,7 +87,7 @@ class Run:
         self.fingerprint = resolved.images.fingerprint
         self.images = fixed_bits(resolved.images, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.images))
-        self.objective = build.objective(self.experiment.objective)
+        self.objective = build.objective_of(self.experiment, len(self.train_index), self.images.schema)
         self.model = build.model(self.experiment.model, self.images.schema)
         if not resume:
             self._start()
@@ -186,8 +168,14 @@ class Run:
 
     def _fit(self) -> Iterator[Tensor]:
         self.model.train()
-        weights = self.objective.weights
-        yield from fit(self._advance(), self.feed, self.plan, weights, self.progress, self.average)
+        yield from fit(self._advance(), self.feed, self.plan, self._settings, self.progress, self.average)
+
+    def _settings(self, done: float) -> list[float]:
+        """Tell the parts that anneal how much of the run is done; the terms' weights then."""
+        for part in self.bare.modules():
+            if "progress" in part._buffers:
+                part._buffers["progress"].fill_(done)  # type: ignore[union-attr]
+        return self.objective.weights(done)
 
     def _advance(self) -> Advance:
         train, usual = self.experiment.train, self.feed.batch // self.engine.world

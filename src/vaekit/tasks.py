@@ -14,6 +14,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from vaekit import build, checkpoint, evaluate
+from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
 from vaekit.data import conditions
 from vaekit.data.images import Images, ImageSchema, Progress, load, to_tensor
@@ -33,6 +34,10 @@ NLL_PIXELS = 2**22
 
 MI_IMAGES = 2000
 """The mutual information is estimated on at most so many images: it compares each with all."""
+
+CERTAIN = "an image has one code and no other, so that more draws are the same draw: the ELBO is the bound there is"
+UNPAIRED = "it wants the density of every code under every image, which here takes a pass of the model for each pair"
+"""Why a number is left out."""
 
 Pixels = Callable[[Distribution], Tensor]
 """How a picture is read off p(x | z)."""
@@ -165,7 +170,7 @@ class Trained:
     def batches(self, images: Images, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
         for x, context in batches(images, self.schema, seed, self.device):
-            if self._binary and self.schema.binarise != "dynamic" and not is_black_and_white(x):
+            if self.binary and self.schema.binarise != "dynamic" and not is_black_and_white(x):
                 raise VaekitError(
                     f"{images.source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
                     "make them black and white, or train with binarise=dynamic"
@@ -173,7 +178,8 @@ class Trained:
             yield x, context
 
     @property
-    def _binary(self) -> bool:
+    def binary(self) -> bool:
+        """Whether its pixels are 0 or 1."""
         return likelihood(self.experiment.model.likelihood, self.schema.channels).binary
 
     def evaluate(
@@ -191,14 +197,29 @@ class Trained:
         """
         bound = evaluate.bound(self.model, self.batches(images, seed), seed)
         report = {"n": len(images)} | {name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")}
-        means = evaluate.posterior_means(self.model, self.batches(images, seed))
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        few = images.subset(order[:MI_IMAGES].sort().values)
-        report |= {"active_units": evaluate.active_units(means), "latent": self.latent}
-        report["mutual_information"] = evaluate.mutual_information(self.model, self.batches(few, seed), seed)
+        report |= self._use(images, order, seed)
+        if self.kind == "codes":
+            return report | {"left_out": {"nll": CERTAIN, "mutual_information": CERTAIN}}
         if draws:
             report |= self._nll(images.subset(order[: limit or len(images)].sort().values), draws, seed, progress)
         return report
+
+    @property
+    def kind(self) -> str:
+        """What the latents are: `continuous`, `categories` or `codes`."""
+        return kind_of(self.experiment.model)
+
+    def _use(self, images: Images, order: Tensor, seed: int) -> dict[str, Any]:
+        """What use is made of the latents."""
+        if self.kind == "codes":
+            return evaluate.code_use(self.model, self.batches(images, seed))
+        means = evaluate.posterior_means(self.model, self.batches(images, seed))
+        use: dict[str, Any] = {"active_units": evaluate.active_units(means), "latent": self.latent}
+        if len(self.shapes) > 1 or self.experiment.model.posterior != "normal":
+            return use | {"left_out": {"mutual_information": UNPAIRED}}
+        few = images.subset(order[:MI_IMAGES].sort().values)
+        return use | {"mutual_information": evaluate.mutual_information(self.model, self.batches(few, seed), seed)}
 
     def _nll(self, images: Images, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
         told, rows = _told(self.batches(images, seed), len(images), progress), max(16, NLL_PIXELS // self.schema.dims)

@@ -7,9 +7,10 @@ import sys
 
 import typer
 
+from vaekit.cli.measure import evaluate, info
 from vaekit.cli.terminal import complain
 from vaekit.cli.train import train
-from vaekit.cli.verbs import encode, evaluate, generate, info, interpolate, reconstruct
+from vaekit.cli.verbs import encode, generate, interpolate, reconstruct
 from vaekit.errors import VaekitError
 
 app = typer.Typer(

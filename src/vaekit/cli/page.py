@@ -85,12 +85,15 @@ def _best(row: dict[str, Any] | None) -> str:
 
 
 def _evaluation(numbers: dict[str, Any] | None) -> list[str]:
-    if not numbers or not {"n", "data", "elbo", "active_units", "latent"} <= numbers.keys():
+    if not numbers or not {"n", "data", "elbo"} <= numbers.keys():
         return []
     lines = [f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}" for k in MEASURES if k in numbers]
     lines[-1] += f" (K = {numbers['nll']['draws']})" if "nll" in numbers else ""
     lines += [f"{numbers['bits_per_dim']:.4f} bits per dimension"] if "bits_per_dim" in numbers else []
-    used = f"{numbers['active_units']} of {numbers['latent']} latent dimensions in use"
+    if "codes_used" in numbers:
+        used = f"{numbers['codes_used']:.1%} of {numbers['codes']:,} codes in use"
+    else:
+        used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
     return [f"nats per image, {numbers['n']:,} {numbers['data']} images", ", ".join(lines), used]
 
 

@@ -34,6 +34,8 @@ SHORTCUTS = {
     "precision": "train.precision",
     "max_time": "train.max_minutes",
     "latent": "model.latent",
+    "levels": "model.levels",
+    "posterior": "model.posterior",
     "size": "model.size",
     "architecture": "model.architecture",
     "prior": "model.prior",
@@ -99,10 +101,19 @@ def train(
     table: Annotated[
         str | None, of_data(help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder).")
     ] = None,
-    latent: Annotated[int | None, of_model(help="Latent dimensions: numbers in a code.")] = None,
+    latent: Annotated[
+        str | None,
+        of_model(help="Dimensions (16), or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5."),
+    ] = None,
+    levels: Annotated[
+        int | None, of_model(help="Latents on top of each other: a hierarchy, from the top down.")
+    ] = None,
+    posterior: Annotated[str | None, of_model(help="normal, or flow.")] = None,
     size: Annotated[str | None, of_model(help="How large the networks are: tiny, small, base or large.")] = None,
     architecture: Annotated[str | None, of_model(help="auto (by the images), mlp or conv.")] = None,
-    prior: Annotated[str | None, of_model(help="standard, learned or mixture:K.")] = None,
+    prior: Annotated[
+        str | None, of_model(help="standard, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform.")
+    ] = None,
     likelihood: Annotated[
         str | None, of_model(help="auto (by the pixels), bernoulli, gaussian, logistic-mixture:K, mse, bce ...")
     ] = None,
@@ -114,7 +125,12 @@ def train(
     batch: Annotated[int | None, of_training(help="Images a step, over all processes.")] = None,
     lr: Annotated[float | None, of_training(help="Highest learning rate.")] = None,
     beta: Annotated[float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
-    bound: Annotated[str | None, of_training(help="elbo, or iwae:K with K draws per image.")] = None,
+    bound: Annotated[
+        str | None,
+        of_training(
+            "--objective", "--bound", help="elbo, iwae:K, miwae:MxK, ciwae:K, dreg:K, stl; + terms, as elbo+beta-tc:6."
+        ),
+    ] = None,
     seed: Annotated[int | None, of_training(help="Everything random follows from it.")] = None,
     max_time: Annotated[
         float | None, of_training(metavar="MINUTES", help="End after so many minutes, saved and with a report.")
@@ -134,7 +150,7 @@ def train(
 
       vaekit train photos/ --resize 64 --size base --latent 64 --max-time 30
 
-      vaekit train photos/ --condition label,age --table people.csv
+      vaekit train photos/ --condition age --table people.csv
 
       vaekit train mnist.npz --likelihood bernoulli --epochs 100 train.patience=10
 
@@ -170,7 +186,7 @@ def train(
 
 
 def _resolve(source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool) -> Resolved:
-    from vaekit.api import assignment, read
+    from vaekit.api import assignment, changed, read
     from vaekit.config import Experiment
     from vaekit.recipes import choose
     from vaekit.resolve import resolve
@@ -182,7 +198,7 @@ def _resolve(source: str | None, recipe: str, config: Path | None, changes: list
         experiment = choose(source, recipe)
     else:
         raise VaekitError("expected something to train on, such as: vaekit train digits, or vaekit train photos/")
-    experiment = experiment.override(*changes)
+    experiment = changed(experiment, changes)
     with reading(quiet) as hook:
         images = read(experiment, progress=hook)
     resolved = resolve(experiment, images)
@@ -194,7 +210,8 @@ def _resolve(source: str | None, recipe: str, config: Path | None, changes: list
 
 def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) -> Run:
     from vaekit.api import default_folder
-    from vaekit.run import Run, new_folder
+    from vaekit.files import new_folder
+    from vaekit.run import Run
 
     time = "" if quiet or not leading() or resolved.steps < WORTH_TIMING else f", {_time(resolved, 0.3)}"
     run = Run(resolved, lambda: new_folder(folder or default_folder(source)))

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.terminal import out as stdout
-from vaekit.cli.terminal import reading, show, tell
+from vaekit.cli.shared import (
+    Array,
+    Channels,
+    Device,
+    Json,
+    Out,
+    Resize,
+    RunFolder,
+    Seed,
+    Source,
+    images_of,
+    load,
+    tell_notes,
+)
+from vaekit.cli.terminal import show, tell
 from vaekit.cli.words import at_least, is_number, sides
 from vaekit.errors import VaekitError
 
@@ -22,22 +33,6 @@ if TYPE_CHECKING:
 
     from vaekit.data.images import Images
     from vaekit.tasks import Trained
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")]
-Source = Annotated[
-    str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")
-]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
-Seed = Annotated[
-    int, typer.Option(min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any.")
-]
-Resize = Annotated[
-    str | None, typer.Option(help="Resize images to this side, or HxW, first (default: only if training resized).")
-]
-Array = Annotated[str | None, typer.Option(help="Which array of an .npz file.")]
-Channels = Annotated[int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
 
 def generate(
@@ -48,6 +43,10 @@ def generate(
         typer.Option(
             metavar="FIELD=VALUE", help="What they shall be, of a model trained with --condition; repeatable."
         ),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Draw from a density fitted to the training images' codes, not the prior: gmm:K or flow."),
     ] = None,
     guidance: Annotated[float, typer.Option(min=0, help="Above 1: more of what --where asks, less variety.")] = 1.0,
     pixels: Annotated[str, typer.Option(help="mean: the decoder's mean; sample: drawn from the likelihood.")] = "mean",
@@ -65,15 +64,20 @@ def generate(
       vaekit generate runs/digits -n 10000 --out digits-10k --json
 
       vaekit generate runs/mnist --where label=7 -n 64 --guidance 1.5
+
+      vaekit generate runs/mnist --sampler gmm:10
     """
+    from vaekit.api import sampled
     from vaekit.tasks import READINGS
 
     if pixels not in READINGS:
         raise VaekitError(f"--pixels {pixels}: expected mean or sample")
-    trained = _load(run, device)
+    trained = load(run, device)
     asked = dict(_assigned(word) for word in where or [])
     if guidance != 1 and not asked:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
+    if sampler:
+        trained = sampled(trained, sampler, tell)
     pictures = trained.generate(n, seed, READINGS[pixels], asked, guidance)
     _write(trained, pictures, out or run / "generated", "samples", None, as_json)
 
@@ -101,8 +105,8 @@ def reconstruct(
     from vaekit.plots import side_by_side
 
     at_least("-n", n, 1)
-    trained = _load(run, device)
-    images = _images(trained, data, size=sides(resize), channels=channels, array=array)
+    trained = load(run, device)
+    images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     originals = _pictures(images, n)
     copies = trained.reconstruct(originals, None if images.context is None else images.context[: len(originals)])
     columns = min(16, len(originals))
@@ -136,8 +140,8 @@ def encode(
     from vaekit.data.images.notes import counted
     from vaekit.tasks import ROWS, as_images
 
-    trained = _load(run, device)
-    images = _images(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
+    trained = load(run, device)
+    images = images_of(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
     few = [images.subset(i) for i in torch.arange(len(images)).split(ROWS)]
     parts = [trained.encode(as_images(part), part.context) for part in few]
     mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
@@ -175,8 +179,8 @@ def interpolate(
     from vaekit.tasks import as_images
 
     at_least("--steps", steps, 2)
-    trained = _load(run, device)
-    part = _images(trained, None) if is_number(a) or is_number(b) else None
+    trained = load(run, device)
+    part = images_of(trained, None) if is_number(a) or is_number(b) else None
     ends = [_one(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
     first, last = (as_images(end)[0] for end in ends)
     known = [end.context for end in ends if end.context is not None]
@@ -184,88 +188,11 @@ def interpolate(
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
 
 
-def evaluate(
-    run: RunFolder,
-    data: Source = None,
-    draws: Annotated[int, typer.Option(help="Importance draws per image for the NLL; 0 leaves it out.")] = 500,
-    limit: Annotated[int | None, typer.Option(help="Images for the NLL (default all).")] = None,
-    resize: Resize = None,
-    channels: Channels = None,
-    array: Array = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """ELBO with its parts, NLL with its standard error, active units and mutual information, in nats per image.
-
-    Examples:
-
-      vaekit evaluate runs/digits
-
-      vaekit evaluate runs/mnist --draws 5000 --limit 1000 --json
-    """
-    at_least("--draws", draws, 0)
-    at_least("--limit", limit, 1)
-    trained = _load(run, device)
-    images = _images(trained, data, size=sides(resize), channels=channels, array=array)
-    with reading(quiet=False) as hook:
-        numbers = trained.evaluate(images, draws, seed, limit, hook)
-    if not draws:
-        tell("NLL left out: --draws 0")
-    for sentence in _without_number(numbers):
-        tell(sentence)
-    numbers |= {"binarise": trained.schema.binarise, "seed": seed}
-    show(numbers if as_json else {name: _readable(value) for name, value in numbers.items()}, as_json)
-
-
-def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
-    """What a run is: its data, its model, how it was trained and how well.
-
-    Examples:
-
-      vaekit info runs/digits
-
-      vaekit info runs/digits --json
-    """
-    from vaekit.cli.page import page
-    from vaekit.status import status
-
-    facts = status(run)
-    if as_json:
-        show(facts, True)
-    else:
-        stdout.print(page(facts))
-
-
 def _assigned(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals:
         raise VaekitError(f"--where {word}: expected field=value, such as label=7")
     return name.strip(), value.strip()
-
-
-def _load(run: Path, device: str) -> Trained:
-    from vaekit.engine import choose_device
-    from vaekit.tasks import load_model
-
-    return load_model(run, choose_device(device)[0])
-
-
-def _images(trained: Trained, data: str | None, **options: Any) -> Images:
-    """The named data, or what the run itself held out."""
-    from vaekit.api import own_part
-
-    if data is None:
-        return replace(own_part(trained, tell), skipped=())  # the run's own folder lists them
-    with reading(False) as hook:
-        images = trained.read(data, progress=hook, **options)
-    _tell_notes(images)
-    return images
-
-
-def _tell_notes(images: Images) -> None:
-    for note in images.notes:
-        tell(note)
 
 
 def _pictures(images: Images, n: int) -> Tensor:
@@ -282,7 +209,7 @@ def _one(trained: Trained, end: str, part: Images | None, **options: Any) -> Ima
 
     if part is None or not is_number(end):
         images = trained.read(end, **options)
-        _tell_notes(images)
+        tell_notes(images)
         return images.subset(torch.tensor([0]))
     if int(end) >= len(part):
         raise VaekitError(
@@ -292,7 +219,7 @@ def _one(trained: Trained, end: str, part: Images | None, **options: Any) -> Ima
 
 
 def _folder(wanted: Path) -> Path:
-    from vaekit.run import new_folder
+    from vaekit.files import new_folder
 
     return new_folder(wanted)
 
@@ -346,21 +273,3 @@ def _table(arrays: dict[str, Any]) -> Iterator[list[Any]]:
     ]
     for row in zip(*arrays.values(), strict=True):
         yield [value for part in row for value in (part.tolist() if part.ndim else [part])]
-
-
-def _without_number(numbers: dict[str, Any]) -> list[str]:
-    """Why some of the results are no number, and null in JSON."""
-    values = {name: part["value"] if isinstance(part, dict) else part for name, part in numbers.items()}
-    lone = [name for name, part in numbers.items() if isinstance(part, dict) and part["n"] == 1]
-    endless = [name for name, value in values.items() if not math.isfinite(value)]
-    told = [f"{', '.join(lone)}: a single image has no standard error (null in JSON)"] if lone else []
-    return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
-
-
-def _readable(value: Any) -> str:
-    from vaekit.tasks import in_words
-
-    if not isinstance(value, dict):
-        return f"{value:.4f}" if isinstance(value, float) else str(value)
-    draws = f", K = {value['draws']}" if "draws" in value else ""
-    return f"{in_words(value, 3)} nats ({value['n']:,} image{'s' * (value['n'] > 1)}{draws})"

@@ -30,6 +30,15 @@ def at_least(option: str, value: int | None, least: int) -> None:
         raise VaekitError(f"{option} {value}: expected at least {least}")
 
 
+def listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
+    """Words with commas between them, each of them known."""
+    found = [word.strip() for word in words.split(",") if word.strip()]
+    for word in found:
+        if word not in known:
+            raise VaekitError(f"{option} {word}: expected some of {', '.join(known)}")
+    return found
+
+
 def span(seconds: float) -> str:
     """A length of time as one reads it: 42 s, 12 min, 3.5 h."""
     if seconds < 90:

@@ -1,7 +1,7 @@
 """Networks that know no probability: tensors in, tensors out."""
 
 from vaekit.nn.conditioning import ConditionEmbedding
-from vaekit.nn.conv import ConvDecoder, ConvEncoder
+from vaekit.nn.conv import ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
 from vaekit.nn.mlp import MLP
 
-__all__ = ["MLP", "ConditionEmbedding", "ConvDecoder", "ConvEncoder"]
+__all__ = ["MLP", "ConditionEmbedding", "ConvDecoder", "ConvEncoder", "GridDecoder", "GridEncoder", "code_grid"]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST = 4
-"""Pictures are halved until their shorter side is at most this."""
+"""Pictures are halved until their shorter side is at most this, where one vector stands for the whole."""
 
 
 class Residual(nn.Module):
@@ -33,46 +33,46 @@ class Residual(nn.Module):
         return x + self.conv2(F.silu(h))
 
 
-class ConvEncoder(nn.Module):
-    """(B, C, H, W) and a context (B, `context`) to (B, out), from `width` channels up to 4 times as many."""
+class _Descent(nn.Module):
+    """Residual blocks at ever coarser scales, from `width` channels up to 4 times as many."""
 
     def __init__(
-        self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
+        self, in_shape: Sequence[int], width: int, blocks: int, stride: int, context: int, smallest: int
     ) -> None:
         super().__init__()
-        sizes, widths = _pyramid(in_shape[1:], width, stride)
+        self.sizes, widths = _pyramid(in_shape[1:], width, stride, smallest)
+        self.top = widths[-1]
         self.stem = nn.Conv2d(in_shape[0], width, 2 * stride + 1, stride=stride, padding=stride)
         self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.norm = _norm(widths[-1])
-        self.head = nn.Linear(widths[-1] * math.prod(sizes[-1]), out)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def descend(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Pictures (B, C, H, W) to features (B, top, h, w) at the coarsest scale."""
         h = self.stem(x)
         for level, blocks in enumerate(self.blocks):
             h = self.down[level - 1](h) if level else h
             for block in cast(nn.ModuleList, blocks):
                 h = block(h, context)
-        return self.head(F.silu(self.norm(h)).flatten(1))
+        return F.silu(self.norm(h))
 
 
-class ConvDecoder(nn.Module):
-    """(B, latent) and a context (B, `context`) to (B, C, H, W): the encoder's pyramid, climbed."""
+class _Ascent(nn.Module):
+    """The pyramid of `_Descent`, climbed."""
 
     def __init__(
-        self, latent: int, width: int, blocks: int, out_shape: Sequence[int], stride: int = 1, context: int = 0
+        self, width: int, blocks: int, out_shape: Sequence[int], stride: int, context: int, smallest: int
     ) -> None:
         super().__init__()
-        self.sizes, widths = _pyramid(out_shape[1:], width, stride)
+        self.sizes, widths = _pyramid(out_shape[1:], width, stride, smallest)
         self.out_shape, self.top = tuple(out_shape), widths[-1]
-        self.foot = nn.Linear(latent, widths[-1] * math.prod(self.sizes[-1]))
         self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
         self.norm = _norm(width)
         self.head = nn.Conv2d(width, out_shape[0], 3, padding=1)
 
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        h = self.foot(z).unflatten(1, (self.top, *self.sizes[-1]))
+    def ascend(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Features (B, top, h, w) at the coarsest scale to pictures (B, C, H, W)."""
         for level in reversed(range(len(self.blocks))):
             for block in cast(nn.ModuleList, self.blocks[level]):
                 h = block(h, context)
@@ -84,13 +84,77 @@ class ConvDecoder(nn.Module):
         return self.head(h)
 
 
+class ConvEncoder(_Descent):
+    """(B, C, H, W) and a context (B, `context`) to (B, out)."""
+
+    def __init__(
+        self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
+    ) -> None:
+        super().__init__(in_shape, width, blocks, stride, context, SMALLEST)
+        self.head = nn.Linear(self.top * math.prod(self.sizes[-1]), out)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.head(self.descend(x, context).flatten(1))
+
+
+class ConvDecoder(_Ascent):
+    """(B, latent) and a context (B, `context`) to (B, C, H, W)."""
+
+    def __init__(
+        self, latent: int, width: int, blocks: int, out_shape: Sequence[int], stride: int = 1, context: int = 0
+    ) -> None:
+        super().__init__(width, blocks, out_shape, stride, context, SMALLEST)
+        self.foot = nn.Linear(latent, self.top * math.prod(self.sizes[-1]))
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.ascend(self.foot(z).unflatten(1, (self.top, *self.sizes[-1])), context)
+
+
+class GridEncoder(_Descent):
+    """(B, C, H, W) and a context (B, `context`) to maps (B, out, h, w), (h, w) being `code_grid`."""
+
+    def __init__(
+        self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
+    ) -> None:
+        super().__init__(in_shape, width, blocks, stride, context, _smallest_grid(in_shape[1:]))
+        self.head = nn.Conv2d(self.top, out, 1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.head(self.descend(x, context))
+
+
+class GridDecoder(_Ascent):
+    """Maps (B, channels, h, w) and a context (B, `context`) to (B, C, H, W)."""
+
+    def __init__(
+        self, channels: int, width: int, blocks: int, out_shape: Sequence[int], stride: int = 1, context: int = 0
+    ) -> None:
+        super().__init__(width, blocks, out_shape, stride, context, _smallest_grid(out_shape[1:]))
+        self.foot = nn.Conv2d(channels, self.top, 3, padding=1)
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.ascend(self.foot(z), context)
+
+
+def code_grid(size: Sequence[int], stride: int) -> tuple[int, int]:
+    """The (height, width) of the maps between `GridEncoder` and `GridDecoder`: 7x7 for 28x28, 8x8 for 32x32."""
+    return _pyramid(size, 1, stride, _smallest_grid(size))[0][-1]
+
+
+def _smallest_grid(size: Sequence[int]) -> int:
+    """Halved until the shorter side is at most 8, and at least once."""
+    return min(8, max(1, min(size) // 2))
+
+
 def _norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(width, 8), width)
 
 
-def _pyramid(size: Sequence[int], width: int, stride: int) -> tuple[list[tuple[int, int]], list[int]]:
-    """The (height, width) of every level, fine to coarse, and its channels."""
+def _pyramid(
+    size: Sequence[int], width: int, stride: int, smallest: int = SMALLEST
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """The (height, width) of every level, fine to coarse, until a side is at most `smallest`; and its channels."""
     sizes = [(-(-size[0] // stride), -(-size[1] // stride))]
-    while min(sizes[-1]) > SMALLEST:
+    while min(sizes[-1]) > smallest:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
     return sizes, [width * min(2**level, 4) for level in range(len(sizes))]

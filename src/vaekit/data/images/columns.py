@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vaekit.config import nearest
 from vaekit.data import conditions
@@ -57,6 +59,13 @@ def as_known(images: Images, fields: Sequence[Condition], table: str | None, req
     note = f"Not known of these images, so left open: {', '.join(lacking)}"
     filled = _filled(images, found, fields)
     return replace(filled, notes=(*filled.notes, note)) if lacking else filled
+
+
+def factors(images: Images, names: Sequence[str], table: str | None, request: Request) -> Tensor:
+    """What each of `images` is made of, as small whole numbers (N, F): columns, or tables (N, K) of them."""
+    found = [_find(name, images, table, request).train for name in names]
+    columns = [column for values in found for column in values.reshape(len(values), -1).T]
+    return torch.stack([torch.from_numpy(np.unique(column, return_inverse=True)[1]) for column in columns], dim=1)
 
 
 def _filled(images: Images, found: dict[str, Column], fields: Sequence[Condition]) -> Images:

@@ -5,9 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from vaekit.data.images import arrays, digits, folder, hub, idx, packed
 from vaekit.data.images.collection import Images, Progress, Request
-from vaekit.data.images.columns import as_known, with_conditions
+from vaekit.data.images.columns import as_known, factors, with_conditions
 from vaekit.data.images.conform import conform
 from vaekit.data.images.schema import ImageSchema, describe
 from vaekit.data.images.sizes import size_option
@@ -75,6 +77,12 @@ def load(
         return with_conditions(images, condition, table, request) if condition else images
     known = conform(images, schema)
     return as_known(known, schema.conditions, table, request) if schema.conditions else known
+
+
+def load_factors(images: Images, names: Sequence[str], array: str | None = None, table: str | None = None) -> Tensor:
+    """The known factors (N, F) of `images` as they came from their source: `label`, arrays, or columns of a table."""
+    request = Request(images.source, None, None, array, None, packed.default_folder(), 0, None, silent)
+    return factors(images, names, table, request)
 
 
 def _read(name: str, request: Request) -> Images:

@@ -3,46 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaekit.nn import MLP, ConvDecoder, ConvEncoder
+from vaekit.nn import MLP, ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
+
+Latent = tuple[tuple[int, ...], tuple[int, ...]]
+"""The shapes, without the batch, of what the encoder gives and of what the decoder takes."""
 
 DENSE = {"tiny": (128,), "small": (512,), "base": (512, 512), "large": (1024, 1024, 1024)}
 CONVOLUTIONAL = {"tiny": (16, 1), "small": (32, 1), "base": (64, 2), "large": (128, 3)}
 """Channels at the finest scale, and residual blocks a scale."""
+
+LADDER = {"tiny": (128, 1), "small": (256, 1), "base": (512, 2), "large": (1024, 2)}
+"""Of dense hierarchies: the width of all states, and residual blocks a stage."""
 
 LARGE_SIDE = 48
 """Pictures whose sides are at least this are read with a stride of 2, so that the widest maps are half their size."""
 
 
 def dense(
-    shape: Sequence[int], widths: Sequence[int], latent: int, outputs: int, activation: str, context: int = 0
+    shape: Sequence[int], widths: Sequence[int], latent: Latent, outputs: int, activation: str, context: int = 0
 ) -> tuple[MLP, MLP]:
-    """(encoder, decoder) of fully connected layers: (C, H, W) -> (2 latent), latent -> (outputs, H, W)."""
-    encoder = MLP(shape, widths, (2 * latent,), activation, context)
-    return encoder, MLP((latent,), tuple(reversed(widths)), (outputs, *shape[1:]), activation, context)
+    """(encoder, decoder) of fully connected layers: (C, H, W) -> features, latent -> (outputs, H, W)."""
+    features, z = latent
+    encoder = MLP(shape, widths, features, activation, context)
+    return encoder, MLP(z, tuple(reversed(widths)), (outputs, *shape[1:]), activation, context)
 
 
 def convolutional(
-    shape: Sequence[int], width: int, blocks: int, latent: int, outputs: int, context: int = 0
-) -> tuple[ConvEncoder, ConvDecoder]:
-    """(encoder, decoder) of residual convolutions: (C, H, W) -> (2 latent), latent -> (outputs, H, W)."""
-    stride = 2 if min(shape[1:]) >= LARGE_SIDE else 1
-    encoder = ConvEncoder(shape, width, blocks, 2 * latent, stride, context)
-    return encoder, ConvDecoder(latent, width, blocks, (outputs, *shape[1:]), stride, context)
+    shape: Sequence[int], width: int, blocks: int, latent: Latent, outputs: int, context: int = 0
+) -> tuple[nn.Module, nn.Module]:
+    """(encoder, decoder) of residual convolutions: (C, H, W) -> features, latent -> (outputs, H, W).
+
+    Of a latent that is a map, both stay maps throughout.
+    """
+    features, z = latent
+    encoder, decoder = (ConvEncoder, ConvDecoder) if len(z) == 1 else (GridEncoder, GridDecoder)
+    stride = first_stride(shape)
+    return (
+        encoder(shape, width, blocks, features[0], stride, context),
+        decoder(z[0], width, blocks, (outputs, *shape[1:]), stride, context),
+    )
+
+
+def first_stride(shape: Sequence[int]) -> int:
+    """By how much pictures (C, H, W) are made smaller by the first layer."""
+    return 2 if min(shape[1:]) >= LARGE_SIDE else 1
+
+
+def grid(shape: Sequence[int]) -> tuple[int, int]:
+    """The (height, width) of the maps that codes lie on, for pictures (C, H, W)."""
+    return code_grid(shape[1:], first_stride(shape))
 
 
 @torch.no_grad()
-def start_at(decoder: MLP | ConvDecoder, raw: Tensor) -> None:
+def start_at(decoder: nn.Module, raw: Tensor) -> None:
     """Set the last layer's bias so that the untrained decoder gives about `raw` (C, H, W), or its channels' levels.
 
     Outputs beyond the first C channels (scales) keep their bias.
     """
-    bias = decoder.head.bias
+    bias = cast(nn.Linear | nn.Conv2d, decoder.head).bias
     assert bias is not None
-    if isinstance(decoder, MLP):
+    if bias.numel() >= raw.numel():
         bias[: raw.numel()] = raw.flatten()
     else:
         bias[: len(raw)] = raw.mean((1, 2))

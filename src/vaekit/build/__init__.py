@@ -1,0 +1,111 @@
+"""From words to objects: the one place where the names in an experiment become models and objectives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vaekit.build import latents, priors
+from vaekit.build.objectives import Setting, objective
+from vaekit.config import Experiment, Network
+from vaekit.data.conditions import sizes
+from vaekit.data.images import ImageSchema
+from vaekit.data.images import networks as nets
+from vaekit.data.images.likelihoods import Likelihood, likelihood
+from vaekit.errors import VaekitError
+from vaekit.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
+from vaekit.nn import ConditionEmbedding
+from vaekit.objectives import Objective
+from vaekit.trace import Model
+from vaekit.vae import VAE, Conditional, Conditioned
+
+__all__ = ["cost", "model", "objective", "objective_of", "start"]
+
+
+def model(network: Network, schema: ImageSchema) -> Model:
+    """The untrained model that a resolved `network` describes, for data of this schema."""
+    columns = sizes(schema.conditions)
+    context = network.condition_width if columns else 0
+    inner = _unconditional(network, schema, context)
+    if not columns:
+        return inner
+    return Conditioned(inner, ConditionEmbedding(columns, context, network.condition_dropout), len(columns))
+
+
+def objective_of(experiment: Experiment, data: int, schema: ImageSchema) -> Objective:
+    """The experiment's objective over `data` training images, with the terms that its latent brings."""
+    kind = latents.latent(experiment.model, nets.grid(schema.shape))
+    return objective(experiment.objective, Setting(max(2, data), kind.shape[0], kind.terms))
+
+
+@torch.no_grad()
+def start(model: Model, network: Network, schema: ImageSchema, mean: Tensor, x: Tensor, context: Tensor | None) -> None:
+    """Before the first step: the decoder begins at the mean picture (C, H, W), and what learns from data looks at some.
+
+    x (N, C, H, W) are training images as the model sees them, `context` (N, F) what is known of them.
+    """
+    inner, known = model, None
+    model.eval()
+    if isinstance(model, Conditioned) and context is not None:
+        inner, known = model.model, model.embedding(context)
+    begin = likelihood(network.likelihood, schema.channels).start
+    if begin is not None:
+        nets.start_at(inner.decoder.net, begin(mean))  # type: ignore[union-attr, arg-type]
+    for part in inner.modules():
+        if callable(begins := getattr(part, "start", None)):
+            begins(x, known)
+
+
+def cost(network: Network, schema: ImageSchema) -> tuple[int, int]:
+    """How many parameters the model has, and how many multiply-adds one image's forward pass takes."""
+    with torch.random.fork_rng():
+        untrained = model(network, schema)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            untrained(torch.zeros(1, *schema.shape))
+    return sum(p.numel() for p in untrained.parameters()), counter.get_total_flops() // 2
+
+
+def _unconditional(network: Network, schema: ImageSchema, context: int) -> Model:
+    pixels = likelihood(network.likelihood, schema.channels)
+    kind = latents.latent(network, nets.grid(schema.shape))
+    if network.levels > 1:
+        return _hierarchy(network, schema, kind, pixels, context)
+    encoding, decoding = _nets(network, schema, kind, pixels, context)
+    encoder = kind.encoder(encoding)
+    prior = priors.prior(network.prior, priors.Setting(kind, encoder, schema.shape, context))
+    return VAE(encoder, prior, Conditional(decoding, pixels.family, len(kind.shape)))
+
+
+def _hierarchy(
+    network: Network, schema: ImageSchema, kind: latents.Latent, pixels: Likelihood, context: int
+) -> Hierarchy:
+    """Latents on top of each other: the top one has the latent's length, and the prior."""
+    sizes = latents.of_levels(network)
+    if network.architecture == "conv":
+        width, blocks = nets.CONVOLUTIONAL[network.size]
+        stride = nets.first_stride(schema.shape)
+        built = conv_hierarchy(
+            schema.shape, pixels.outputs, sizes, width, blocks, pixels.family, stride, context=context
+        )
+    else:
+        width, blocks = nets.LADDER[network.size]
+        width = network.hidden[0] if network.hidden else width
+        built = dense_hierarchy(
+            schema.shape, pixels.outputs, sizes, width, blocks, pixels.family, network.activation, context
+        )
+    top = TopEncoder(built.rise, built.top)
+    built.prior = priors.prior(network.prior, priors.Setting(kind, top, schema.shape, context))
+    return built
+
+
+def _nets(
+    network: Network, schema: ImageSchema, kind: latents.Latent, pixels: Likelihood, context: int
+) -> tuple[nn.Module, nn.Module]:
+    between = kind.features, kind.shape
+    if network.architecture == "conv":
+        if network.hidden is not None:
+            raise VaekitError("model.hidden belongs to the mlp; for conv use model.size, or model.architecture=mlp")
+        return nets.convolutional(schema.shape, *nets.CONVOLUTIONAL[network.size], between, pixels.outputs, context)
+    widths = network.hidden or nets.DENSE[network.size]
+    return nets.dense(schema.shape, widths, between, pixels.outputs, network.activation, context)

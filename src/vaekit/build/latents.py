@@ -1,0 +1,142 @@
+"""What a latent can be, from its word: `16`, `categorical:20x10`, `vq:512`, `rvq:4x256`, `fsq:8,5,5,5`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from torch import nn
+
+from vaekit.build import words
+from vaekit.codebooks import AnyCodebook, Codebook, ResidualCodebook, ScalarCodebook
+from vaekit.codes import GumbelSoftmax, VectorQuantiser, commitment, perplexity
+from vaekit.config import Network
+from vaekit.data.images import ImageSchema
+from vaekit.data.images import networks as nets
+from vaekit.errors import VaekitError
+from vaekit.families import normal
+from vaekit.flows import FlowPosterior
+from vaekit.objectives import WATCHED, Constant, Term
+from vaekit.vae import Conditional
+
+LATENTS = {
+    "categorical": "categorical:20x10",
+    "vq": "vq:512",
+    "rvq": "rvq:4x256",
+    "fsq": "fsq:8,5,5,5",
+}
+"""The discrete latents by name, an example each; a whole number is that many continuous dimensions."""
+
+POSTERIORS = {"normal": "normal", "flow": "flow"}
+
+CODE_WIDTH = 32
+"""Numbers in a code of a codebook that is learned."""
+
+MOST_LEVELS = 16
+
+COMMITMENT = 0.25
+"""Van den Oord et al. 2017, section 3.2."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """How the nets and the latent fit together.
+
+    `features` is what the encoder's net gives, `shape` what the decoder's takes (both without the batch), `encoder`
+    makes a net into the part q(z|x). `kind` is which priors suit it; `terms` are costs beside the bound.
+    """
+
+    kind: str
+    features: tuple[int, ...]
+    shape: tuple[int, ...]
+    encoder: Callable[[nn.Module], nn.Module]
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    groups: tuple[int, int] = (0, 0)
+    """Of categories: how many there are, and their classes."""
+    codes: int = 0
+    """Of a codebook: K."""
+
+
+def latent(network: Network, grid: tuple[int, int]) -> Latent:
+    """The latent of `network`; codes lie on `grid` (height, width)."""
+    word = str(network.latent)
+    if word.isdigit():
+        return _vector(int(word), network.posterior)
+    name, _ = words.choose("latent", word, {"16": "16", **LATENTS})
+    if network.posterior != "normal":
+        raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
+    if name == "categorical":
+        return _categories(*words.wholes("latent", word, "x", 2, least=2))
+    return _quantised(_codebook(name, word), grid, learned=name != "fsq")
+
+
+def kind_of(network: Network) -> str:
+    """`continuous`, `categories` or `codes`: which priors there are."""
+    word = str(network.latent)
+    return "continuous" if word.isdigit() else "categories" if word.startswith("categorical") else "codes"
+
+
+def of_levels(network: Network) -> tuple[int, ...]:
+    """The latents of a hierarchy, top first: vectors where it is dense, else a vector and then maps of few channels."""
+    word, levels = str(network.latent), network.levels
+    if not word.isdigit() or network.posterior != "normal":
+        what = f"latent '{word}'" if not word.isdigit() else f"posterior '{network.posterior}'"
+        raise VaekitError(f"levels={levels}: a hierarchy has normal latents such as 20, not {what}; use levels=1")
+    if levels > MOST_LEVELS:
+        raise VaekitError(f"levels={levels}: expected at most {MOST_LEVELS}")
+    if network.architecture == "conv":
+        return (int(word), *[4] * (levels - 2), 2)
+    return (*[int(word)] * (levels - 1), 2 * int(word))
+
+
+def codes(network: Network, schema: ImageSchema) -> tuple[int, int] | None:
+    """(codes an image, codes in the book) of a latent with a codebook to be learned, else None."""
+    name = str(network.latent).partition(":")[0]
+    if name not in ("vq", "rvq"):
+        return None
+    grid = nets.grid(schema.shape)
+    return math.prod(grid), latent(network, grid).codes
+
+
+def _vector(n: int, posterior: str) -> Latent:
+    words.choose("posterior", posterior, POSTERIORS)
+    if posterior == "normal":
+        return Latent("continuous", (2 * n,), (n,), partial(_conditional, normal))
+    flow = FlowPosterior(n)
+    return Latent("continuous", (2 * n + flow.features,), (n,), partial(_conditional, flow))
+
+
+def _conditional(family: Callable, net: nn.Module) -> nn.Module:
+    return Conditional(net, family, event_dim=3)
+
+
+def _categories(groups: int, classes: int) -> Latent:
+    size = (groups * classes,)
+    family = GumbelSoftmax(groups, classes)
+    terms = {"perplexity": Term(perplexity, WATCHED)}
+    return Latent("categories", size, size, partial(_conditional, family), terms, (groups, classes))
+
+
+def _codebook(name: str, word: str) -> AnyCodebook:
+    if name == "fsq":
+        levels = words.wholes("latent", word, ",", None, least=2, most=255)
+        if math.prod(levels) > words.MOST:
+            raise VaekitError(
+                f"latent '{word}': makes {math.prod(levels):,} codes, more than {words.MOST:,}; use fewer"
+            )
+        return ScalarCodebook(levels)
+    if name == "vq":
+        return Codebook(words.whole("latent", word, least=2), CODE_WIDTH)
+    depth, size = words.wholes("latent", word, "x", 2)
+    if size < 2 or depth > 64:
+        raise VaekitError(f"latent '{word}': expected DEPTHxCODES, 2 codes or more and at most 64 deep, as rvq:4x256")
+    return ResidualCodebook(depth, size, CODE_WIDTH)
+
+
+def _quantised(codebook: AnyCodebook, grid: tuple[int, int], learned: bool) -> Latent:
+    shape = (codebook.dim, *grid)
+    terms = {"commitment": Term(commitment, Constant(COMMITMENT))} if learned else {}
+    terms |= {"perplexity": Term(perplexity, WATCHED)}
+    return Latent("codes", shape, shape, lambda net: VectorQuantiser(net, codebook), terms, codes=codebook.size)

@@ -1,0 +1,138 @@
+"""The verbs that report numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaekit.cli.shared import Array, Channels, Device, Json, Resize, RunFolder, Seed, Source, images_of, load
+from vaekit.cli.terminal import out as stdout
+from vaekit.cli.terminal import reading, show, tell
+from vaekit.cli.words import at_least, listed, sides
+
+if TYPE_CHECKING:
+    from vaekit.data.images import Images
+    from vaekit.tasks import Trained
+
+METRICS = ("nll", "samples", "disentanglement")
+
+
+def evaluate(
+    run: RunFolder,
+    data: Source = None,
+    draws: Annotated[int, typer.Option(help="Importance draws per image for the NLL; 0 leaves it out.")] = 500,
+    limit: Annotated[int | None, typer.Option(help="Images for the NLL (default all).")] = None,
+    metrics: Annotated[
+        str, typer.Option(help="What to measure beside the bound, with commas: nll, samples, disentanglement.")
+    ] = "nll",
+    factors: Annotated[
+        str, typer.Option(help="For disentanglement: what images are made of; label, arrays, columns of --table.")
+    ] = "label",
+    table: Annotated[str | None, typer.Option(help="A CSV file with a row for each image.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="For samples: gmm:K or flow instead of the prior.")] = None,
+    resize: Resize = None,
+    channels: Channels = None,
+    array: Array = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """ELBO with its parts, NLL with its standard error, active units and mutual information, in nats per image.
+
+    Examples:
+
+      vaekit evaluate runs/digits
+
+      vaekit evaluate runs/mnist --draws 5000 --limit 1000 --json
+
+      vaekit evaluate runs/mnist --metrics nll,samples --sampler gmm:10
+
+      vaekit evaluate runs/sprites --metrics disentanglement --factors shape,scale,x,y
+    """
+    at_least("--draws", draws, 0)
+    at_least("--limit", limit, 1)
+    asked = listed("--metrics", metrics, METRICS)
+    trained = load(run, device)
+    images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
+    with reading(quiet=False) as hook:
+        numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
+        numbers |= _further(trained, images, asked, sampler, factors, table, seed, hook)
+    if not draws:
+        tell("NLL left out: --draws 0")
+    for name, reason in numbers.get("left_out", {}).items():
+        tell(f"{name} left out: {reason}")
+    for sentence in _without_number(numbers):
+        tell(sentence)
+    numbers |= {"binarise": trained.schema.binarise, "seed": seed}
+    told = {name: _readable(value) for name, value in numbers.items() if name != "left_out"}
+    show(numbers if as_json else told, as_json)
+
+
+def _further(
+    trained: Trained,
+    images: Images,
+    asked: list[str],
+    sampler: str | None,
+    factors: str,
+    table: str | None,
+    seed: int,
+    hook: Any,
+) -> dict[str, Any]:
+    """The measures that want other data than the images at hand."""
+    from vaekit import metrics
+    from vaekit.api import own_data, sampled, training_part
+    from vaekit.data.images.load import load_factors
+
+    numbers: dict[str, Any] = {}
+    if "samples" in asked:
+        made = sampled(trained, sampler, tell) if sampler else trained
+        numbers |= metrics.samples(made, training_part(trained), images, seed, hook)
+    if "disentanglement" in asked:
+        everything = own_data(trained)
+        names = [name.strip() for name in factors.split(",")]
+        known = load_factors(everything, names, trained.experiment.data.array, table)
+        numbers |= metrics.latents(trained, everything, known, seed)
+    return numbers
+
+
+def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
+    """What a run is: its data, its model, how it was trained and how well.
+
+    Examples:
+
+      vaekit info runs/digits
+
+      vaekit info runs/digits --json
+    """
+    from vaekit.cli.page import page
+    from vaekit.status import status
+
+    facts = status(run)
+    if as_json:
+        show(facts, True)
+    else:
+        stdout.print(page(facts))
+
+
+def _without_number(numbers: dict[str, Any]) -> list[str]:
+    """Why some of the results are no number, and null in JSON."""
+    estimates = {name: part for name, part in numbers.items() if isinstance(part, dict) and "value" in part}
+    values = {name: part["value"] for name, part in estimates.items()}
+    values |= {name: part for name, part in numbers.items() if isinstance(part, float)}
+    lone = [name for name, part in estimates.items() if part["n"] == 1]
+    endless = [name for name, value in values.items() if not math.isfinite(value)]
+    told = [f"{', '.join(lone)}: a single image has no standard error (null in JSON)"] if lone else []
+    return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
+
+
+def _readable(value: Any) -> str:
+    from vaekit.tasks import in_words
+
+    if not isinstance(value, dict):
+        return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if "value" not in value or "n" not in value:
+        return ", ".join(f"{name} {_readable(part)}" for name, part in value.items())
+    draws = f", K = {value['draws']}" if "draws" in value else ""
+    return f"{in_words(value, 3)} nats ({value['n']:,} image{'s' * (value['n'] > 1)}{draws})"

@@ -1,0 +1,214 @@
+"""Whether each known factor of the data sits in a latent dimension of its own. Every measure here is in [0, 1].
+
+All compare codes (N, Z), the posterior means, with the factors (N, F) that made the data, small integers; both tensors
+or arrays. A factor that never varies is left out. High scores on one measure need not mean high scores on another, and
+all vary with the seed of training (Locatello et al. 2019), so give several, of several runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Codes = NDArray[np.float64]
+Factors = NDArray[np.int64]
+
+BINS = 20
+"""Into how many bins of equal width a latent dimension is cut, for `mig`."""
+
+COLLAPSED = 0.01
+"""A latent dimension whose mean varies by less over the data says nothing (as the active units, Burda et al. 2016)."""
+
+TREES = 30
+"""In each forest of `dci`."""
+
+
+@dataclass(frozen=True)
+class Dci:
+    """disentanglement: does a dimension tell of one factor only? completeness: does one dimension tell all of a factor?
+    informativeness: the accuracy with which all dimensions tell the factors of data not learned from."""
+
+    disentanglement: float
+    completeness: float
+    informativeness: float
+
+
+@dataclass(frozen=True)
+class Disentanglement:
+    """What `disentanglement` measured on `n` data."""
+
+    mig: float
+    sap: float
+    factorvae: float
+    dci: Dci
+    n: int
+
+
+def disentanglement(codes: ArrayLike, factors: ArrayLike, limit: int = 10_000, seed: int = 0) -> Disentanglement:
+    """Every measure here, `sap` and `dci`, which learn, on a random `limit` of the data."""
+    z, v = _pair(codes, factors)
+    some = np.random.default_rng(seed).permutation(len(z))[:limit]
+    return Disentanglement(
+        mig(z, v), sap(z[some], v[some], seed), factorvae_score(z, v, seed=seed), dci(z[some], v[some], seed), len(z)
+    )
+
+
+def mig(codes: ArrayLike, factors: ArrayLike, bins: int = BINS) -> float:
+    """The mutual information gap. Chen et al. 2018, eq. 6.
+
+    The mean over factors v of (I(z_1; v) - I(z_2; v)) / H(v), z_1 and z_2 being the two dimensions that tell most of v.
+    I is that of the histogram, biased upwards by some Z-independent (bins - 1)(values - 1) / 2N nats, which the gap
+    takes off.
+    """
+    z, v = _pair(codes, factors)
+    cut = np.stack([_cut(column, bins) for column in z.T])
+    information = np.array([[_information(one, factor) for factor in v.T] for one in cut])
+    return float(np.mean(_gap(information) / [_information(factor, factor) for factor in v.T]))
+
+
+def sap(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> float:
+    """Separated attribute predictability. Kumar et al. 2018, section 3.
+
+    The mean over factors of the gap between the two dimensions that alone tell it best. How well one does is the
+    balanced accuracy of a classifier by thresholds, as many as tell the values apart, learned on one half of the data
+    and judged on the other. (A linear classifier, as elsewhere, cannot tell the middle one of three values.)
+    """
+    z, v = _pair(codes, factors)
+    learn, judge = _halves(len(z), seed)
+    score = [[_told_by_one(column, factor, learn, judge, seed) for factor in v.T] for column in z.T]
+    return float(np.mean(_gap(np.array(score))))
+
+
+def dci(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> Dci:
+    """Disentanglement, completeness and informativeness. Eastwood & Williams 2018, section 2.
+
+    R[z, v] is the importance of dimension z in the forest that tells factor v, learned on one half of the data and
+    judged by its accuracy on the other. A dimension's disentanglement is 1 - H(R[z, :]) in units of log F, and the
+    whole's is their mean weighted by importance; a factor's completeness is 1 - H(R[:, v]) in units of log Z.
+    """
+    z, v = _pair(codes, factors)
+    learn, judge = _halves(len(z), seed)
+    importance, accuracy = zip(*(_forest(z, factor, learn, judge, seed) for factor in v.T), strict=True)
+    matrix = np.stack(importance, axis=1)  # (Z, F)
+    weights = matrix.sum(1) / matrix.sum() if matrix.sum() else np.zeros(len(matrix))
+    focus = weights @ _concentration(matrix)
+    return Dci(float(focus), float(_concentration(matrix.T).mean()), float(np.mean(accuracy)))
+
+
+def factorvae_score(
+    codes: ArrayLike,
+    factors: ArrayLike,
+    votes: int = 10_000,
+    group: int = 64,
+    seed: int = 0,
+    collapsed: float = COLLAPSED,
+) -> float:
+    """The accuracy of a majority vote. Kim & Mnih 2018, section 4.
+
+    A vote: a factor is drawn and one of its values, then a `group` of data that have it; the dimension that varies
+    least in the group, in units of its variance over all data, stands for the factor. Half of the votes decide what
+    factor each dimension stands for, the other half judge. Dimensions of a variance below `collapsed` are left out;
+    where all are, the score is 0. Chance is 1 / F.
+    """
+    z, v = _pair(codes, factors)
+    z = z[:, z.var(0) > collapsed]
+    if not z.shape[1]:
+        return 0.0
+    rng = np.random.default_rng(seed)
+    standard = (z - z.mean(0)) / z.std(0)
+    drawn = rng.integers(v.shape[1], size=votes)
+    chosen = np.empty(votes, dtype=np.int64)
+    for factor, column in enumerate(v.T):
+        mine = np.flatnonzero(drawn == factor)
+        chosen[mine] = [standard[rows].var(0).argmin() for rows in _groups(column, len(mine), group, rng)]
+    counts = np.zeros((z.shape[1], v.shape[1]))
+    np.add.at(counts, (chosen[: votes // 2], drawn[: votes // 2]), 1)
+    return float(np.mean(counts.argmax(1)[chosen[votes // 2 :]] == drawn[votes // 2 :]))
+
+
+def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[Codes, Factors]:
+    """Codes, and those of the factors that vary, their values numbered from 0."""
+    z, v = np.asarray(codes, dtype=np.float64), np.asarray(factors)
+    if z.ndim != 2 or v.ndim != 2 or len(z) != len(v):
+        raise ValueError(f"expected codes (N, Z) and factors (N, F), got {z.shape} and {v.shape}")
+    if not np.isfinite(z).all():
+        raise ValueError("the codes are not all finite numbers")
+    numbered = [np.unique(column, return_inverse=True)[1] for column in v.T]
+    varied = [column for column in numbered if column.any()]
+    if not varied:
+        raise ValueError("no factor varies over these data: there is nothing to tell apart")
+    return z, np.stack(varied, axis=1)
+
+
+def _gap(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The best less the second best of each column of (Z, F); the best where Z is 1."""
+    ordered = np.sort(score, axis=0)
+    return ordered[-1] - ordered[-2] if len(score) > 1 else ordered[-1]
+
+
+def _cut(column: Codes, bins: int) -> Factors:
+    edges = np.histogram_bin_edges(column, bins)
+    return np.digitize(column, edges[1:-1])
+
+
+def _information(a: Factors, b: Factors) -> float:
+    """I(a; b) in nats of two columns of numbers from 0; the entropy of a column with itself."""
+    joint = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(joint, (a, b), 1 / len(a))
+    apart = joint.sum(1, keepdims=True) * joint.sum(0)
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / apart[there])).sum())
+
+
+def _halves(n: int, seed: int) -> tuple[Factors, Factors]:
+    if n < 2:
+        raise ValueError("what learns from one half of the data and is judged on the other needs two data or more")
+    order = np.random.default_rng(seed).permutation(n)
+    return order[: n // 2], order[n // 2 :]
+
+
+def _told_by_one(column: Codes, factor: Factors, learn: Factors, judge: Factors, seed: int) -> float:
+    from sklearn.tree import DecisionTreeClassifier
+
+    leaves = max(2, len(np.unique(factor)))
+    tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=seed)
+    return _balanced(factor[judge], tree.fit(column[learn, None], factor[learn]).predict(column[judge, None]))
+
+
+def _balanced(truth: Factors, told: Factors) -> float:
+    """The accuracy, every value of the truth counting the same."""
+    return float(np.mean([np.mean(told[truth == value] == value) for value in np.unique(truth)]))
+
+
+def _forest(z: Codes, factor: Factors, learn: Factors, judge: Factors, seed: int) -> tuple[Codes, float]:
+    """The importance (Z,) of every dimension in telling the factor, which sums to 1 or 0, and the accuracy."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    # All dimensions at every node: a forest that may not see the right one splits by a wrong one instead.
+    forest: Any = RandomForestClassifier(TREES, max_features=None, min_samples_leaf=5, random_state=seed)
+    forest.fit(z[learn], factor[learn])
+    return forest.feature_importances_, float(np.mean(forest.predict(z[judge]) == factor[judge]))
+
+
+def _concentration(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 - H of each row (I, J) scaled to sum 1, H in units of log J: 1 for all in one place, 0 for even or nothing."""
+    if matrix.shape[1] == 1:
+        return np.ones(len(matrix))
+    total = matrix.sum(1, keepdims=True)
+    share = np.where(total > 0, matrix / np.where(total > 0, total, 1), 1 / matrix.shape[1])
+    there = np.where(share > 0, share, 1)
+    return 1 + (share * np.log(there)).sum(1) / np.log(matrix.shape[1])
+
+
+def _groups(column: Factors, count: int, group: int, rng: np.random.Generator) -> Any:
+    """`count` groups of `group` rows, each of one value of the column, drawn alike among the values that data share."""
+    order, sizes = np.argsort(column, kind="stable"), np.bincount(column)
+    starts = np.cumsum(sizes) - sizes
+    shared = np.flatnonzero(sizes > 1)  # one datum varies in nothing
+    if not len(shared):
+        raise ValueError("no two data share a value of some factor: cut it into fewer values")
+    for value in rng.choice(shared, size=count):
+        yield order[starts[value] + rng.integers(sizes[value], size=group)]

@@ -1,0 +1,111 @@
+"""Measures of a trained model that want more than its bound: how good its samples are, how its latents are ordered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import checkpoint, evaluate
+from vaekit.data.images import Images, Progress
+from vaekit.data.images.binarise import prepare
+from vaekit.data.images.packed import default_folder
+from vaekit.disentanglement import disentanglement
+from vaekit.errors import VaekitError
+from vaekit.fidelity import fidelity
+from vaekit.judge import Judge, train_judge, which_way_up
+from vaekit.rng import seeded
+from vaekit.tasks import Trained, drawn_picture, picture
+
+MOST = 10_000
+"""At most so many images are compared with as many samples."""
+
+FEWEST = 20
+"""Fewer images than this are no set to compare with."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def samples(
+    trained: Trained, training: Images, other: Images, seed: int = 0, progress: Progress = silent
+) -> dict[str, Any]:
+    """How close new images are to `other` ones, which the model has not seen, in the features of a judge.
+
+    The judge is a classifier of the `training` images (of which way up they are, where no classes are known). `floor`
+    is the same measure of as many training images: what a perfect model would get.
+    """
+    n = min(MOST, len(other), len(training))
+    if n < FEWEST:
+        raise VaekitError(f"samples are compared with at least {FEWEST} images that were not trained on; there are {n}")
+    judge = _judge(training, seed, progress)
+    real, seen = (_pixels(images, n, seed) for images in (other, training))
+    made = trained.generate(n, seed, drawn_picture if trained.binary else picture)
+    features = judge.features(real)
+    result = asdict(fidelity(features, judge.features(made), min(5, n // 4), seed))
+    floor = asdict(fidelity(features, judge.features(seen), min(5, n // 4), seed))
+    result |= {"floor": {name: floor[name] for name in ("frechet", "kernel", "neighbours")}}
+    known = other.labels is not None and training.labels is not None and bool((other.labels >= 0).all())
+    result["judge"] = {"learned": "classes" if training.labels is not None else "which way up"}
+    if known:
+        result["judge"]["accuracy"] = judge.accuracy(_pixels(other, len(other), seed), other.labels)  # type: ignore[arg-type]
+    return {"samples": result} | _asked(trained, judge, training, n, seed)
+
+
+def latents(trained: Trained, images: Images, factors: Tensor, seed: int = 0) -> dict[str, Any]:
+    """How well single latent dimensions tell single known factors (N, F) of the images."""
+    codes = evaluate.posterior_means(trained.model, trained.batches(images, seed)).cpu()
+    try:
+        return {"disentanglement": asdict(disentanglement(codes, factors, seed=seed))}
+    except ValueError as error:
+        raise VaekitError(f"disentanglement: {error}") from None
+
+
+def _asked(trained: Trained, judge: Judge, training: Images, n: int, seed: int) -> dict[str, Any]:
+    """Of a model that is told the classes: how often the judge names what was asked for."""
+    field = next((f for f in trained.schema.conditions if f.classes == training.schema.classes and f.classes), None)
+    if field is None:
+        return {}
+    each = max(1, n // len(field.classes))
+    reading = drawn_picture if trained.binary else picture
+    named = [
+        judge.accuracy(trained.generate(each, seed + k, reading, {field.name: name}), torch.full((each,), k))
+        for k, name in enumerate(field.classes)
+    ]
+    return {"named": {"mean": sum(named) / len(named), "least": min(named), "n": each * len(named)}}
+
+
+def _pixels(images: Images, n: int, seed: int) -> Tensor:
+    """n images, evenly spread, as the model sees them."""
+    index = torch.linspace(0, len(images) - 1, n).round().long()
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([prepare(images.raw.take(part), images.schema, generator) for part in index.split(1024)])
+
+
+def _judge(training: Images, seed: int, progress: Progress) -> Judge:
+    """The judge of these images, taught once and kept in the cache."""
+    schema = training.schema
+    learned = "turns" if training.labels is None else f"{len(schema.classes)}"
+    path = default_folder() / f"judge-{training.fingerprint[:24]}-{schema.binarise}-{learned}-{seed}.safetensors"
+    if not path.is_file():
+        _teach(path, training, seed, progress)
+    return Judge.from_state(*checkpoint.load_tensors(path))
+
+
+def _teach(path: Path, training: Images, seed: int, progress: Progress) -> None:
+    x = _pixels(training, min(len(training), 100_000), seed)
+    if training.labels is None:
+        x, y = which_way_up(x, seed)
+        classes = int(y.max()) + 1
+    else:
+        index = torch.linspace(0, len(training) - 1, len(x)).round().long()
+        y, classes = training.labels[index], max(2, len(training.schema.classes))
+        x, y = x[y >= 0], y[y >= 0]
+    with seeded(seed):
+        judge = train_judge(x, y, classes, seed, progress=lambda done, total: progress("teaching a judge", done, total))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save_tensors(path, *judge.state())
