@@ -56,7 +56,10 @@ class Network(Part):
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         None, description="widths of the mlp's layers, instead of `size`"
     )
-    activation: Literal["relu", "tanh", "silu", "gelu", "softplus"] = "silu"
+    activation: Literal["relu", "tanh", "silu", "gelu", "softplus", "gated"] = "silu"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="of the mlp's features while training; against learning by heart"
+    )
     latent: Annotated[Positive | str, BeforeValidator(counted)] = Field(
         16, description="dimensions, or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5"
     )

@@ -59,8 +59,9 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     settled = experiment.override(*changes)
     settled = settled.override(*_length(settled, images, reasons))
     training = len(images) - held_out(settled, len(images))
-    build.objective_of(settled, training, schema)  # a wrong word is told before anything starts
+    objective = build.objective_of(settled, training, schema)
     _fits_data(settled, schema, training)
+    build.check(settled.model, schema, objective)
     parameters, macs = build.cost(settled.model, schema)
     steps = total_steps(settled, len(images))
     settled = settled.override(*_machine(settled, macs, steps, reasons))

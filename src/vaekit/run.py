@@ -98,7 +98,7 @@ class Run:
             lambda step: OPTIMISERS[train.optimiser](step, train.weight_decay, DTYPES[train.precision]),
         )
         self.average = Average(average.to(self.engine.device), self.model, train.ema)
-        self.guard = Guard(self.model.parameters(), train.clip, self.engine.device)
+        self.guard = Guard(self.bare.parameters(), train.clip, self.engine.device)
         self.progress = Progress()
         self.window = Window(self, max(1, resolved.steps // 400))
         self.plan = Plan(resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema)

@@ -57,8 +57,9 @@ class FreeBits:
 class TargetRate(nn.Module):
     """|E_batch[rate] - target|, shape (): stands in for the rate. Burgess et al. 2018; Alemi et al. 2018.
 
-    The target rises from 0 to `nats` over the first `rise` of the run, so that what pays most is learned first. Where
-    more nats would pay, they do at the slope of distortion against rate: weigh the term well above that (say 100).
+    The target rises from 0 to `nats` over the first `rise` of the run, so that what pays most is learned first. Weigh
+    the term above the slope of distortion against rate where the target lies, else the rate stays where beta = that
+    weight would leave it; but not far above (10, not 100), since its gradient is as long however near the target is.
     """
 
     progress: Tensor

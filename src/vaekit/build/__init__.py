@@ -20,7 +20,7 @@ from vaekit.objectives import Objective
 from vaekit.trace import Model
 from vaekit.vae import VAE, Conditional, Conditioned
 
-__all__ = ["cost", "model", "objective", "objective_of", "start"]
+__all__ = ["check", "cost", "model", "objective", "objective_of", "start"]
 
 
 def model(network: Network, schema: ImageSchema) -> Model:
@@ -36,7 +36,7 @@ def model(network: Network, schema: ImageSchema) -> Model:
 def objective_of(experiment: Experiment, data: int, schema: ImageSchema) -> Objective:
     """The experiment's objective over `data` training images, with the terms that its latent brings."""
     kind = latents.latent(experiment.model, nets.grid(schema.shape))
-    return objective(experiment.objective, Setting(max(2, data), kind.shape[0], kind.terms))
+    return objective(experiment.objective, Setting(max(2, data), kind.shape[0], kind.kind, kind.terms))
 
 
 @torch.no_grad()
@@ -66,6 +66,17 @@ def cost(network: Network, schema: ImageSchema) -> tuple[int, int]:
     return sum(p.numel() for p in untrained.parameters()), counter.get_total_flops() // 2
 
 
+@torch.no_grad()
+def check(network: Network, schema: ImageSchema, objective: Objective) -> None:
+    """Let the objective have a trace of the model, so that what does not fit is told before anything starts."""
+    with torch.random.fork_rng():
+        x = torch.zeros(2, *schema.shape)
+        try:
+            objective.costs(model(network, schema)(x, None, objective.draws), x)
+        except ValueError as error:
+            raise VaekitError(f"this objective does not fit this model: {error}") from None
+
+
 def _unconditional(network: Network, schema: ImageSchema, context: int) -> Model:
     pixels = likelihood(network.likelihood, schema.channels)
     kind = latents.latent(network, nets.grid(schema.shape))
@@ -82,7 +93,10 @@ def _hierarchy(
 ) -> Hierarchy:
     """Latents on top of each other: the top one has the latent's length, and the prior."""
     sizes = latents.of_levels(network)
+    if network.activation == "gated":
+        raise VaekitError(f"levels={network.levels}: a hierarchy's layers cannot be gated; use model.activation=silu")
     if network.architecture == "conv":
+        _refuse_dense(network)
         width, blocks = nets.CONVOLUTIONAL[network.size]
         stride = nets.first_stride(schema.shape)
         built = conv_hierarchy(
@@ -92,7 +106,15 @@ def _hierarchy(
         width, blocks = nets.LADDER[network.size]
         width = network.hidden[0] if network.hidden else width
         built = dense_hierarchy(
-            schema.shape, pixels.outputs, sizes, width, blocks, pixels.family, network.activation, context
+            schema.shape,
+            pixels.outputs,
+            sizes,
+            width,
+            blocks,
+            pixels.family,
+            network.activation,
+            context,
+            dropout=network.dropout,
         )
     top = TopEncoder(built.rise, built.top)
     built.prior = priors.prior(network.prior, priors.Setting(kind, top, schema.shape, context))
@@ -104,8 +126,14 @@ def _nets(
 ) -> tuple[nn.Module, nn.Module]:
     between = kind.features, kind.shape
     if network.architecture == "conv":
-        if network.hidden is not None:
-            raise VaekitError("model.hidden belongs to the mlp; for conv use model.size, or model.architecture=mlp")
+        _refuse_dense(network)
         return nets.convolutional(schema.shape, *nets.CONVOLUTIONAL[network.size], between, pixels.outputs, context)
     widths = network.hidden or nets.DENSE[network.size]
-    return nets.dense(schema.shape, widths, between, pixels.outputs, network.activation, context)
+    return nets.dense(schema.shape, widths, between, pixels.outputs, network.activation, context, network.dropout)
+
+
+def _refuse_dense(network: Network) -> None:
+    """What only fully connected networks have."""
+    for field in ("hidden", "dropout"):
+        if getattr(network, field):
+            raise VaekitError(f"model.{field} belongs to the mlp; leave it out for conv, or use model.architecture=mlp")

@@ -10,8 +10,8 @@ from functools import partial
 from torch import nn
 
 from vaekit.build import words
-from vaekit.codebooks import AnyCodebook, Codebook, ResidualCodebook, ScalarCodebook
-from vaekit.codes import GumbelSoftmax, VectorQuantiser, commitment, perplexity
+from vaekit.codebooks import AnyCodebook, Codebook, LearnedCodebook, ResidualCodebook, ScalarCodebook
+from vaekit.codes import GumbelSoftmax, VectorQuantiser, codebook_cost, commitment, perplexity
 from vaekit.config import Network
 from vaekit.data.images import ImageSchema
 from vaekit.data.images import networks as nets
@@ -24,6 +24,7 @@ from vaekit.vae import Conditional
 LATENTS = {
     "categorical": "categorical:20x10",
     "vq": "vq:512",
+    "vq-gradient": "vq-gradient:512",
     "rvq": "rvq:4x256",
     "fsq": "fsq:8,5,5,5",
 }
@@ -69,7 +70,7 @@ def latent(network: Network, grid: tuple[int, int]) -> Latent:
         raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
     if name == "categorical":
         return _categories(*words.wholes("latent", word, "x", 2, least=2))
-    return _quantised(_codebook(name, word), grid, learned=name != "fsq")
+    return _quantised(_codebook(name, word), grid)
 
 
 def kind_of(network: Network) -> str:
@@ -94,7 +95,7 @@ def of_levels(network: Network) -> tuple[int, ...]:
 def codes(network: Network, schema: ImageSchema) -> tuple[int, int] | None:
     """(codes an image, codes in the book) of a latent with a codebook to be learned, else None."""
     name = str(network.latent).partition(":")[0]
-    if name not in ("vq", "rvq"):
+    if name not in ("vq", "vq-gradient", "rvq"):
         return None
     grid = nets.grid(schema.shape)
     return math.prod(grid), latent(network, grid).codes
@@ -121,22 +122,24 @@ def _categories(groups: int, classes: int) -> Latent:
 
 def _codebook(name: str, word: str) -> AnyCodebook:
     if name == "fsq":
-        levels = words.wholes("latent", word, ",", None, least=2, most=255)
+        levels = words.wholes("latent", word, ",", None, least=3, most=255)
         if math.prod(levels) > words.MOST:
             raise VaekitError(
                 f"latent '{word}': makes {math.prod(levels):,} codes, more than {words.MOST:,}; use fewer"
             )
         return ScalarCodebook(levels)
-    if name == "vq":
-        return Codebook(words.whole("latent", word, least=2), CODE_WIDTH)
+    if name in ("vq", "vq-gradient"):
+        return (Codebook if name == "vq" else LearnedCodebook)(words.whole("latent", word, least=2), CODE_WIDTH)
     depth, size = words.wholes("latent", word, "x", 2)
     if size < 2 or depth > 64:
         raise VaekitError(f"latent '{word}': expected DEPTHxCODES, 2 codes or more and at most 64 deep, as rvq:4x256")
     return ResidualCodebook(depth, size, CODE_WIDTH)
 
 
-def _quantised(codebook: AnyCodebook, grid: tuple[int, int], learned: bool) -> Latent:
-    shape = (codebook.dim, *grid)
-    terms = {"commitment": Term(commitment, Constant(COMMITMENT))} if learned else {}
-    terms |= {"perplexity": Term(perplexity, WATCHED)}
+def _quantised(codebook: AnyCodebook, grid: tuple[int, int]) -> Latent:
+    shape, terms = (codebook.dim, *grid), {"perplexity": Term(perplexity, WATCHED)}
+    if not isinstance(codebook, ScalarCodebook):
+        terms |= {"commitment": Term(commitment, Constant(COMMITMENT))}
+    if isinstance(codebook, LearnedCodebook):
+        terms |= {"codebook": Term(codebook_cost)}
     return Latent("codes", shape, shape, lambda net: VectorQuantiser(net, codebook), terms, codes=codebook.size)

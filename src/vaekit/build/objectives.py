@@ -56,16 +56,17 @@ TERMS = {
 GROUPS = {"dim": of_each_dimension, "latent": of_each_latent, "total": in_total}
 """Of what free bits are free: each dimension, each latent (a hierarchy's level), or all together."""
 
-RATE_WEIGHT = 100.0
-"""Of `target-rate`: nats paid for a nat off the target; far more than a nat of rate saves in distortion."""
+RATE_WEIGHT = 10.0
+"""Of `target-rate`: nats paid for a nat off the target; more than a nat of rate saves in distortion there."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What some objectives need to know: how many training data there are, the latent's length, its own terms."""
+    """What some objectives need to know: how many training data there are, the latent's length and kind, its terms."""
 
     data: int = 1
     latent: int = 1
+    kind: str = "continuous"
     terms: Mapping[str, Term] | None = None
 
 
@@ -73,18 +74,25 @@ def objective(cost: Cost, setting: Setting | None = None) -> Objective:
     """What `cost` describes, with the terms that the latent brings."""
     setting = setting or Setting()
     first, *others = (part.strip() for part in cost.bound.split("+"))
-    built = _bound(first, cost)
-    for word in others:
-        built = _with(built, word, cost, setting)
-    for name, term in (setting.terms or {}).items():
-        built = built.plus(name, term)
+    try:
+        built = _bound(first, cost, setting)
+        for word in others:
+            built = _with(built, word, cost, setting)
+        for name, term in (setting.terms or {}).items():
+            built = built.plus(name, term)
+    except ValueError as error:
+        raise VaekitError(f"objective '{cost.bound}': {error}") from None
     return built
 
 
-def _bound(word: str, cost: Cost) -> Objective:
+def _bound(word: str, cost: Cost, setting: Setting) -> Objective:
     name, argument = words.choose("bound", word, BOUNDS)
     if name in ("elbo", "stl"):
         return (beta_elbo if name == "elbo" else sticking_the_landing)(_schedule(cost))
+    if setting.kind == "codes":
+        raise VaekitError(
+            f"bound '{word}': all draws of an image's codes are the same, so several gain nothing; use elbo"
+        )
     if cost.beta != 1:
         raise VaekitError(f"objective.beta={cost.beta:g}: the {name} bound has no beta; leave it at 1 or use the elbo")
     if name == "miwae":
@@ -99,6 +107,8 @@ def _bound(word: str, cost: Cost) -> Objective:
 
 def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objective:
     name, argument = words.choose("term of an objective", word, TERMS)
+    if name in CONTINUOUS and setting.kind != "continuous":
+        raise VaekitError(f"'{word}' is for latents that are continuous, these are {setting.kind}; leave it out")
     if name in built.terms or (name in REPLACING and not _pays_rate(built)):
         raise VaekitError(f"objective '{cost.bound}': '{word}' cannot be added to what stands before it")
     return _ADD[name](built, word, argument, cost, setting)
@@ -107,6 +117,9 @@ def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objectiv
 def _pays_rate(built: Objective) -> bool:
     return "rate" in built.terms and built.terms["rate"].schedule != WATCHED
 
+
+CONTINUOUS = ("beta-tc", "factor", "dip", "dip-i", "mmd")
+"""Terms about where continuous latents lie."""
 
 REPLACING = ("free-bits", "target-rate")
 """Terms that stand in for the rate, which is then only logged."""

@@ -19,7 +19,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, context: int = 0) -> None:
         super().__init__()
-        self.norm1, self.norm2 = _norm(width), _norm(width)
+        self.norm1, self.norm2 = group_norm(width), group_norm(width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.film = nn.Linear(context, 2 * width) if context else None
@@ -40,12 +40,12 @@ class _Descent(nn.Module):
         self, in_shape: Sequence[int], width: int, blocks: int, stride: int, context: int, smallest: int
     ) -> None:
         super().__init__()
-        self.sizes, widths = _pyramid(in_shape[1:], width, stride, smallest)
+        self.sizes, widths = pyramid(in_shape[1:], width, stride, smallest)
         self.top = widths[-1]
         self.stem = nn.Conv2d(in_shape[0], width, 2 * stride + 1, stride=stride, padding=stride)
         self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
-        self.norm = _norm(widths[-1])
+        self.norm = group_norm(widths[-1])
 
     def descend(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Pictures (B, C, H, W) to features (B, top, h, w) at the coarsest scale."""
@@ -64,11 +64,11 @@ class _Ascent(nn.Module):
         self, width: int, blocks: int, out_shape: Sequence[int], stride: int, context: int, smallest: int
     ) -> None:
         super().__init__()
-        self.sizes, widths = _pyramid(out_shape[1:], width, stride, smallest)
+        self.sizes, widths = pyramid(out_shape[1:], width, stride, smallest)
         self.out_shape, self.top = tuple(out_shape), widths[-1]
         self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
-        self.norm = _norm(width)
+        self.norm = group_norm(width)
         self.head = nn.Conv2d(width, out_shape[0], 3, padding=1)
 
     def ascend(self, h: Tensor, context: Tensor | None) -> Tensor:
@@ -137,20 +137,20 @@ class GridDecoder(_Ascent):
 
 
 def code_grid(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """The (height, width) of the maps between `GridEncoder` and `GridDecoder`: 7x7 for 28x28, 8x8 for 32x32."""
-    return _pyramid(size, 1, stride, _smallest_grid(size))[0][-1]
+    """The (height, width) of the maps between `GridEncoder` and `GridDecoder`: 4x4 for 28x28, 8x8 for 32x32."""
+    return pyramid(size, 1, stride, _smallest_grid(size))[0][-1]
 
 
 def _smallest_grid(size: Sequence[int]) -> int:
-    """Halved until the shorter side is at most 8, and at least once."""
-    return min(8, max(1, min(size) // 2))
+    """Halved until the shorter side is at most 8, or 4 for pictures of less than 32 pixels."""
+    return 8 if min(size) >= 32 else 4
 
 
-def _norm(width: int) -> nn.GroupNorm:
+def group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(width, 8), width)
 
 
-def _pyramid(
+def pyramid(
     size: Sequence[int], width: int, stride: int, smallest: int = SMALLEST
 ) -> tuple[list[tuple[int, int]], list[int]]:
     """The (height, width) of every level, fine to coarse, until a side is at most `smallest`; and its channels."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaekit.nn.conv import SMALLEST, Residual, _norm, _pyramid
+from vaekit.nn.conv import SMALLEST, Residual, group_norm, pyramid
 from vaekit.nn.mlp import ACTIVATIONS
 
 
@@ -118,7 +118,7 @@ class Scales:
     @staticmethod
     def of(shape: Sequence[int], width: int, stride: int, lower: int) -> Scales:
         """For pictures (C, H, W) read with `stride`, `width` channels at the finest scale, and `lower` latent maps."""
-        sizes, widths = _pyramid(shape[1:], width, stride, SMALLEST)
+        sizes, widths = pyramid(shape[1:], width, stride, SMALLEST)
         finest = 0 if stride > 1 else min(1, len(sizes) - 1)
         spread = len(sizes) - finest
         places = [finest + (lower - 1 - i) * spread // lower for i in range(lower)]
@@ -148,7 +148,7 @@ class ConvTop(nn.Module):
 
     def __init__(self, width: int, size: Sequence[int], out: int) -> None:
         super().__init__()
-        self.norm = _norm(width)
+        self.norm = group_norm(width)
         self.head = nn.Linear(width * math.prod(size), out)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
@@ -160,7 +160,7 @@ class ConvHead(nn.Module):
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.norm = _norm(width)
+        self.norm = group_norm(width)
         self.head = nn.Conv2d(width, out, 3, padding=1)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
@@ -212,7 +212,7 @@ class ConvFall(nn.Module):
         super().__init__()
         self.size = scales.shape[1:]
         self.climb = Climb(scales, start, 0, blocks, context)
-        self.norm = _norm(scales.widths[0])
+        self.norm = group_norm(scales.widths[0])
         self.head = nn.Conv2d(scales.widths[0], out, 3, padding=1)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:

@@ -15,11 +15,13 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": nn.SiLU,
     "gelu": nn.GELU,
     "softplus": nn.Softplus,
+    "gated": nn.GLU,
 }
+"""`gated` takes twice the outputs of its layer: one half passes by the sigmoid of the other (Dauphin et al. 2017)."""
 
 
 class MLP(nn.Module):
-    """(B, *in_shape) and a context (B, `context`) to (B, *out_shape), through the widths in `hidden`."""
+    """(B, *in_shape) and a context (B, `context`) to (B, *out_shape), by way of the widths in `hidden`."""
 
     def __init__(
         self,
@@ -28,12 +30,18 @@ class MLP(nn.Module):
         out_shape: Sequence[int],
         activation: str = "silu",
         context: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         widths = [math.prod(in_shape) + context, *hidden]
         self.out_shape = tuple(out_shape)
-        layers = [nn.Sequential(nn.Linear(a, b), ACTIVATIONS[activation]()) for a, b in pairwise(widths)]
-        self.body = nn.Sequential(*layers)
+        wider = 2 if activation == "gated" else 1
+        self.body = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(a, wider * b), ACTIVATIONS[activation](), nn.Dropout(dropout))
+                for a, b in pairwise(widths)
+            )
+        )
         self.head = nn.Linear(widths[-1], math.prod(out_shape))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -25,12 +25,18 @@ LARGE_SIDE = 48
 
 
 def dense(
-    shape: Sequence[int], widths: Sequence[int], latent: Latent, outputs: int, activation: str, context: int = 0
+    shape: Sequence[int],
+    widths: Sequence[int],
+    latent: Latent,
+    outputs: int,
+    activation: str,
+    context: int = 0,
+    dropout: float = 0.0,
 ) -> tuple[MLP, MLP]:
     """(encoder, decoder) of fully connected layers: (C, H, W) -> features, latent -> (outputs, H, W)."""
     features, z = latent
-    encoder = MLP(shape, widths, features, activation, context)
-    return encoder, MLP(z, tuple(reversed(widths)), (outputs, *shape[1:]), activation, context)
+    encoder = MLP(shape, widths, features, activation, context, dropout)
+    return encoder, MLP(z, tuple(reversed(widths)), (outputs, *shape[1:]), activation, context, dropout)
 
 
 def convolutional(
