@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from vaekit import files
 from vaekit.data.images import sheet
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
+
+ABREAST = 4
+"""Panels in a row."""
 
 
 def save_sheet(path: Path, pictures: Tensor, columns: int) -> None:
@@ -31,10 +35,11 @@ def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
 
 def losses(path: Path, rows: list[dict[str, Any]], terms: list[str]) -> None:
     """The loss terms by step in training, and the held-out bound with its parts."""
-    figure, axes = _figure(1 + len(terms), 3.4)
+    shown = ["loss", *terms]
+    figure, axes = _figure(len(shown), 3.4)
     train = [row for row in rows if row["split"] == "train"]
     val = [row for row in rows if row["split"] == "val"]
-    for axis, name, colour in zip(axes, ["loss", *terms], COLOURS, strict=False):
+    for axis, name, colour in zip(axes, shown, cycle(COLOURS), strict=False):
         axis.plot([r["step"] for r in train], [r[name] for r in train], color=colour, linewidth=1, label="training")
         held = [(r["step"], -r["elbo"] if name == "loss" else r[name]) for r in val if name == "loss" or name in r]
         if held:
@@ -95,10 +100,12 @@ def _zoom(axis: Any, values: list[float]) -> None:
 
 
 def _figure(panels: int, height: float) -> tuple[Any, list[Any]]:
+    """Panels side by side, at most `ABREAST` in a row."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * panels if panels > 1 else 6.5, height), layout="constrained", dpi=110)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    columns, rows = min(panels, ABREAST), -(-panels // ABREAST)
+    figure = Figure(figsize=(4.2 * columns if columns > 1 else 6.5, height * rows), layout="constrained", dpi=110)
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vaekit import build, files, plots
+from vaekit.build.latents import in_words as latent_in_words
 from vaekit.data.images import Images
 from vaekit.log import read_metrics
 from vaekit.status import EVALUATION, REPORT, ending, status
@@ -29,7 +30,10 @@ SECTIONS = {
         "Straight lines between the codes of two held-out images, which are at the ends.",
     ),
     "latent": ("Latent map", "Where held-out images lie in the latent space."),
-    "losses": ("Training", "Every term in nats per image; the dashed line is the held-out bound at beta = 1."),
+    "losses": (
+        "Training",
+        "Every term of the loss, in nats per image where it is of the bound; dashed: the held-out bound at beta = 1.",
+    ),
 }
 
 
@@ -106,8 +110,9 @@ def _summary(trained: Trained, images: Images) -> str:
     return (
         f"{len(images):,} images of {schema.height} x {schema.width} x {schema.channels} from {images.source}. "
         f"{model.architecture} network, {parameters:,} parameters, "
-        f"{model.latent} latent dimensions, {model.prior} prior, "
-        f"{model.likelihood} likelihood, binarisation: {schema.binarise}, beta {trained.experiment.objective.beta:g}."
+        f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
+        f"{model.likelihood} likelihood, binarisation: {schema.binarise}, "
+        f"objective {trained.experiment.objective.bound}, beta {trained.experiment.objective.beta:g}."
     )
 
 

@@ -14,6 +14,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from vaekit import build, checkpoint, evaluate
+from vaekit.build.latents import in_words as latent_in_words
 from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
 from vaekit.data import conditions
@@ -75,7 +76,8 @@ class Trained:
 
     def __repr__(self) -> str:
         model, form = self.experiment.model, self.schema
-        kind = f"{model.architecture}, latent {model.latent}, prior {model.prior}, likelihood {model.likelihood}"
+        latent = latent_in_words(model.latent, model.levels, model.posterior)
+        kind = f"{model.architecture}, {latent}, prior {model.prior}, likelihood {model.likelihood}"
         return f"<Trained {self.folder or 'in memory'}: {form.height}x{form.width}x{form.channels} images, {kind}>"
 
     @cached_property
@@ -130,8 +132,9 @@ class Trained:
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
         """The posteriors of images x (N, C, H, W) in [0, 1], of which `context` (N, F) is known."""
-        posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
-        return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
+        with torch.no_grad():
+            posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
+            return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Images at latents z (N, Z): the decoder's means, (N, C, H, W) in [0, 1]."""
@@ -233,8 +236,7 @@ class Trained:
         if x.dim() != 4 or x.shape[1:] != self.schema.shape:
             raise VaekitError(f"expected images of shape (N, {_by(self.schema.shape)}), got ({_by(x.shape)})")
         self.model.eval()
-        with torch.no_grad():
-            yield from self._split(x.float(), context)
+        yield from self._split(x.float(), context)
 
     def _split(self, values: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """A few rows at a time, on the model's device."""

@@ -68,9 +68,9 @@ class Model(nn.Module, ABC):
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
         """p(x | latents, context), with the latents' batch shape."""
 
+    @abstractmethod
     def sample(self, n: int, context: Tensor | None = None) -> tuple[Tensor, ...]:
         """Latents of n data, drawn from the prior; `context`, if given, has n rows."""
-        raise NotImplementedError
 
     def generate(self, n: int, context: Tensor | None = None) -> Distribution:
         """p(x | z) at n latents drawn from the prior, batch shape (n,); `context`, if given, has n rows."""

@@ -11,7 +11,14 @@ from torch import nn
 
 from vaekit.build import words
 from vaekit.codebooks import AnyCodebook, Codebook, LearnedCodebook, ResidualCodebook, ScalarCodebook
-from vaekit.codes import GumbelSoftmax, VectorQuantiser, codebook_cost, commitment, perplexity
+from vaekit.codes import (
+    GumbelSoftmax,
+    StraightThroughGumbelSoftmax,
+    VectorQuantiser,
+    codebook_cost,
+    commitment,
+    perplexity,
+)
 from vaekit.config import Network
 from vaekit.data.images import ImageSchema
 from vaekit.data.images import networks as nets
@@ -23,12 +30,19 @@ from vaekit.vae import Conditional
 
 LATENTS = {
     "categorical": "categorical:20x10",
+    "categorical-hard": "categorical-hard:20x10",
     "vq": "vq:512",
     "vq-gradient": "vq-gradient:512",
     "rvq": "rvq:4x256",
     "fsq": "fsq:8,5,5,5",
 }
 """The discrete latents by name, an example each; a whole number is that many continuous dimensions."""
+
+CATEGORIES: dict[str, type[GumbelSoftmax] | type[StraightThroughGumbelSoftmax]] = {
+    "categorical": GumbelSoftmax,
+    "categorical-hard": StraightThroughGumbelSoftmax,
+}
+"""Relaxed draws, and hard ones whose gradient is that of the relaxed."""
 
 POSTERIORS = {"normal": "normal", "flow": "flow"}
 
@@ -68,8 +82,8 @@ def latent(network: Network, grid: tuple[int, int]) -> Latent:
     name, _ = words.choose("latent", word, {"16": "16", **LATENTS})
     if network.posterior != "normal":
         raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
-    if name == "categorical":
-        return _categories(*words.wholes("latent", word, "x", 2, least=2))
+    if name in CATEGORIES:
+        return _categories(CATEGORIES[name](*words.wholes("latent", word, "x", 2, least=2)))
     return _quantised(_codebook(name, word), grid)
 
 
@@ -77,6 +91,14 @@ def kind_of(network: Network) -> str:
     """`continuous`, `categories` or `codes`: which priors there are."""
     word = str(network.latent)
     return "continuous" if word.isdigit() else "categories" if word.startswith("categorical") else "codes"
+
+
+def in_words(latent: int | str, levels: int = 1, posterior: str = "normal") -> str:
+    """What a latent is, to be read: "16 latent dimensions", "latent vq:512", "3 levels of latents"."""
+    if levels > 1:
+        return f"{levels} levels of latents, {latent} dimensions in the top one"
+    bent = "" if posterior == "normal" else f" with a {posterior} posterior"
+    return f"latent {latent}" if isinstance(latent, str) else f"{latent} latent dimensions{bent}"
 
 
 def of_levels(network: Network) -> tuple[int, ...]:
@@ -113,11 +135,10 @@ def _conditional(family: Callable, net: nn.Module) -> nn.Module:
     return Conditional(net, family, event_dim=3)
 
 
-def _categories(groups: int, classes: int) -> Latent:
-    size = (groups * classes,)
-    family = GumbelSoftmax(groups, classes)
+def _categories(family: GumbelSoftmax | StraightThroughGumbelSoftmax) -> Latent:
+    size = (family.groups * family.classes,)
     terms = {"perplexity": Term(perplexity, WATCHED)}
-    return Latent("categories", size, size, partial(_conditional, family), terms, (groups, classes))
+    return Latent("categories", size, size, partial(_conditional, family), terms, (family.groups, family.classes))
 
 
 def _codebook(name: str, word: str) -> AnyCodebook:

@@ -44,20 +44,23 @@ def _told(field: dict[str, Any]) -> str:
 
 
 def _model(facts: dict[str, Any]) -> list[str]:
+    from vaekit.build.latents import in_words
+
     model = facts["model"]
+    latent = in_words(model["latent"], model["levels"], model["posterior"])
     size = list(model["hidden"]) if model["hidden"] else model["size"]
     return [
         f"{model['architecture']} network, {size}: {facts['parameters']:,} parameters",
-        f"{model['latent']} latent dimensions, prior {model['prior']}, likelihood {model['likelihood']}",
+        f"{latent}, prior {model['prior']}, likelihood {model['likelihood']}",
     ]
 
 
 def _objective(cost: dict[str, Any]) -> str:
-    if cost["bound"] != "elbo":
-        return f"{cost['bound']}: the importance-weighted bound"
+    if not cost["bound"].startswith(("elbo", "stl")):
+        return cost["bound"]
     cycles = f", {cost['cycles']} times" if cost["cycles"] else ""
     rise = f"reached over {cost['warmup']:.0%} of {'a cycle' if cycles else 'the run'}{cycles}"
-    return f"elbo, beta {cost['beta']:g}, {rise}"
+    return f"{cost['bound']}, beta {cost['beta']:g}, {rise}"
 
 
 def _training(facts: dict[str, Any]) -> list[str]:

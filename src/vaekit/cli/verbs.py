@@ -73,7 +73,7 @@ def generate(
     if pixels not in READINGS:
         raise VaekitError(f"--pixels {pixels}: expected mean or sample")
     trained = load(run, device)
-    asked = dict(_assigned(word) for word in where or [])
+    asked = _asked(where or [])
     if guidance != 1 and not asked:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
     if sampler:
@@ -188,11 +188,17 @@ def interpolate(
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
 
 
-def _assigned(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    if not equals:
-        raise VaekitError(f"--where {word}: expected field=value, such as label=7")
-    return name.strip(), value.strip()
+def _asked(words: list[str]) -> dict[str, str]:
+    """What `--where field=value` says, each field once."""
+    asked: dict[str, str] = {}
+    for word in words:
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise VaekitError(f"--where {word}: expected field=value, such as label=7")
+        if name in asked:
+            raise VaekitError(f"--where {word}: {name} is asked to be {asked[name]} already; say it once")
+        asked[name] = value
+    return asked
 
 
 def _pictures(images: Images, n: int) -> Tensor:
