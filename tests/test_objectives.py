@@ -216,7 +216,7 @@ def test_a_detached_distribution_is_the_same_one_without_gradient(kind: type) ->
 def test_gradients_that_are_not_known_are_refused() -> None:
     codes = OneHotCategorical(torch.ones(4, 2, 3))
     draw = Draw(codes.sample(), codes, codes)
-    with pytest.raises(ValueError, match="OneHotCategorical"):
+    with pytest.raises(ValueError, match="a mean and a scale"):
         path_rate(Trace((draw,), codes), torch.zeros(4))
     toy = Toy(2).trace((3,))
     with pytest.raises(ValueError, match="one latent"):
@@ -328,7 +328,7 @@ def test_free_bits_teach_only_what_is_above_the_floor(rates: Callable, taught: l
 def test_rates_of_dimensions_that_are_not_independent_are_refused() -> None:
     model = zoo.model(prior="mixture")
     trace = model(zoo.data(model))
-    with pytest.raises(ValueError, match="Mixture"):
+    with pytest.raises(ValueError, match="free-bits:4/latent"):
         of_each_dimension(trace)
     torch.testing.assert_close(of_each_latent(trace), in_total(trace))
 
@@ -526,7 +526,7 @@ def test_terms_of_one_latent_say_so() -> None:
             term(two, X)
     codes = OneHotCategorical(torch.ones(4, 3))
     for term in (TotalCorrelation(9), dip_i, dip_ii):
-        with pytest.raises(ValueError, match="OneHotCategorical"):
+        with pytest.raises(ValueError, match="independent given the data"):
             term(Trace((Draw(codes.sample(), codes, codes),), codes), X)
 
 

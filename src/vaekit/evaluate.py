@@ -54,6 +54,12 @@ def bound(model: Model, batches: Batches, seed: int = 0) -> Bound:
     return Bound(Estimate.of(-distortion - rate), Estimate.of(distortion), Estimate.of(rate))
 
 
+def rates(model: Model, batches: Batches, seed: int = 0) -> list[float]:
+    """The mean rate of every latent, of a hierarchy the top's first, in nats per datum; their sum is the bound's."""
+    each = _each(model, batches, seed, lambda x, c: torch.stack([draw.kl() for draw in model(x, c).draws], dim=1))
+    return torch.cat(list(each)).double().mean(0).tolist()
+
+
 def nll(model: Model, batches: Batches, draws: int = 5000, rows: int = 8192, seed: int = 0) -> Estimate:
     """-log p(x) by importance sampling with `draws` draws per datum, and its standard error over the data.
 

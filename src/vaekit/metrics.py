@@ -13,7 +13,7 @@ from vaekit import checkpoint, evaluate
 from vaekit.data.images import Images, Progress
 from vaekit.data.images.binarise import prepare
 from vaekit.data.images.packed import default_folder
-from vaekit.disentanglement import disentanglement
+from vaekit.disentanglement import disentanglement, mig, sap
 from vaekit.errors import VaekitError
 from vaekit.fidelity import fidelity
 from vaekit.judge import Judge, train_judge, which_way_up
@@ -25,6 +25,9 @@ MOST = 10_000
 
 FEWEST = 20
 """Fewer images than this are no set to compare with."""
+
+
+ALONE = "it is about telling several factors apart, and one is given"
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -60,7 +63,10 @@ def latents(trained: Trained, images: Images, factors: Tensor, seed: int = 0) ->
     """How well single latent dimensions tell single known factors (N, F) of the images."""
     codes = evaluate.posterior_means(trained.model, trained.batches(images, seed)).cpu()
     try:
-        return {"disentanglement": asdict(disentanglement(codes, factors, seed=seed))}
+        if factors.shape[1] > 1:
+            return {"disentanglement": asdict(disentanglement(codes, factors, seed=seed))}
+        few = {"mig": mig(codes, factors), "sap": sap(codes, factors, seed), "n": len(codes)}
+        return {"disentanglement": few, "left_out": dict.fromkeys(("dci", "factorvae"), ALONE)}
     except ValueError as error:
         raise VaekitError(f"disentanglement: {error}") from None
 

@@ -91,8 +91,8 @@ def detached(q: Distribution) -> Distribution:
     if hasattr(q, "detached"):
         return q.detached()
     raise ValueError(
-        f"a posterior of type {type(q).__name__} has no reparameterised gradient that can do without its parameters; "
-        "train it by the elbo, or give the model a normal posterior"
+        "this gradient is of posteriors whose draws are reparameterised by a mean and a scale, as normal ones are; "
+        "train this model by the elbo or the iwae, or give it a normal posterior"
     )
 
 

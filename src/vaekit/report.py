@@ -159,6 +159,9 @@ def _use(numbers: dict[str, Any], n: int) -> list[tuple[str, str, str]]:
     if "codes_used" in numbers:
         rows.append(("codes in use", f"{numbers['codes_used']:.1%}", f"of the {numbers['codes']:,} in the codebook"))
         rows.append(("perplexity", f"{numbers['perplexity']:.1f}", "as many codes, used evenly, would vary as much"))
+    if "rates" in numbers:
+        levels = ", ".join(f"{rate:.2f}" for rate in numbers["rates"])
+        rows.append(("rate of each latent", levels, "from the top down; one near 0 says nothing"))
     if "active_units" in numbers:
         used = f"{numbers['active_units']} of {numbers['latent']}"
         rows.append(("active units", used, "latent dimensions in use"))

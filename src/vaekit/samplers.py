@@ -150,7 +150,7 @@ def sampler(word: str, latent: int, context: int = 0, classes: int = 1) -> nn.Mo
     `context` and `classes` are what it was fitted with: the length of the context, and how many labels.
     """
     name, _, argument = word.partition(":")
-    if name == "gmm" and (not argument or (argument.isdigit() and int(argument) > 0)):
+    if name == "gmm" and (not argument or (argument.isascii() and argument.isdigit() and int(argument) > 0)):
         return FullMixture(latent, int(argument or 10), classes, context)
     if word == "flow":
         return FlowPrior(latent, context)

@@ -39,6 +39,15 @@ def in_total(trace: Trace) -> Tensor:
     return trace.rate().mean()[None]
 
 
+def rate_of(level: int) -> Callable[[Trace, Tensor], Tensor]:
+    """The cost KL(q || p) of one latent of several in nats, shape (B,) or (S, B); 0 is the top of a hierarchy."""
+
+    def rate(trace: Trace, x: Tensor) -> Tensor:
+        return trace.draws[level].kl()
+
+    return rate
+
+
 @dataclass(frozen=True)
 class FreeBits:
     """sum_g max(nats, E_batch[rate_g]), shape (): stands in for the rate; the first nats cost the same as none.
@@ -226,8 +235,8 @@ def _factors(q: Distribution) -> Distribution:
     """The dimensions of a factorised distribution, as batch dimensions."""
     if not isinstance(q, Independent):
         raise ValueError(
-            f"this term needs a latent whose dimensions are independent given the data, as a normal posterior's are; "
-            f"this one is a {type(q).__name__}"
+            "this term needs a latent whose dimensions are independent given the data, as those of a normal posterior "
+            "are; leave it out, or give the model a normal posterior"
         )
     return q.base_dist
 
@@ -236,8 +245,8 @@ def _dimension_rates(draw: Draw) -> Tensor:
     """The mean over the batch of each dimension's KL(q || p) in nats, shape (Z,)."""
     if not (isinstance(draw.posterior, Independent) and isinstance(draw.prior, Independent)):
         raise ValueError(
-            "a rate of each dimension needs a posterior and a prior whose dimensions are independent; here they are "
-            f"{type(draw.posterior).__name__} and {type(draw.prior).__name__}: count free bits per latent or in total"
+            "a rate of each dimension needs a posterior and a prior whose dimensions are independent, as a normal and "
+            "the standard one are; count free bits per latent or in total, as free-bits:4/latent or free-bits:4/total"
         )
     each = Draw(draw.z, draw.posterior.base_dist, draw.prior.base_dist).kl()
     return each.flatten(-len(draw.posterior.event_shape)).flatten(0, -2).mean(0)

@@ -74,7 +74,8 @@ class Conditioned(Model):
         return self.model.encode(x, self._embedded(context, x))
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
-        return self.model.decode(latents, self._embedded(context, latents[0]))
+        nothing = latents[0].new_full((1, self.columns), torch.nan)  # one row serves any batch shape
+        return self.model.decode(latents, self.embedding(nothing if context is None else context))
 
     def sample(self, n: int, context: Tensor | None = None) -> tuple[Tensor, ...]:
         like = next(self.embedding.parameters())

@@ -16,7 +16,8 @@ from vaekit.data.images.likelihoods import Likelihood, likelihood
 from vaekit.errors import VaekitError
 from vaekit.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
 from vaekit.nn import ConditionEmbedding
-from vaekit.objectives import Objective
+from vaekit.objectives import WATCHED, Objective, Term
+from vaekit.terms import rate_of
 from vaekit.trace import Model
 from vaekit.vae import VAE, Conditional, Conditioned
 
@@ -34,9 +35,11 @@ def model(network: Network, schema: ImageSchema) -> Model:
 
 
 def objective_of(experiment: Experiment, data: int, schema: ImageSchema) -> Objective:
-    """The experiment's objective over `data` training images, with the terms that its latent brings."""
-    kind = latents.latent(experiment.model, nets.grid(schema.shape))
-    return objective(experiment.objective, Setting(max(2, data), kind.shape[0], kind.kind, kind.terms))
+    """The experiment's objective over `data` training images, with the terms that its latents bring."""
+    network = experiment.model
+    kind = latents.latent(network, nets.grid(schema.shape))
+    levels = {f"rate_{i + 1}": Term(rate_of(i), WATCHED) for i in range(network.levels) if network.levels > 1}
+    return objective(experiment.objective, Setting(max(2, data), kind.shape[0], kind.kind, {**kind.terms, **levels}))
 
 
 @torch.no_grad()
@@ -60,7 +63,7 @@ def start(model: Model, network: Network, schema: ImageSchema, mean: Tensor, x: 
 def cost(network: Network, schema: ImageSchema) -> tuple[int, int]:
     """How many parameters the model has, and how many multiply-adds one image's forward pass takes."""
     with torch.random.fork_rng():
-        untrained = model(network, schema)
+        untrained = model(network, schema).requires_grad_(False)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             untrained(torch.zeros(1, *schema.shape))
     return sum(p.numel() for p in untrained.parameters()), counter.get_total_flops() // 2

@@ -77,8 +77,8 @@ class Latent:
 def latent(network: Network, grid: tuple[int, int]) -> Latent:
     """The latent of `network`; codes lie on `grid` (height, width)."""
     word = str(network.latent)
-    if word.isdigit():
-        return _vector(int(word), network.posterior)
+    if isinstance(network.latent, int):
+        return _vector(words.bounded("latent", network.latent), network.posterior)
     name, _ = words.choose("latent", word, {"16": "16", **LATENTS})
     if network.posterior != "normal":
         raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
@@ -89,8 +89,9 @@ def latent(network: Network, grid: tuple[int, int]) -> Latent:
 
 def kind_of(network: Network) -> str:
     """`continuous`, `categories` or `codes`: which priors there are."""
-    word = str(network.latent)
-    return "continuous" if word.isdigit() else "categories" if word.startswith("categorical") else "codes"
+    if isinstance(network.latent, int):
+        return "continuous"
+    return "categories" if network.latent.partition(":")[0] in CATEGORIES else "codes"
 
 
 def in_words(latent: int | str, levels: int = 1, posterior: str = "normal") -> str:
@@ -103,15 +104,15 @@ def in_words(latent: int | str, levels: int = 1, posterior: str = "normal") -> s
 
 def of_levels(network: Network) -> tuple[int, ...]:
     """The latents of a hierarchy, top first: vectors where it is dense, else a vector and then maps of few channels."""
-    word, levels = str(network.latent), network.levels
-    if not word.isdigit() or network.posterior != "normal":
-        what = f"latent '{word}'" if not word.isdigit() else f"posterior '{network.posterior}'"
+    top, levels = network.latent, network.levels
+    if not isinstance(top, int) or network.posterior != "normal":
+        what = f"posterior '{network.posterior}'" if isinstance(top, int) else f"latent '{top}'"
         raise VaekitError(f"levels={levels}: a hierarchy has normal latents such as 20, not {what}; use levels=1")
     if levels > MOST_LEVELS:
         raise VaekitError(f"levels={levels}: expected at most {MOST_LEVELS}")
     if network.architecture == "conv":
-        return (int(word), *[4] * (levels - 2), 2)
-    return (*[int(word)] * (levels - 1), 2 * int(word))
+        return (top, *[4] * (levels - 2), 2)
+    return (*[top] * (levels - 1), 2 * top)
 
 
 def codes(network: Network, schema: ImageSchema) -> tuple[int, int] | None:

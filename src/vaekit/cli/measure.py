@@ -58,16 +58,17 @@ def evaluate(
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
-        numbers |= _further(trained, images, asked, sampler, factors, table, seed, hook)
-    if not draws:
-        tell("NLL left out: --draws 0")
-    for name, reason in numbers.get("left_out", {}).items():
+        further = _further(trained, images, asked, sampler, factors, table, seed, hook)
+    reasons = numbers.get("left_out", {}) | further.pop("left_out", {})
+    numbers |= further | ({"left_out": reasons} if reasons else {})
+    if not draws or "nll" not in asked:
+        tell(f"NLL left out: --{'metrics ' + metrics if draws else 'draws 0'}")
+    for name, reason in reasons.items():
         tell(f"{name} left out: {reason}")
     for sentence in _without_number(numbers):
         tell(sentence)
     numbers |= {"binarise": trained.schema.binarise, "seed": seed}
-    told = {name: _readable(value) for name, value in numbers.items() if name != "left_out"}
-    show(numbers if as_json else told, as_json)
+    show(numbers if as_json else _readable(numbers), as_json)
 
 
 def _further(
@@ -127,12 +128,33 @@ def _without_number(numbers: dict[str, Any]) -> list[str]:
     return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
 
 
-def _readable(value: Any) -> str:
+GROUPS = ("samples", "disentanglement", "neighbours")
+"""Names that say nothing beside those of their parts."""
+
+
+def _readable(numbers: dict[str, Any], before: str = "") -> dict[str, str]:
+    """A line for every number, those of a group under its name; a measure's floor in brackets behind it."""
+    lines: dict[str, str] = {}
+    for name, value in numbers.items():
+        full = f"{before}{name}"
+        if name in ("left_out", "floor"):
+            continue
+        if isinstance(value, dict) and "value" not in value:
+            lines |= _readable(value, before if name in GROUPS else f"{full} ")
+        else:
+            lines[full] = _figure(value)
+    floor = _readable(numbers["floor"], before) if "floor" in numbers else {}
+    return lines | {name: f"{lines[name]} (training images: {value})" for name, value in floor.items()}
+
+
+def _figure(value: Any) -> str:
     from vaekit.tasks import in_words
 
+    if isinstance(value, list):
+        return ", ".join(map(_figure, value))
     if not isinstance(value, dict):
         return f"{value:.4f}" if isinstance(value, float) else str(value)
-    if "value" not in value or "n" not in value:
-        return ", ".join(f"{name} {_readable(part)}" for name, part in value.items())
+    if "n" not in value:
+        return in_words(value, 4)
     draws = f", K = {value['draws']}" if "draws" in value else ""
     return f"{in_words(value, 3)} nats ({value['n']:,} image{'s' * (value['n'] > 1)}{draws})"

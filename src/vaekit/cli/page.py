@@ -95,6 +95,8 @@ def _evaluation(numbers: dict[str, Any] | None) -> list[str]:
     lines += [f"{numbers['bits_per_dim']:.4f} bits per dimension"] if "bits_per_dim" in numbers else []
     if "codes_used" in numbers:
         used = f"{numbers['codes_used']:.1%} of {numbers['codes']:,} codes in use"
+    elif "rates" in numbers:
+        used = f"rates of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
     else:
         used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
     return [f"nats per image, {numbers['n']:,} {numbers['data']} images", ", ".join(lines), used]
