@@ -328,7 +328,7 @@ def test_guidance_of_bits_is_the_sharpened_ratio():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("conditional") / "run"
-    fields = ["hidden=[64]", "architecture=mlp", "latent=4", "patience=0"]
+    fields = ["hidden=[64]", "architecture=mlp", "latent=4", "prior=mixture:10", "patience=0"]
     assert (
         call(
             "train", "digits", *fields, "--recipe", "images", "--condition", "label", "--steps", 400, "--out", folder

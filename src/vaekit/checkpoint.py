@@ -22,7 +22,7 @@ from vaekit.config import Experiment
 from vaekit.data.images import ImageSchema
 from vaekit.errors import VaekitError
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a file written today could not be read by yesterday's vaekit."""
 
 CONFIG, WEIGHTS, RESUME = "config.json", "model.safetensors", "resume.safetensors"

@@ -55,7 +55,7 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
     reasons = [f"told of each image: {describe(field)}" for field in images.schema.conditions]
     changes, schema = _likelihood(experiment, images, reasons)
-    changes += _network(experiment, images, reasons) + _prior(experiment, reasons)
+    changes += _network(experiment, images, reasons) + _prior(experiment, images, reasons)
     settled = experiment.override(*changes)
     settled = settled.override(*_length(settled, images, reasons))
     training = len(images) - held_out(settled, len(images))
@@ -126,11 +126,14 @@ def _fits_data(experiment: Experiment, schema: ImageSchema, training: int) -> No
         )
 
 
-def _prior(experiment: Experiment, reasons: list[str]) -> list[str]:
+def _prior(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
+    """A standard prior is no match for the codes of one class: of MNIST, only 56 % came as asked, 90 % with a flow."""
     if experiment.model.prior != "auto":
         return []
-    name = priors.default(experiment.model)
-    if name != "standard":
+    name = priors.default(experiment.model, bool(images.schema.conditions))
+    if name == "flow":
+        reasons.append("prior flow: it follows the conditions, so that what is asked for comes")
+    elif name != "standard":
         reasons.append(f"prior {name}: learned, so that samples come from the model and not from codes at random")
     return [f"model.prior={name}"]
 

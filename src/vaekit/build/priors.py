@@ -69,9 +69,10 @@ def learned_from_data(word: str) -> int:
     return components(word) if word.partition(":")[0] in ("mixture", "vamp") else 0
 
 
-def default(network: Network) -> str:
-    """The prior that a latent has when nothing is said."""
-    return next(iter(PRIORS[kind_of(network)]))
+def default(network: Network, conditional: bool) -> str:
+    """The prior that a latent has when nothing is said: of a conditional model, one that the conditions move."""
+    kind = kind_of(network)
+    return "flow" if conditional and kind == "continuous" else next(iter(PRIORS[kind]))
 
 
 def _dims(setting: Setting) -> int:
