@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaekit.optim import Soap
+from vaekit.nn import MLP
+from vaekit.optim import Soap, adamw
+from vaekit.priors import NormalMixture, VampPrior
 
 
 def gradients(steps: int, *shape: int) -> list[Tensor]:
@@ -147,3 +149,16 @@ def test_soap_goes_on_from_its_state(done: int) -> None:
     restored.load_state_dict(copy.deepcopy(optimiser.state_dict()))
     rest = run(weight, grads[done:], optimiser)
     torch.testing.assert_close(run(again, grads[done:], restored), rest, rtol=0, atol=0)
+
+
+def test_what_is_no_layer_is_not_decayed() -> None:
+    """Pseudo-inputs are pictures and a mixture's means are places: neither belongs at zero."""
+    encoder = MLP((4,), (5,), (6,))
+    model = nn.ModuleDict(
+        {"net": encoder, "vamp": VampPrior(encoder, torch.rand(3, 4)), "mixture": NormalMixture(3, 2)}
+    )
+    decayed, left = adamw(model, 0.1).param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert left["weight_decay"] == 0.0
+    assert {id(p) for p in decayed["params"]} == {id(p) for name, p in encoder.named_parameters() if "weight" in name}
+    assert sum(len(group["params"]) for group in (decayed, left)) == len(list(model.parameters()))

@@ -13,12 +13,10 @@ from torch.func import functional_call, grad
 
 from vaekit.errors import VaekitError
 from vaekit.objectives import Objective
+from vaekit.optim import MULTIPLIED
 
 LONGEST_BAD_STREAK = 50
 """So many non-finite steps in a row end the run."""
-
-MULTIPLIED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-"""The layers whose weights and biases autocast lowers at every use."""
 
 
 class Step(nn.Module):

@@ -11,9 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+MULTIPLIED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+"""The layers of matrices and kernels: weights that are decayed, and that autocast lowers at every use."""
+
 
 def adamw(model: nn.Module, weight_decay: float, products: torch.dtype = torch.float32) -> torch.optim.AdamW:
-    """AdamW, fused, that decays matrices and kernels but neither biases, gains nor scales."""
+    """AdamW, fused, that decays the matrices and kernels of layers, and nothing else.
+
+    Biases, gains, and what has a meaning of its own (a prior's means, pseudo-inputs, embeddings) stay as they are.
+    """
     return torch.optim.AdamW(_groups(model, weight_decay), lr=1e-3, betas=(0.9, 0.999), fused=True)
 
 
@@ -26,10 +32,11 @@ OPTIMISERS: dict[str, Callable[[nn.Module, float, torch.dtype], torch.optim.Opti
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    layers = {id(layer.weight) for layer in model.modules() if isinstance(layer, MULTIPLIED)}
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if id(p) in layers], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if id(p) not in layers], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -54,7 +61,7 @@ class Soap(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         refresh: int = 100,
         measure: int = 10,
-        longest: int = 256,
+        longest: int = 640,
         settle: int = 20,
         limit: float = 4.0,
         products: torch.dtype = torch.float32,
