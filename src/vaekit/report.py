@@ -22,6 +22,11 @@ from vaekit.tasks import MI_IMAGES, Trained, as_images, in_words
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
 
+SILENT = 0.1
+"""A latent whose rate is below so many nats has collapsed."""
+
+REMEDY = "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
+
 SECTIONS = {
     "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
     "reconstructions": ("Reconstructions", "Held-out originals, each row above its reconstructions."),
@@ -49,6 +54,16 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
     _draw(folder, trained, held, seed)
     files.write(folder / REPORT, _page(folder, trained, images, numbers))
     return numbers
+
+
+def silence(numbers: dict[str, Any]) -> str:
+    """A sentence where the latents, or one of several, say nothing of an image (posterior collapse); else nothing."""
+    rates = numbers.get("rates", [numbers["rate"]["value"]])
+    dead = [f"{i} of {len(rates)}" for i, rate in enumerate(rates, 1) if rate < SILENT]
+    if not dead:
+        return ""
+    which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
+    return f"{which} next to nothing of an image (rate below {SILENT} nats): try {REMEDY}"
 
 
 def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
@@ -97,7 +112,7 @@ def _page(folder: Path, trained: Trained, images: Images, numbers: dict[str, Any
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>
 <h1>{title}</h1><p>{html.escape(_summary(trained, images))}</p>
-{_ending(folder)}
+{_ending(folder, numbers)}
 <table><tr class=head><th>measure</th><th>value</th><th>what it says</th></tr>{_numbers(numbers)}</table>
 {figures}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
 <details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details></html>
@@ -116,8 +131,14 @@ def _summary(trained: Trained, images: Images) -> str:
     )
 
 
-def _ending(folder: Path) -> str:
+def _ending(folder: Path, numbers: dict[str, Any]) -> str:
     facts = status(folder)
+    if quiet := silence(numbers):
+        return f"<p class=cut><strong>Collapsed.</strong> {html.escape(quiet)}.</p>" + _ended(folder, facts)
+    return _ended(folder, facts)
+
+
+def _ended(folder: Path, facts: dict[str, Any]) -> str:
     if facts["ended"] in ("time", "patience"):
         on = f" It can go on: <code>vaekit train --resume {html.escape(shlex.quote(str(folder)))}</code>"
         return f"<p class=cut><strong>Not the whole run.</strong> {html.escape(ending(facts))}.{on}</p>"

@@ -61,12 +61,21 @@ def start(model: Model, network: Network, schema: ImageSchema, mean: Tensor, x: 
 
 
 def cost(network: Network, schema: ImageSchema) -> tuple[int, int]:
-    """How many parameters the model has, and how many multiply-adds one image's forward pass takes."""
+    """How many parameters the model has, and how many multiply-adds a further image adds to a forward pass.
+
+    What a batch costs whatever its size, such as the pseudo-inputs of a VampPrior, is not in it.
+    """
     with torch.random.fork_rng():
         untrained = model(network, schema).requires_grad_(False)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            untrained(torch.zeros(1, *schema.shape))
-    return sum(p.numel() for p in untrained.parameters()), counter.get_total_flops() // 2
+        one, two = (_flops(untrained, torch.zeros(n, *schema.shape)) for n in (1, 2))
+    return sum(p.numel() for p in untrained.parameters()), (two - one) // 2
+
+
+@torch.no_grad()
+def _flops(model: Model, x: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    return counter.get_total_flops()
 
 
 @torch.no_grad()

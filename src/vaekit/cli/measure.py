@@ -140,7 +140,8 @@ def _readable(numbers: dict[str, Any], before: str = "") -> dict[str, str]:
         if name in ("left_out", "floor"):
             continue
         if isinstance(value, dict) and "value" not in value:
-            lines |= _readable(value, before if name in GROUPS else f"{full} ")
+            parts = _readable(value, before if name in GROUPS else f"{full} ")
+            lines |= {f"{full} {part}" if part in lines else part: figure for part, figure in parts.items()}
         else:
             lines[full] = _figure(value)
     floor = _readable(numbers["floor"], before) if "floor" in numbers else {}

@@ -275,6 +275,7 @@ def _meter(run: Run, quiet: bool) -> Meter:
 
 
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
+    from vaekit.report import silence
     from vaekit.tasks import in_words
 
     numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
@@ -292,6 +293,8 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
         tell(f"cut short after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
         tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out images")
+    if quiet := silence(numbers):
+        tell(quiet)
     out.print(f"report: {result['report']}")
     tell(f"next: vaekit generate {quoted(run.folder)} -n 64 --seed 1")
 

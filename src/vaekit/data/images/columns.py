@@ -89,7 +89,7 @@ def _find(name: str, images: Images, table: str | None, request: Request) -> Col
         return _array(name, images, path, request)
     there = [LABEL] if images.labels is not None else []
     hint = f"there are: {', '.join(there)}" if there else "name a table of them with --table attributes.csv"
-    raise VaekitError(f"{request.source}: has no '{name}' to condition on; {hint}")
+    raise VaekitError(f"{request.source}: has no '{name}'; {hint}")
 
 
 def _labels(images: Images) -> Column:
@@ -139,7 +139,7 @@ def _joined(held: dict[str, streams.Stream], names: Iterable[str]) -> np.ndarray
 
 def _values(stream: streams.Stream) -> np.ndarray:
     if stream.dtype.hasobject or stream.dtype.kind not in "biufU":
-        raise VaekitError(f"{stream.name} is {stream.dtype}: expected numbers or words to condition on")
+        raise VaekitError(f"{stream.name} is {stream.dtype}: expected numbers or words")
     return np.concatenate([values for _, _, values in streams.chunks(stream)]).reshape(stream.shape)
 
 
