@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import test_codes as codes
+import test_codebooks as codebooks
 import test_hierarchy as hierarchies
 import test_laws as laws
 import test_laws_exact as exact
 import test_loop as loop
 import test_objectives as objectives
+import test_terms as terms
 from mutants import Mutant
 
 BOUNDS = [
@@ -159,14 +160,14 @@ GRADIENTS = [
         "codebooks:straight_through",
         "value.detach()",
         "value",
-        lambda: codes.test_the_gradient_at_the_features_is_the_decoders("learned"),
+        lambda: codebooks.test_the_gradient_at_the_features_is_the_decoders("learned"),
     ),
     Mutant(
         "commitment and codebook cost on the wrong sides",
         "codebooks:LearnedCodebook.forward",
         "_squares(features - found.detach()), _squares(features.detach() - found)",
         "_squares(features.detach() - found), _squares(features - found.detach())",
-        codes.test_commitment_teaches_the_features_and_codebook_cost_the_codes,
+        codebooks.test_commitment_teaches_the_features_and_codebook_cost_the_codes,
     ),
     Mutant(
         "DReG with weights that are not squared",
@@ -201,13 +202,13 @@ GRADIENTS = [
         "terms:FactorTC.discrimination",
         "_flat(trace).detach()",
         "_flat(trace)",
-        objectives.test_discriminator_and_encoder_do_not_teach_each_other,
+        terms.test_discriminator_and_encoder_do_not_teach_each_other,
     ),
     Mutant(
         "FactorVAE's encoder teaches the discriminator",
         "terms:FactorTC.forward",
         "p.detach()",
         "p",
-        objectives.test_discriminator_and_encoder_do_not_teach_each_other,
+        terms.test_discriminator_and_encoder_do_not_teach_each_other,
     ),
 ]

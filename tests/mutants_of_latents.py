@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+import test_code_priors as code_priors
+import test_codebooks as codebooks
 import test_codes as codes
 import test_families as families
 import test_laws as laws
@@ -56,56 +58,56 @@ LATENTS = [
         "code_priors:UniformCodePrior.log_prob_of",
         "self.nats",
         "(0 * self.nats)",
-        lambda: codes.test_the_uniform_prior_costs_log_k_a_code("moving"),
+        lambda: code_priors.test_the_uniform_prior_costs_log_k_a_code("moving"),
     ),
     Mutant(
         "one level of a residual codebook paid for",
         "code_priors:UniformCodes.__init__",
         " * codebook.depth",
         "",
-        lambda: codes.test_the_uniform_prior_costs_log_k_a_code("residual"),
+        lambda: code_priors.test_the_uniform_prior_costs_log_k_a_code("residual"),
     ),
     Mutant(
         "codes in order free of charge",
         "code_priors:AutoregressiveCodePrior.log_prob_of",
         "return -nats",
         "return 0 * nats",
-        lambda: codes.test_the_probabilities_of_all_grids_sum_to_one(ResidualCodebook(2, 3, 2), (2,)),
+        lambda: code_priors.test_the_probabilities_of_all_grids_sum_to_one(ResidualCodebook(2, 3, 2), (2,)),
     ),
     Mutant(
         "a prior that sees its own token",
         "nn.attention:CausalTransformer.forward",
         "tokens[:, :-1]",
         "tokens[:, 1:]",
-        codes.test_no_score_looks_ahead_and_every_score_looks_back,
+        code_priors.test_no_score_looks_ahead_and_every_score_looks_back,
     ),
     Mutant(
         "attention that looks ahead",
         "nn.attention:Block.forward",
         "is_causal=True",
         "is_causal=False",
-        codes.test_no_score_looks_ahead_and_every_score_looks_back,
+        code_priors.test_no_score_looks_ahead_and_every_score_looks_back,
     ),
     Mutant(
         "a revived code overwritten by the moving average",
         "codebooks:Codebook._follow",
         "self.codes.copy_(torch.where(dead[:, None], picked, codes))",
         "self.codes.copy_(codes)",
-        codes.test_a_dead_code_is_put_on_a_feature_and_the_update_leaves_it_there,
+        codebooks.test_a_dead_code_is_put_on_a_feature_and_the_update_leaves_it_there,
     ),
     Mutant(
         "a revived code with the sums of its past",
         "codebooks:Codebook._follow",
         "torch.where(dead[:, None], picked * self._granted, sums)",
         "sums",
-        codes.test_a_dead_code_is_put_on_a_feature_and_the_update_leaves_it_there,
+        codebooks.test_a_dead_code_is_put_on_a_feature_and_the_update_leaves_it_there,
     ),
     Mutant(
         "the decay for its complement",
         "codebooks:Codebook._follow",
         "self.usage.lerp(counts / counts.sum(), 1 - self.decay)",
         "self.usage.lerp(counts / counts.sum(), self.decay)",
-        codes.test_moving_averages_are_those_of_another_implementation,
+        codebooks.test_moving_averages_are_those_of_another_implementation,
     ),
     Mutant(
         "usage that nothing smooths",
@@ -119,7 +121,7 @@ LATENTS = [
         "codebooks:Codebook._follow",
         "self.sums.lerp(sums / counts.sum(), 1 - self.decay)",
         "self.sums.lerp(sums, 1 - self.decay)",
-        codes.test_the_codes_do_not_depend_on_how_often_the_batch_is_repeated,
+        codebooks.test_the_codes_do_not_depend_on_how_often_the_batch_is_repeated,
     ),
     Mutant(
         "codes that follow the data in use",
@@ -133,21 +135,21 @@ LATENTS = [
         "codebooks:ResidualCodebook.forward",
         "rest = rest - found[-1].z.detach()",
         "rest = rest - 0 * found[-1].z.detach()",
-        codes.test_residual_codes_are_those_of_another_implementation,
+        codebooks.test_residual_codes_are_those_of_another_implementation,
     ),
     Mutant(
         "FSQ with a value too many",
         "codebooks:ScalarCodebook._squashed",
         "(levels - 1) * (1 + self.MARGIN) / 2",
         "(levels + 1) * (1 + self.MARGIN) / 2",
-        codes.test_every_rounded_code_can_be_reached,
+        codebooks.test_every_rounded_code_can_be_reached,
     ),
     Mutant(
         "FSQ with even levels off their middle",
         "codebooks:ScalarCodebook._squashed",
         "0.5 * (levels % 2 == 0)",
         "0.0 * levels",
-        codes.test_every_rounded_code_can_be_reached,
+        codebooks.test_every_rounded_code_can_be_reached,
     ),
     Mutant(
         "a temperature that does not anneal",
@@ -203,7 +205,7 @@ LATENTS = [
         "code_priors:_drawn",
         "torch.multinomial(torch.softmax(scores.float(), dim=-1), 1)[:, 0]",
         "scores.argmax(-1)",
-        lambda: codes.test_what_is_sampled_is_as_frequent_as_it_is_probable(0),
+        lambda: code_priors.test_what_is_sampled_is_as_frequent_as_it_is_probable(0),
     ),
     Mutant(
         "a channel's mean against the channels before it",

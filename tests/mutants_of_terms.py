@@ -8,7 +8,7 @@ import pytest
 import test_codes as codes
 import test_laws_exact as exact
 import test_measures as measures
-import test_objectives as objectives
+import test_terms as terms
 from mutants import Mutant
 from vaekit.disentanglement import _concentration, factorvae_score
 
@@ -34,56 +34,56 @@ TERMS = [
         "terms:TotalCorrelation._log_weights",
         "device=each.device)",
         "device=each.device).roll(1, 0)",
-        objectives.test_the_density_that_total_correlation_is_made_of_is_unbiased_over_batches,
+        terms.test_the_density_that_total_correlation_is_made_of_is_unbiased_over_batches,
     ),
     Mutant(
         "whole rows shuffled",
         "terms:shuffled",
         "torch.rand_like(z).argsort(dim=-2)",
         "torch.rand_like(z[..., :1]).argsort(dim=-2).expand_as(z)",
-        objectives.test_shuffled_columns_hold_the_same_values_each_in_its_own_order,
+        terms.test_shuffled_columns_hold_the_same_values_each_in_its_own_order,
     ),
     Mutant(
         "free bits of the sum",
         "terms:FreeBits.__call__",
         ".clamp_min(self.nats).sum()",
         ".sum().clamp_min(self.nats)",
-        objectives.test_free_bits_of_known_rates,
+        terms.test_free_bits_of_known_rates,
     ),
     Mutant(
         "free bits of every datum",
         "terms:in_total",
         "trace.rate().mean()[None]",
         "trace.rate()",
-        objectives.test_free_bits_of_known_rates,
+        terms.test_free_bits_of_known_rates,
     ),
     Mutant(
         "a target rate without its absolute value",
         "terms:TargetRate.forward",
         ".abs()",
         "",
-        objectives.test_the_target_rate_pulls_from_both_sides_and_rises,
+        terms.test_the_target_rate_pulls_from_both_sides_and_rises,
     ),
     Mutant(
         "DIP with the diagonal among the rest",
         "terms:_distance_to_identity",
         " - own.square().sum()",
         "",
-        objectives.test_moments_of_a_known_covariance,
+        terms.test_moments_of_a_known_covariance,
     ),
     Mutant(
         "an MMD with each draw against itself",
         "terms:mmd",
         "excess.masked_fill(own, 0.0).sum((-1, -2)) / max(1, batch * (batch - 1))",
         "excess.sum((-1, -2)) / batch**2",
-        lambda: objectives.test_mmd_has_mean_zero_between_equals_and_grows_with_what_differs(False),
+        lambda: terms.test_mmd_has_mean_zero_between_equals_and_grows_with_what_differs(False),
     ),
     Mutant(
         "an MMD that teaches the prior",
         "terms:_drawn",
         "prior.sample(missing)",
         "prior.rsample(missing)",
-        objectives.test_mmd_teaches_the_posterior_and_not_the_prior,
+        terms.test_mmd_teaches_the_posterior_and_not_the_prior,
     ),
     Mutant(
         "perplexity of bits",
