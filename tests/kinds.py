@@ -21,6 +21,7 @@ TINY_CONV = ["architecture=conv", "model.size=tiny", *SHORT]
 
 KINDS = [
     "prior=standard",
+    "prior=laplace bound=iwae:3",
     "prior=standard condition=label bound=elbo+free-bits:0.1",
     "prior=standard bound=elbo+free-bits:0.2/dim+mmd:5",
     "prior=learned condition=label,age bound=elbo+beta-tc:6",

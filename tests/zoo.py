@@ -19,7 +19,7 @@ from vaekit.families import PixelBernoulli, normal
 from vaekit.flows import FlowPosterior, FlowPrior
 from vaekit.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
 from vaekit.nn import MLP, ConditionEmbedding, ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
-from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, VampPrior
+from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
 from vaekit.trace import Model
 from vaekit.vae import Conditioned
 
@@ -35,6 +35,7 @@ LIKELIHOODS = [name.replace(":S", ":0.3").replace(":K", ":3") for name in NAMES]
 
 PRIORS: dict[str, Callable[[nn.Module, int], nn.Module]] = {
     "standard": lambda encoder, context: StandardNormal(LATENT),
+    "laplace": lambda encoder, context: UnitLaplace(LATENT),
     "learned": lambda encoder, context: LearnedNormal(LATENT, context),
     "mixture": lambda encoder, context: NormalMixture(LATENT, 4, context),
     "vamp": lambda encoder, context: VampPrior(encoder, torch.rand(5, *SHAPES["grey"]), context=context),

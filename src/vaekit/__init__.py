@@ -20,7 +20,7 @@ _HOMES = {
     "vae": ["VAE", "Conditional", "Conditioned"],
     "hierarchy": ["Hierarchy", "conv_hierarchy", "dense_hierarchy"],
     "families": ["normal"],
-    "priors": ["LearnedNormal", "NormalMixture", "StandardNormal", "VampPrior"],
+    "priors": ["LearnedNormal", "NormalMixture", "StandardNormal", "UnitLaplace", "VampPrior"],
     "flows": ["FlowPosterior", "FlowPrior"],
     "codes": ["GumbelSoftmax", "VectorQuantiser", "codebook_cost", "commitment", "perplexity"],
     "codebooks": ["Codebook", "LearnedCodebook", "ResidualCodebook", "ScalarCodebook"],

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Distribution, Independent, Laplace, MixtureSameFamily, Normal
 
 from vaekit.families import bounded
 from vaekit.nn import MLP
@@ -31,6 +31,23 @@ class StandardNormal(nn.Module):
 
     def forward(self, context: Tensor | None = None) -> Independent:
         return Independent(Normal(self.zero, torch.ones_like(self.zero), validate_args=False), 1)
+
+
+class UnitLaplace(nn.Module):
+    """prod_j Laplace(z_j; 0, 1 / sqrt 2), of unit variance, whatever the context: most dimensions near zero, few far.
+
+    Unlike N(0, I) it knows the axes from directions between them (Barello et al. 2018).
+    """
+
+    zero: Tensor
+
+    def __init__(self, latent: int) -> None:
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(latent), persistent=False)
+
+    def forward(self, context: Tensor | None = None) -> Independent:
+        scale = torch.full_like(self.zero, math.sqrt(0.5))
+        return Independent(Laplace(self.zero, scale, validate_args=False), 1)
 
 
 class LearnedNormal(nn.Module):

@@ -14,11 +14,12 @@ from vaekit.code_priors import AutoregressiveCodes, LearnedCategories, UniformCa
 from vaekit.config import Network
 from vaekit.errors import VaekitError
 from vaekit.flows import FlowPrior
-from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, VampPrior
+from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
 
 PRIORS = {
     "continuous": {
         "standard": "standard",
+        "laplace": "laplace",
         "learned": "learned",
         "mixture": "mixture:10",
         "vamp": "vamp:500",
@@ -91,6 +92,7 @@ def _grid(setting: Setting) -> tuple[int, ...]:
 _MAKERS: dict[str, dict[str, Callable[[str, Setting], nn.Module]]] = {
     "continuous": {
         "standard": lambda word, s: StandardNormal(_dims(s)),
+        "laplace": lambda word, s: UnitLaplace(_dims(s)),
         "learned": lambda word, s: LearnedNormal(_dims(s), s.context),
         "mixture": lambda word, s: NormalMixture(_dims(s), components(word), s.context),
         "vamp": _vamp,

@@ -112,7 +112,8 @@ def train(
     size: Annotated[str | None, of_model(help="How large the networks are: tiny, small, base or large.")] = None,
     architecture: Annotated[str | None, of_model(help="auto (by the images), mlp or conv.")] = None,
     prior: Annotated[
-        str | None, of_model(help="standard, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform.")
+        str | None,
+        of_model(help="standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform."),
     ] = None,
     likelihood: Annotated[
         str | None, of_model(help="auto (by the pixels), bernoulli, gaussian, logistic-mixture:K, mse, bce ...")
