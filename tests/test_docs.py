@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ import yaml
 
 import vaekit
 from vaekit.api import own_part
+from vaekit.build.latents import LATENTS, POSTERIORS
+from vaekit.build.objectives import BOUNDS, TERMS
+from vaekit.build.priors import PRIORS
+from vaekit.data.images.likelihoods import NAMES
 from vaekit.tasks import as_images
 
 ROOT = Path(__file__).parent.parent
-TINY = {"architecture": "mlp", "hidden": [8], "steps": 2, "prior": "standard"}
+TINY = {"architecture": "mlp", "hidden": [8], "steps": 2, "patience": 0}
 PAGES = sorted([*ROOT.glob("docs/**/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 
@@ -36,9 +41,11 @@ def test_every_page_is_in_the_navigation_and_the_other_way_round() -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the run that the pages speak of, only smaller, and its codes."""
+    """A folder with the runs that the pages speak of, only smaller, and the codes of one."""
     folder = tmp_path_factory.mktemp("pages")
-    run = vaekit.train("digits", out=folder / "runs/digits", **TINY)
+    run = vaekit.train("digits", out=folder / "runs/digits", prior="standard", **TINY)
+    shutil.copytree(folder / "runs/digits", folder / "runs/tc")
+    vaekit.train("digits", out=folder / "runs/levels", levels=3, prior="standard", **TINY)
     codes = run.encode(as_images(own_part(run)))
     (folder / "runs/digits/encoded").mkdir()
     np.savez(folder / "runs/digits/encoded/codes.npz", mean=codes.mean, scale=codes.scale, label=np.zeros(180))
@@ -47,7 +54,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}-{i}")
-    for page in (ROOT / "README.md", ROOT / "docs/quickstart.md", *sorted(ROOT.glob("docs/howto/*.md")))
+    for page in PAGES
+    if page.name != "architecture.md"  # quotes the sources
     for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
 ]
 
@@ -61,12 +69,18 @@ def test_python_runs_as_it_stands(block: str, workplace: Path, monkeypatch: pyte
     exec(compile(block, "page", "exec"), {})
 
 
-def test_every_likelihood_has_its_row() -> None:
-    from vaekit.data.images.likelihoods import NAMES
+WORDS: dict[str, list[str]] = {
+    "likelihoods": list(NAMES),
+    "discrete": [*LATENTS, *PRIORS["codes"], *PRIORS["categories"]],
+    "priors": [*PRIORS["continuous"], *POSTERIORS],
+    "objectives": [*BOUNDS, *TERMS],
+}
 
-    page = (ROOT / "docs" / "likelihoods.md").read_text(encoding="utf-8")
-    for name in NAMES:
-        assert f"`{name.split(':')[0]}" in page
+
+@pytest.mark.parametrize("page", WORDS)
+def test_every_word_has_its_row(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert not [name for name in WORDS[page] if f"| `{name.partition(':')[0]}" not in text]
 
 
 def test_every_field_is_described() -> None:
