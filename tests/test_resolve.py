@@ -95,3 +95,9 @@ def test_compilation_and_bf16_wait_until_they_pay() -> None:
     short = settled("steps=10")
     assert short.train.compile is False
     assert settled("precision=bf16", "compile=true").train.precision == "bf16"
+
+
+def test_codes_get_a_net_that_keeps_the_grid() -> None:
+    many = images(6000, (1, 4, 4))
+    for latent, net in (("vq:8", "conv"), ("categorical:4x4", "mlp"), ("16", "mlp")):
+        assert resolve(Experiment().override(f"latent={latent}"), many).experiment.model.architecture == net

@@ -142,6 +142,9 @@ def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list
     if experiment.model.architecture != "auto":
         return []
     schema, n = images.schema, len(images)
+    if latents.kind_of(experiment.model) == "codes":
+        reasons.append("architecture conv: codes lie on a grid, and of a dense net each tells of the whole picture")
+        return ["model.architecture=conv"]
     small = schema.channels == 1 and schema.height * schema.width <= 1024
     name = "mlp" if small and n > FEW else "conv"
     few = f", {n:,} of them: with so few, a dense net learns them by heart" if small and n <= FEW else ""
