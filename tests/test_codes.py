@@ -60,7 +60,7 @@ def test_start_puts_the_codes_among_the_features() -> None:
     vae, x = quantised_vae(), pixels(1200)
     vae.eval().encoder.start(x)  # type: ignore[operator]
     q = vae.encode(x)[0]
-    assert usage(q.indices, 7) == 1.0  # type: ignore[attr-defined]
+    assert usage(Trace((Draw(q.mean, q, q),), q), x) == 1.0
     assert q.commitment.mean() < 0.7 * vae.encoder.net(x).flatten(2).var(2).sum(1).mean() * 6  # type: ignore[attr-defined, operator, union-attr]
 
 
@@ -264,8 +264,9 @@ def test_perplexity_counts_the_codes_in_use() -> None:
 
 
 def test_usage_is_the_fraction_of_codes_seen() -> None:
-    assert usage(torch.tensor([[0, 1], [1, 1]]), 4) == 0.5
-    assert usage(torch.tensor([[0, 0], [0, 1]]), 4, depth=2) == pytest.approx((0.25 + 0.5) / 2)
+    x = torch.zeros(2, 1)
+    assert usage(of_indices(torch.tensor([[0, 1], [1, 1]]), 4), x) == 0.5
+    assert usage(of_indices(torch.tensor([[0, 0], [0, 1]]), 4, depth=2), x) == pytest.approx((0.25 + 0.5) / 2)
 
 
 def test_costs_are_sums_over_the_draws_that_have_codes() -> None:

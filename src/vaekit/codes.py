@@ -205,10 +205,9 @@ def perplexity(trace: Trace, x: Tensor) -> Tensor:
     return torch.stack(effective).mean()
 
 
-def usage(indices: Tensor, size: int, depth: int = 1) -> float:
-    """The fraction of the `size` codes that occur among indices (N, T), the mean over `depth` levels."""
-    levels = indices.reshape(-1, depth).unbind(1)
-    return sum(len(level.unique()) for level in levels) / (size * depth)
+def usage(trace: Trace, x: Tensor) -> Tensor:
+    """The fraction of the codes that occur in the batch, (), over the levels of a residual codebook and the draws."""
+    return torch.stack([(_shares(q) > 0).float().mean() for q in _quantised(trace)]).mean()
 
 
 def _quantised(trace: Trace) -> Iterator[Codes]:

@@ -7,6 +7,7 @@ unbounded; exponentials and logarithms run in float32 whatever the autocast type
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -101,20 +102,20 @@ class AnalyticNormal(nn.Module):
 
     While training, the variance is the batch's mean squared error, with no gradient of its own (at the optimum it has
     none), and `variance` follows as a moving average; in evaluation the variance is that constant, so that a datum's
-    density does not depend on its batch.
+    density does not depend on its batch. The mean is `squash` of the raw output: with a sigmoid it stays within (0, 1).
     """
 
     variance: Tensor
     seen: Tensor
 
-    def __init__(self, momentum: float = 0.05) -> None:
+    def __init__(self, momentum: float = 0.05, squash: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
-        self.momentum = momentum
+        self.momentum, self.squash = momentum, squash or Tensor.float
         self.register_buffer("variance", torch.tensor(1.0))
         self.register_buffer("seen", torch.tensor(0.0))  # batches, so that the first ones count in full
 
     def forward(self, raw: Tensor) -> Independent | OptimalNormal:
-        mean = raw.float()
+        mean = self.squash(raw.float())
         if self.training:
             return OptimalNormal(mean, self._follow, HALF_GREY_LEVEL**2)
         return Independent(Normal(mean, self.variance.sqrt().expand_as(mean), validate_args=False), 3)

@@ -18,6 +18,7 @@ from vaekit.codes import (
     codebook_cost,
     commitment,
     perplexity,
+    usage,
 )
 from vaekit.config import Network
 from vaekit.data.images import ImageSchema
@@ -50,6 +51,9 @@ CODE_WIDTH = 32
 """Numbers in a code of a codebook that is learned."""
 
 MOST_LEVELS = 16
+
+USE = {"perplexity": perplexity, "usage": usage}
+"""Of a codebook: what is logged."""
 
 COMMITMENT = 0.25
 """Van den Oord et al. 2017, section 3.2."""
@@ -159,7 +163,7 @@ def _codebook(name: str, word: str) -> AnyCodebook:
 
 
 def _quantised(codebook: AnyCodebook, grid: tuple[int, int]) -> Latent:
-    shape, terms = (codebook.dim, *grid), {"perplexity": Term(perplexity, WATCHED)}
+    shape, terms = (codebook.dim, *grid), {name: Term(cost, WATCHED) for name, cost in USE.items()}
     if not isinstance(codebook, ScalarCodebook):
         terms |= {"commitment": Term(commitment, Constant(COMMITMENT))}
     if isinstance(codebook, LearnedCodebook):
