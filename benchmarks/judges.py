@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vaekit import checkpoint
 from vaekit.judge import Judge, train_judge
@@ -13,15 +15,20 @@ from vaekit.judge import Judge, train_judge
 CACHE = Path(__file__).parent / ".cache"
 
 
+def pictures(array: NDArray) -> Tensor:
+    """(N, H, W) or (N, H, W, C) as (N, C, H, W)."""
+    x = torch.from_numpy(array)
+    return x[:, None] if x.dim() == 3 else x.permute(0, 3, 1, 2).contiguous()
+
+
 def digits_judge(data: Path, seed: int = 0) -> tuple[Judge, float]:
     """The judge of MNIST's digits (or of another .npz with its array names) and its accuracy on the test part."""
     path, arrays = CACHE / f"judge-{data.stem}-{seed}.safetensors", np.load(data)
     if not path.is_file():
         CACHE.mkdir(exist_ok=True)
-        x, y = (torch.from_numpy(arrays[name]) for name in ("x_train", "y_train"))
-        judge = train_judge(x[:, None], y.long(), int(y.max()) + 1, seed)
+        x, y = pictures(arrays["x_train"]), torch.from_numpy(arrays["y_train"])
+        judge = train_judge(x, y.long(), int(y.max()) + 1, seed)
         tensors, about = judge.state()
         checkpoint.save_tensors(path, tensors, about)
     judge = Judge.from_state(*checkpoint.load_tensors(path))
-    x, y = (torch.from_numpy(arrays[name]) for name in ("x_test", "y_test"))
-    return judge, judge.accuracy(x[:, None], y)
+    return judge, judge.accuracy(pictures(arrays["x_test"]), torch.from_numpy(arrays["y_test"]))
