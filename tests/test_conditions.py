@@ -55,7 +55,7 @@ def test_the_kind_can_be_said():
     [
         (np.array(["a", "a", "?"]), "", "only one value"),
         (np.array(["", "NA"]), "category", "no values"),
-        (np.array(["tall", "1.5"]), "number", "words such as 'tall'"),
+        (np.array(["tall", "1.5"]), "number", "'tall', which is no number"),
         (np.array([2.5, 2.5]), "number", "one value only"),
         (np.array([[0.5, 1.0]]), "", "expected flags"),
         (np.arange(20_001), "category", "20,001 different values"),
@@ -381,3 +381,13 @@ def test_encoding_and_scores_use_what_is_known(run):
 def test_a_context_of_the_wrong_form_is_refused(run):
     with pytest.raises(VaekitError, match="expected a context of shape"):
         vaekit.load(run).encode(torch.zeros(3, 1, 8, 8), torch.zeros(2, 1))
+
+
+def test_what_no_field_can_mean_is_refused(run) -> None:
+    trained, x = vaekit.load(run), torch.zeros(2, 1, 8, 8)
+    for row in (99.0, -1.0, 0.5, math.inf):
+        with pytest.raises(VaekitError, match="counts classes from 0 to 9"):
+            trained.encode(x, torch.full((2, 1), row))
+    for guidance, wish in ((math.nan, {"label": 1}), (-1.0, {"label": 1}), (2.0, None)):
+        with pytest.raises(VaekitError, match="guidance"):
+            trained.generate(2, where=wish, guidance=guidance)

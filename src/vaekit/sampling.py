@@ -40,14 +40,14 @@ def fit(trained: Trained, images: Images, word: str, seed: int = 0) -> nn.Module
     suits(trained, word)
     z, known = _codes(trained, images, seed)
     if not trained.schema.conditions:
-        return fit_flow(z, seed=seed) if word == "flow" else fit_gmm(z, _components(word), seed)
+        return fit_flow(z, seed=seed) if word == "flow" else fit_gmm(z, _components(word, len(z)), seed)
     contexts, blind = _embedded(trained, known), _embedded(trained, torch.full_like(known, torch.nan))
     twice, told = torch.cat((z, z)), torch.cat((contexts, blind))  # asked for nothing, it gives of everything
     if word == "flow":
         return fit_flow(twice, told, seed)
     labels, classes = known[:, 0], len(trained.schema.conditions[0].classes)
     labels = torch.cat((labels.nan_to_num(classes), torch.full_like(labels, classes)))
-    return fit_gmm(twice, _components(word), seed, labels, told)
+    return fit_gmm(twice, _components(word, len(z)), seed, labels, told)
 
 
 def keep(path: Path, word: str, fitted: nn.Module, trained: Trained) -> None:
@@ -75,8 +75,11 @@ def sampling_from(model: Model, fitted: nn.Module) -> Model:
     return VAE(model.encoder, fitted, model.decoder).eval()
 
 
-def _components(word: str) -> int:
-    return int(word.partition(":")[2] or 10)
+def _components(word: str, images: int) -> int:
+    wanted = int(word.partition(":")[2] or 10)
+    if 2 * wanted > images:
+        raise VaekitError(f"--sampler {word}: {wanted:,} normals for {images:,} images; ask for fewer, such as gmm:10")
+    return wanted
 
 
 def _category(trained: Trained) -> Condition | None:

@@ -103,6 +103,8 @@ class Trained:
         """Rows (n, F) that say `where` of every datum (`{"label": 7}`), the rest left open; None if nothing is said."""
         if not where:
             return None
+        if not isinstance(where, Mapping):
+            raise VaekitError(f"where={where!r}: expected what is asked for by name, such as {{'label': 7}}")
         words = {str(name): str(value) for name, value in where.items()}
         return conditions.where(words, self.schema.conditions).expand(n, -1)
 
@@ -121,6 +123,10 @@ class Trained:
         """
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 image, got {n}")
+        if not 0 <= guidance < math.inf or (guidance != 1 and not where):
+            raise VaekitError(
+                f"guidance {guidance:g}: expected a number of at least 0, and something asked for by where"
+            )
         context = self.context(where or {}, n)
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
@@ -238,8 +244,10 @@ class Trained:
         return numbers
 
     def _parts(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        if x.dim() != 4 or x.shape[1:] != self.schema.shape:
-            raise VaekitError(f"expected images of shape (N, {_by(self.schema.shape)}), got ({_by(x.shape)})")
+        if not isinstance(x, Tensor) or x.dim() != 4 or not len(x) or x.shape[1:] != self.schema.shape:
+            raise VaekitError(
+                f"expected images of shape (N, {_by(self.schema.shape)}), got ({_by(getattr(x, 'shape', ()))})"
+            )
         self.model.eval()
         yield from self._split(x.float(), context)
 
@@ -248,6 +256,8 @@ class Trained:
         if context is not None and context.shape != (len(values), len(conditions.sizes(self.schema.conditions))):
             wanted = (len(values), len(conditions.sizes(self.schema.conditions)))
             raise VaekitError(f"expected a context of shape {wanted}, got {tuple(context.shape)}")
+        if context is not None:
+            conditions.check(context, self.schema.conditions)
         for i in range(0, len(values), ROWS):
             known = None if context is None else context[i : i + ROWS].to(self.device)
             yield values[i : i + ROWS].to(self.device), known

@@ -92,6 +92,18 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
     return row
 
 
+def check(context: Tensor, conditions: Sequence[Condition]) -> None:
+    """Raise a VaekitError where rows (n, F) hold what no field can mean; NaN, for not known, is always well."""
+    for column, size in zip(context.unbind(1), sizes(conditions), strict=True):
+        known = column[~column.isnan()]
+        if size and not ((known >= 0) & (known < size) & (known == known.round())).all():
+            raise VaekitError(
+                f"a context counts classes from 0 to {size - 1}, or holds NaN where not known; see `where`"
+            )
+        if known.isinf().any():
+            raise VaekitError("a context holds finite numbers, or NaN where not known")
+
+
 def sizes(conditions: Sequence[Condition]) -> tuple[int, ...]:
     """For every column of the context: how many classes it counts, 0 for a number or a flag."""
     return tuple(s for f in conditions for s in ([len(f.classes)] if f.kind == "category" else [0] * f.width))
@@ -143,7 +155,7 @@ def _classes(name: str, values: np.ndarray) -> tuple[str, ...]:
         found = "only one value" if len(classes) else "no values"
         found = found if len(classes) < 2 else f"{len(classes):,} different values, which no class has often enough"
         raise VaekitError(f"condition '{name}' has {found}; choose a column that tells the data apart")
-    return tuple(_word(value) for value in classes.tolist())
+    return tuple(dict.fromkeys(_word(value) for value in classes.tolist()))
 
 
 def _word(value: object) -> str:
@@ -152,13 +164,27 @@ def _word(value: object) -> str:
 
 
 def _number(name: str, values: np.ndarray) -> Condition:
-    present = values[~is_missing(values)]
-    numbers = _numbers(present)
-    if numbers is None:
-        raise VaekitError(f"condition '{name}' holds words such as '{present[0]}', no numbers: use {name}:category")
-    if not len(numbers) or numbers.std() == 0:
+    numbers = _as_numbers(name, values[~is_missing(values)])
+    if not len(numbers) or numbers.std() <= 1e-9 * abs(numbers.mean()):
         raise VaekitError(f"condition '{name}' has {'one value only' if len(numbers) else 'no values'}; choose another")
     return Condition(name=name, kind="number", mean=float(numbers.mean()), scale=float(numbers.std()))
+
+
+def _as_numbers(name: str, words: np.ndarray) -> np.ndarray:
+    """All of them, finite; a VaekitError names the first that is no number."""
+    odd = [word for word in words.tolist() if not _is_finite(word)]
+    if odd:
+        raise VaekitError(
+            f"condition '{name}' holds '{odd[0]}', which is no number: leave such cells empty, or use {name}:category"
+        )
+    return words.astype(float)
+
+
+def _is_finite(word: object) -> bool:
+    try:
+        return math.isfinite(float(word))  # type: ignore[arg-type]
+    except ValueError:
+        return False
 
 
 def _flags(name: str, values: np.ndarray, names: Sequence[str]) -> Condition:
@@ -180,7 +206,7 @@ def _column(field: Condition, values: np.ndarray) -> Tensor:
     if field.kind == "category":
         return _categories(field, values, missing)
     numbers = np.full(values.shape, np.nan)
-    numbers[~missing] = values[~missing].astype(float)
+    numbers[~missing] = _as_numbers(field.name, values[~missing])
     numbers = np.where(missing, np.nan, numbers > 0) if field.kind == "flags" else (numbers - field.mean) / field.scale
     return torch.from_numpy(numbers.astype(np.float32).reshape(len(values), field.width))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,9 @@ LABEL = "label"
 
 TABLE = "metadata.csv"
 """Looked for in a folder of pictures when no other table is named."""
+
+
+DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,14 @@ def _filled(images: Images, found: dict[str, Column], fields: Sequence[Condition
     if test is not None:
         values = {name: c.test for name, c in found.items() if c.test is not None}
         test = replace(test, schema=schema, context=conditions.encode(values, fields, len(test)))
-    return replace(images, schema=schema, context=context, test=test)
+    notes = [note for i, field in enumerate(fields) if (note := _lacking(field, context, fields[:i]))]
+    return replace(images, schema=schema, context=context, test=test, notes=(*images.notes, *notes))
+
+
+def _lacking(field: Condition, context: Tensor, before: Sequence[Condition]) -> str:
+    """A note of how many images a field is not known of, if of some but not of all."""
+    unknown = int(context[:, sum(other.width for other in before)].isnan().sum())
+    return f"{field.name}: not known of {unknown:,} of {len(context):,} images" if 0 < unknown < len(context) else ""
 
 
 def _find(name: str, images: Images, table: str | None, request: Request) -> Column:
@@ -180,13 +192,22 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
         raise VaekitError(f"{path}: the table cannot be read ({error.strerror}); expected a CSV file") from None
     except (UnicodeDecodeError, EOFError):
         raise VaekitError(f"{path}: is no CSV file in UTF-8; save it anew as such") from None
-    head, *rows = list(csv.reader(io.StringIO(text), _dialect(text))) or [[]]
-    rows = [row for row in rows if row]
+    dialect = _dialect(text)
+    try:
+        lines = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect) if row] or [[]]
+    except csv.Error as error:
+        raise VaekitError(f"{path}: is no table that can be read ({error}); expected a CSV file") from None
+    head, rows = lines[0], lines[1:]
+    twice = next((name for name in head if head.count(name) > 1), None)
+    if twice is not None:
+        raise VaekitError(f"{path}: two columns are called '{twice}'; give each a name of its own")
+    if dialect.delimiter == ";":  # as spreadsheets write where decimals have commas
+        rows = [[DECIMAL.sub(r"\1.\2", cell) for cell in row] for row in rows]
     ragged = next((i for i, row in enumerate(rows, 2) if len(row) != len(head)), None)
     if ragged or not rows:
         what = f"line {ragged} has another number of columns than the first" if ragged else "has no rows"
         raise VaekitError(f"{path}: {what}; expected a CSV file with the columns' names in its first line")
-    return {name.strip(): np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)}
+    return {name: np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)}
 
 
 def _dialect(text: str) -> type[csv.Dialect]:
@@ -202,11 +223,15 @@ def _rows_by_file(path: Path, columns: dict[str, np.ndarray], files: Sequence[st
     """Which row speaks of which file, by its path, else by its name or its name without the suffix."""
     best: dict[str, int] = {}
     for values in columns.values():
-        place = {value.strip().replace("\\", "/"): i for i, value in enumerate(values.tolist())}
+        words = [value.replace("\\", "/") for value in values.tolist()]
+        place, times = {word: i for i, word in enumerate(words)}, Counter(words)
         for called in (_path, _name, _stem):
             found = {file: place[called(file)] for file in files if called(file) in place}
             distinct = len({called(file) for file in found}) == len(found)
-            best = max(best, found, key=len) if distinct else best
+            if distinct and len(found) > len(best):
+                best, twice = found, [words[i] for i in found.values() if times[words[i]] > 1]
+    if best and twice:
+        raise VaekitError(f"{path}: {twice[0]} stands in several rows; expected one row an image")
     if not best:
         raise VaekitError(f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'")
     return best
