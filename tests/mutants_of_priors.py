@@ -73,6 +73,13 @@ PRIORS = [
         hierarchies.test_exact_posteriors_give_exact_evidence,
     ),
     Mutant(
+        "a prior that is not told what is asked for",
+        "vae:Conditioned.sample",
+        "self._embedded(context, like.new_empty(n))",
+        "self._embedded(None, like.new_empty(n))",
+        conditions.test_the_prior_is_told_what_is_asked_for,
+    ),
+    Mutant(
         "conditions dropped in use",
         "nn.conditioning:ConditionEmbedding.forward",
         "if self.training and self.dropout",

@@ -114,6 +114,13 @@ TERMS = [
         measures.test_kernel_distance_is_its_definition,
     ),
     Mutant(
+        "a bin of MIG lost",
+        "disentanglement:_cut",
+        "edges[1:-1]",
+        "edges[2:-1]",
+        measures.test_every_bin_of_mig_counts,
+    ),
+    Mutant(
         "MIG in nats",
         "disentanglement:mig",
         " / [_information(factor, factor) for factor in v.T]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from vaekit.data.images import load
 from vaekit.errors import VaekitError
 from vaekit.guidance import extrapolate
 from vaekit.nn import ConditionEmbedding
+from vaekit.priors import LearnedNormal
 from vaekit.vae import Conditioned
 
 # Fields from values
@@ -287,6 +289,19 @@ def test_conditions_are_dropped_in_training_only():
 def conditioned() -> Conditioned:
     inner = zoo.model(context=16)
     return Conditioned(inner, embedding(), 4).eval()
+
+
+def test_the_prior_is_told_what_is_asked_for() -> None:
+    """Under two classes the same noise gives two latents, and with no class a third."""
+    inner = zoo.model(prior="learned", context=16)
+    inner.prior = LearnedNormal(zoo.LATENT, context=16)
+    for parameter in inner.prior.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model, drawn = Conditioned(inner, embedding(), 4).eval(), []
+    for rows in (*(where({"label": name}, FIELDS).expand(3, -1) for name in ("cat", "dog")), None):
+        torch.manual_seed(0)
+        drawn.append(model.sample(3, rows)[0])
+    assert not any(torch.allclose(a, b) for a, b in itertools.combinations(drawn, 2))
 
 
 def test_not_being_told_is_the_same_as_nothing_known():

@@ -379,3 +379,10 @@ def test_a_judge_says_what_it_wants(judge: Judge) -> None:
         train_judge(x, y[:3], 2)
     with pytest.raises(ValueError, match=r"0\.\.1, got 0\.\.2"):
         train_judge(x, torch.tensor([0, 1, 2, 0, 1]), 2)
+
+
+def test_every_bin_of_mig_counts() -> None:
+    """A factor that only one of the twenty bins tells is told in full, whichever it is; a constant tells nothing."""
+    z = np.stack((np.repeat(np.arange(20.0), 10), np.zeros(200)), axis=1)
+    for told in range(20):
+        assert mig(z, (z[:, :1] == told).astype(int)) == pytest.approx(1)

@@ -92,7 +92,7 @@ def detached(q: Distribution) -> Distribution:
         return q.detached()
     raise ValueError(
         "this gradient is of posteriors whose draws are reparameterised by a mean and a scale, as normal ones are; "
-        "train this model by the elbo or the iwae, or give it a normal posterior"
+        "train this model by the elbo, or give it a normal posterior"
     )
 
 

@@ -123,6 +123,8 @@ class Trained:
         """
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 image, got {n}")
+        if guidance != 1 and not self.schema.conditions:
+            raise VaekitError("guidance strengthens what is asked for; this model was trained without --condition")
         if not 0 <= guidance < math.inf or (guidance != 1 and not where):
             raise VaekitError(
                 f"guidance {guidance:g}: expected a number of at least 0, and something asked for by where"

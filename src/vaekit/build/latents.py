@@ -37,7 +37,7 @@ LATENTS = {
     "rvq": "rvq:4x256",
     "fsq": "fsq:8,5,5,5",
 }
-"""The discrete latents by name, an example each; a whole number is that many continuous dimensions."""
+"""The discrete latents by name, with the numbers of a name alone; a whole number is so many continuous dimensions."""
 
 CATEGORIES: dict[str, type[GumbelSoftmax] | type[StraightThroughGumbelSoftmax]] = {
     "categorical": GumbelSoftmax,
@@ -84,6 +84,7 @@ def latent(network: Network, grid: tuple[int, int]) -> Latent:
     if isinstance(network.latent, int):
         return _vector(words.bounded("latent", network.latent), network.posterior)
     name, _ = words.choose("latent", word, {"16": "16", **LATENTS})
+    word = word if ":" in word else LATENTS[name]
     if network.posterior != "normal":
         raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
     if name in CATEGORIES:

@@ -138,10 +138,26 @@ def _fitting(pieces: list[str], width: int) -> str:
     return next((line for line in lines if len(line) <= width), "".join(pieces[:1])[:width])
 
 
+def _plainly() -> Any:
+    """A progress hook that says a line every few seconds."""
+    told = time.monotonic()
+
+    def hook(what: str, done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            tell(f"{what}: {done:,} of {total:,}")
+
+    return hook
+
+
 @contextmanager
 def reading(quiet: bool) -> Iterator[Any]:
     """A progress hook for reading data: (what, done, total)."""
-    hidden = quiet or not err.is_terminal or not leading()
+    if not err.is_terminal and not quiet and leading():
+        yield _plainly()
+        return
+    hidden = quiet or not leading()
     with Progress(console=err, disable=hidden, transient=True) as bar:
         tasks: dict[str, Any] = {}
 

@@ -297,6 +297,8 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
     if quiet := silence(numbers):
         tell(quiet)
     out.print(f"report: {result['report']}")
+    if why == "time":
+        tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")
     tell(f"next: vaekit generate {quoted(run.folder)} -n 64 --seed 1")
 
 

@@ -74,7 +74,7 @@ def generate(
         raise VaekitError(f"--pixels {pixels}: expected mean or sample")
     trained = load(run, device)
     asked = _asked(where or [])
-    if guidance != 1 and not asked:
+    if guidance != 1 and not asked and trained.schema.conditions:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
     if sampler:
         trained = sampled(trained, sampler, tell)

@@ -24,6 +24,9 @@ MISSING = ("", "?", "na", "n/a", "nan", "none", "null", "unknown")
 FEW = 20
 """Whole numbers of at most so many different values are categories; more are numbers."""
 
+FAR = 20.0
+"""Nothing that is so many standard deviations from the mean can be asked for."""
+
 YES, NO = ("1", "1.0", "yes", "true", "on"), ("0", "0.0", "-1", "-1.0", "no", "false", "off")
 
 
@@ -84,6 +87,8 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
             raise VaekitError(f"the model has no condition '{word}'{hint}")
     for field in conditions:
         own = {flag: words[flag] for flag in field.classes if field.kind == "flags" and flag in words}
+        if field.name in words and own:
+            raise VaekitError(f"condition {field.name}: asked for as a whole and by {next(iter(own))}; say one of them")
         if field.name in words:
             row[0, start : start + field.width] = _asked(field, words[field.name])
         for flag, word in own.items():
@@ -188,13 +193,19 @@ def _is_finite(word: object) -> bool:
 
 
 def _flags(name: str, values: np.ndarray, names: Sequence[str]) -> Condition:
+    flags = tuple(names) or tuple(f"{name}{i}" for i in range(values.shape[1]))
+    _check_flags(name, values, flags)
+    odd = [flag for flag in flags if flags.count(flag) > 1 or flag.startswith("-") or "," in flag]
+    if odd:
+        raise VaekitError(f"condition '{name}': a flag cannot be called '{odd[0]}'; each wants a plain name of its own")
+    return Condition(name=name, kind="flags", classes=flags)
+
+
+def _check_flags(name: str, values: np.ndarray, flags: Sequence[str]) -> None:
     if values.dtype.kind not in "biuf" or not np.isin(values[~is_missing(values)], (-1, 0, 1)).all():
         raise VaekitError(f"condition '{name}' is a table {values.shape}: expected flags, 0 or 1 (or -1 and 1)")
-    if names and len(names) != values.shape[1]:
-        raise VaekitError(f"condition '{name}' has {values.shape[1]} columns and {len(names)} names")
-    return Condition(
-        name=name, kind="flags", classes=tuple(names) or tuple(f"{name}{i}" for i in range(values.shape[1]))
-    )
+    if values.ndim != 2 or values.shape[1] != len(flags):
+        raise VaekitError(f"condition '{name}' is a table {values.shape}: expected {len(flags)} columns, a flag each")
 
 
 # Columns for fields
@@ -202,6 +213,8 @@ def _flags(name: str, values: np.ndarray, names: Sequence[str]) -> Condition:
 
 def _column(field: Condition, values: np.ndarray) -> Tensor:
     values = values[:, 0] if values.ndim == 2 and field.kind != "flags" else values
+    if field.kind == "flags":
+        _check_flags(field.name, values, field.classes)
     missing = is_missing(values)
     if field.kind == "category":
         return _categories(field, values, missing)
@@ -234,7 +247,10 @@ def _asked(field: Condition, word: str) -> Tensor:
             raise VaekitError(f"condition {field.name}: there is no class '{word}'{nearest(word, known)}")
         return torch.tensor([float(field.classes.index(word))])
     if field.kind == "number":
-        return torch.tensor([(_float(field.name, word) - field.mean) / field.scale])
+        away = (_float(field.name, word) - field.mean) / field.scale
+        if abs(away) > FAR:
+            raise VaekitError(f"condition {field.name}={word}: is far from all that was seen, {describe(field)}")
+        return torch.tensor([away])
     return _asked_flags(field, word)
 
 

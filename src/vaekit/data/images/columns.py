@@ -33,6 +33,10 @@ TABLE = "metadata.csv"
 DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")
 
 
+class Unfitting(VaekitError):
+    """What was looked for is there, and is not what it should be."""
+
+
 @dataclass(frozen=True)
 class Column:
     """The values of the images, (N,) or (N, K), and of the test part; names of classes or flags where known."""
@@ -48,6 +52,8 @@ def with_conditions(images: Images, words: Sequence[str], table: str | None, req
     twice = {name for name, _ in asked if [other for other, _ in asked].count(name) > 1}
     if twice:
         raise VaekitError(f"condition '{twice.pop()}' is named twice")
+    if table and not Path(table).expanduser().is_file():
+        raise VaekitError(f"{table}: there is no such file; expected a CSV file with a row for each image")
     found = {name: _find(name, images, table, request) for name, _ in asked}
     fields = [conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked]
     return _filled(images, found, fields)
@@ -59,6 +65,8 @@ def as_known(images: Images, fields: Sequence[Condition], table: str | None, req
     for field in fields:
         try:
             found[field.name] = _find(field.name, images, table, request)
+        except Unfitting:
+            raise
         except VaekitError:
             lacking.append(field.name)
     note = f"Not known of these images, so left open: {', '.join(lacking)}"
@@ -128,9 +136,21 @@ def _array(name: str, images: Images, path: Path, request: Request) -> Column:
     names = () if titles is None or titles.dtype.kind != "U" else tuple(str(v) for v in _values(titles))
     column = _joined(held, [t for t in train if t])
     if len(column) != len(images):
-        raise VaekitError(f"{request.source}: '{name}' has {len(column):,} values for {counted(len(images), 'image')}")
+        raise Unfitting(f"{request.source}: '{name}' has {len(column):,} values for {counted(len(images), 'image')}")
     known = test and all(other is not None for other in test)
-    return Column(column, _joined(held, [t for t in test if t]) if known else None, names)
+    other = _joined(held, [t for t in test if t]) if known else None
+    if names and column.ndim == 1:
+        return Column(_worded(name, column, names), other if other is None else _worded(name, other, names))
+    return Column(column, other, names)
+
+
+def _worded(name: str, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Class numbers (N,) by their names, "" where below 0; words stay as they are."""
+    if values.dtype.kind not in "biu":
+        return values
+    if values.max(initial=0) >= len(names):
+        raise Unfitting(f"'{name}' counts classes up to {values.max()}, and has {counted(len(names), 'name')} for them")
+    return np.array((*names, ""))[np.where(values < 0, len(names), values)]
 
 
 def _beside(held: dict[str, streams.Stream], images: str, name: str) -> str | None:
