@@ -169,7 +169,7 @@ CONV = ("model.architecture=conv", "model.size=tiny", "model.hidden=null", "trai
 
 FAMILIES = {
     "plain": Family((), plain),
-    "conditional": Family(("data.condition=label",), conditional),
+    "conditional": Family(("data.condition=label", "model.prior=standard"), conditional),
     "iwae": Family(("objective.bound=iwae:5",), importance),
     "mixture": Family(("model.prior=mixture:100",), over_prior(mixture)),
     "vamp": Family(("model.prior=vamp:500",), over_prior(vamp)),
