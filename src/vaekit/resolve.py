@@ -174,14 +174,24 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
     if train.strategy == "fsdp" and train.optimiser == "soap":
         raise VaekitError("optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw")
+    unsafe = device == "cpu" and experiment.model.architecture == "conv"
+    if unsafe and compiled is True and precision == "bf16":
+        raise VaekitError(
+            "train.compile=true with train.precision=bf16: compiled on a CPU, such convolutions lose the gradients "
+            "of what lies before them; use train.precision=32, or train.compile=false"
+        )
     if precision == "auto":
-        precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
+        lowered = has_fast_bf16(device) and per_step >= BF16_PAYS and not (unsafe and compiled is True)
+        precision = "bf16" if lowered else "32"
         reasons.append(f"precision {precision}")
     if compiled == "auto":
-        able = device == "cuda" or shutil.which("c++") is not None
+        able = device == "cuda" or (shutil.which("c++") is not None and not (unsafe and precision == "bf16"))
         long = per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
         compiled = able and device != "mps" and train.strategy != "fsdp" and long
-        reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
+        why = (
+            "not compiled: convolutions in bfloat16" if unsafe and precision == "bf16" else "not compiled: a short run"
+        )
+        reasons.append("compiled: the run is long enough to gain by it" if compiled else why)
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 
 
