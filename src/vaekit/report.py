@@ -17,7 +17,7 @@ from vaekit.build.latents import in_words as latent_in_words
 from vaekit.data.images import Images
 from vaekit.log import read_metrics
 from vaekit.status import EVALUATION, REPORT, ending, status
-from vaekit.tasks import MI_IMAGES, Trained, as_images, in_words
+from vaekit.tasks import MI_IMAGES, Trained, as_images, head, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
@@ -72,12 +72,12 @@ def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
     plots.save_sheet(place / "samples.png", *_samples(trained, seed))
     columns = min(16, len(few))
     shown = few[: columns * min(3, len(few) // columns)]
-    pairs = plots.side_by_side(shown, trained.reconstruct(shown, _first(held.context, len(shown))), columns)
+    pairs = plots.side_by_side(shown, trained.reconstruct(shown, head(held.context, len(shown))), columns)
     plots.save_sheet(place / "reconstructions.png", pairs, columns)
     plots.save_sheet(place / "interpolations.png", _lines(trained, few, held.context), 12)
     labels = None if held.labels is None else held.labels[: len(few)]
     plots.latent_map(
-        place / "latent.png", trained.encode(few, _first(held.context, len(few))).mean, labels, held.schema.classes
+        place / "latent.png", trained.encode(few, head(held.context, len(few))).mean, labels, held.schema.classes
     )
     terms = list(build.objective_of(trained.experiment, 2, trained.schema).terms)
     plots.losses(place / "losses.png", read_metrics(folder), terms)
@@ -90,10 +90,6 @@ def _samples(trained: Trained, seed: int) -> tuple[Tensor, int]:
         return trained.generate(64, seed), 16
     rows = [trained.generate(12, seed, where={field.name: name}) for name in field.classes[:12]]
     return torch.cat(rows), 12
-
-
-def _first(context: Tensor | None, n: int) -> Tensor | None:
-    return None if context is None else context[:n]
 
 
 def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:

@@ -132,7 +132,7 @@ class Trained:
         context = self.context(where or {}, n)
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
-            return torch.cat([pixels(self._drawn(size, _head(context, size), guidance)) for size in sizes])
+            return torch.cat([pixels(self._drawn(size, head(context, size), guidance)) for size in sizes])
 
     def _drawn(self, n: int, context: Tensor | None, guidance: float) -> Distribution:
         context = None if context is None else context.to(self.device)
@@ -270,7 +270,8 @@ class Trained:
         return tuple(part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
-def _head(context: Tensor | None, n: int) -> Tensor | None:
+def head(context: Tensor | None, n: int) -> Tensor | None:
+    """The first n rows of a context, if there is one."""
     return None if context is None else context[:n]
 
 

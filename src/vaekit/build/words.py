@@ -47,10 +47,7 @@ def bounded(kind: str, number: int, word: str = "", most: int = MOST) -> int:
 
 def positive(kind: str, word: str, text: str) -> float:
     """A positive number, in `text`, of `word`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise VaekitError(f"{kind} '{word}': expected a positive number after the colon")
     return value
@@ -62,6 +59,14 @@ def _nearest(name: str, known: Mapping[str, str]) -> str:
     return f"; did you mean '{known[close[0]]}'?" if close else f"; there are: {', '.join(known.values())}"
 
 
+def _number(text: str) -> float:
+    """The number in `text`, NaN where there is none: no bound holds of it."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def _wanted(separator: str, count: int | None) -> str:
     if count == 1:
         return "a whole number"
@@ -70,10 +75,7 @@ def _wanted(separator: str, count: int | None) -> str:
 
 def fraction(kind: str, word: str, text: str) -> float:
     """A number between 0 and 1, in `text`, of `word`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0 <= value <= 1:
         raise VaekitError(f"{kind} '{word}': expected a number between 0 and 1, got '{text}'")
     return value
