@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -156,10 +157,14 @@ def fields() -> dict[str, str]:
     return {f"{name}.{f}": info.description or "" for name, part in parts for f, info in part.model_fields.items()}  # type: ignore[union-attr]
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """` - did you mean 'x'?` where something known is close, else a list of what there is."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
+def nearest(word: str, known: Iterable[str] | Mapping[str, str]) -> str:
+    """`; did you mean 'x'?` where something known is close, else a list of what there is.
+
+    A mapping has for every name what to write.
+    """
+    written = known if isinstance(known, Mapping) else {name: name for name in known}
+    close = difflib.get_close_matches(word, written, n=1, cutoff=0.5)
+    return f"; did you mean '{written[close[0]]}'?" if close else f"; there are: {', '.join(written.values())}"
 
 
 def _parse(assignment: str) -> tuple[str, str, Any]:

@@ -46,7 +46,7 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
     """Evaluate on the test part (else the held-out images), draw the plots, write the page; returns the numbers."""
     held = images.subset(held_out)
     data, part = (images.test, "test") if images.test else (held, "held-out")
-    _, macs = build.cost(trained.experiment.model, trained.schema)
+    _, macs = build.cost(build.untrained(trained.experiment.model, trained.schema), trained.schema)
     limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
     numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
     files.write(folder / EVALUATION, files.to_json(numbers))

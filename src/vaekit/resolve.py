@@ -61,8 +61,9 @@ def resolve(experiment: Experiment, images: Images) -> Resolved:
     training = len(images) - held_out(settled, len(images))
     objective = build.objective_of(settled, training, schema)
     _fits_data(settled, schema, training)
-    build.check(settled.model, schema, objective)
-    parameters, macs = build.cost(settled.model, schema)
+    model = build.untrained(settled.model, schema)
+    build.check(model, schema, objective)
+    parameters, macs = build.cost(model, schema)
     steps = total_steps(settled, len(images))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
     return Resolved(settled, with_schema(images, schema), reasons, parameters, steps, macs)
@@ -130,7 +131,7 @@ def _prior(experiment: Experiment, images: Images, reasons: list[str]) -> list[s
     """A standard prior is no match for the codes of one class: of MNIST, only 56 % came as asked, 90 % with a flow."""
     if experiment.model.prior != "auto":
         return []
-    name = priors.default(experiment.model, bool(images.schema.conditions))
+    name = priors.default(latents.kind_of(experiment.model), bool(images.schema.conditions))
     if name == "flow":
         reasons.append("prior flow: it follows the conditions, so that what is asked for comes")
     elif name != "standard":
@@ -174,24 +175,14 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
     if train.strategy == "fsdp" and train.optimiser == "soap":
         raise VaekitError("optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw")
-    unsafe = device == "cpu" and experiment.model.architecture == "conv"
-    if unsafe and compiled is True and precision == "bf16":
-        raise VaekitError(
-            "train.compile=true with train.precision=bf16: compiled on a CPU, such convolutions lose the gradients "
-            "of what lies before them; use train.precision=32, or train.compile=false"
-        )
     if precision == "auto":
-        lowered = has_fast_bf16(device) and per_step >= BF16_PAYS and not (unsafe and compiled is True)
-        precision = "bf16" if lowered else "32"
+        precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
         reasons.append(f"precision {precision}")
     if compiled == "auto":
-        able = device == "cuda" or (shutil.which("c++") is not None and not (unsafe and precision == "bf16"))
+        able = device == "cuda" or shutil.which("c++") is not None
         long = per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
         compiled = able and device != "mps" and train.strategy != "fsdp" and long
-        why = (
-            "not compiled: convolutions in bfloat16" if unsafe and precision == "bf16" else "not compiled: a short run"
-        )
-        reasons.append("compiled: the run is long enough to gain by it" if compiled else why)
+        reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 
 

@@ -21,7 +21,7 @@ from vaekit.terms import rate_of
 from vaekit.trace import Model
 from vaekit.vae import VAE, Conditional, Conditioned
 
-__all__ = ["check", "cost", "model", "objective", "objective_of", "start"]
+__all__ = ["check", "cost", "model", "objective", "objective_of", "start", "untrained"]
 
 
 def model(network: Network, schema: ImageSchema) -> Model:
@@ -60,15 +60,20 @@ def start(model: Model, network: Network, schema: ImageSchema, mean: Tensor, x: 
             begins(x, known)
 
 
-def cost(network: Network, schema: ImageSchema) -> tuple[int, int]:
+def untrained(network: Network, schema: ImageSchema) -> Model:
+    """A model to look at, made without moving the random numbers of the one to be trained."""
+    with torch.random.fork_rng():
+        return model(network, schema).requires_grad_(False)
+
+
+def cost(model: Model, schema: ImageSchema) -> tuple[int, int]:
     """How many parameters the model has, and how many multiply-adds a further image adds to a forward pass.
 
     What a batch costs whatever its size, such as the pseudo-inputs of a VampPrior, is not in it.
     """
     with torch.random.fork_rng():
-        untrained = model(network, schema).requires_grad_(False)
-        one, two = (_flops(untrained, torch.zeros(n, *schema.shape)) for n in (1, 2))
-    return sum(p.numel() for p in untrained.parameters()), (two - one) // 2
+        one, two = (_flops(model, torch.zeros(n, *schema.shape)) for n in (1, 2))
+    return sum(p.numel() for p in model.parameters()), (two - one) // 2
 
 
 @torch.no_grad()
@@ -79,12 +84,12 @@ def _flops(model: Model, x: Tensor) -> int:
 
 
 @torch.no_grad()
-def check(network: Network, schema: ImageSchema, objective: Objective) -> None:
+def check(model: Model, schema: ImageSchema, objective: Objective) -> None:
     """Let the objective have a trace of the model, so that what does not fit is told before anything starts."""
     with torch.random.fork_rng():
         x = torch.zeros(2, *schema.shape)
         try:
-            objective.costs(model(network, schema)(x, None, objective.draws), x)
+            objective.costs(model(x, None, objective.draws), x)
         except ValueError as error:
             raise VaekitError(f"this objective does not fit this model: {error}") from None
 

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from vaekit.build import words
-from vaekit.build.latents import Latent, kind_of
+from vaekit.build.latents import Latent
 from vaekit.code_priors import AutoregressiveCodes, LearnedCategories, UniformCategories, UniformCodes
-from vaekit.config import Network
 from vaekit.errors import VaekitError
 from vaekit.flows import FlowPrior
 from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
@@ -48,7 +47,8 @@ def prior(word: str, setting: Setting) -> nn.Module:
     """The prior that `word` names, or a VaekitError that lists those that suit the latent."""
     kind = setting.latent.kind
     _refuse_others(word, kind)
-    name, _ = words.choose("prior", next(iter(PRIORS[kind])) if word == "auto" else word, PRIORS[kind])
+    word = default(kind, setting.context > 0) if word == "auto" else word
+    name, _ = words.choose("prior", word, PRIORS[kind])
     return _MAKERS[kind][name](word, setting)
 
 
@@ -70,9 +70,8 @@ def learned_from_data(word: str) -> int:
     return components(word) if word.partition(":")[0] in ("mixture", "vamp") else 0
 
 
-def default(network: Network, conditional: bool) -> str:
-    """The prior that a latent has when nothing is said: of a conditional model, one that the conditions move."""
-    kind = kind_of(network)
+def default(kind: str, conditional: bool) -> str:
+    """The prior of this kind of latent when nothing is said: of a conditional model, one that the conditions move."""
     return "flow" if conditional and kind == "continuous" else next(iter(PRIORS[kind]))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
+from vaekit.config import nearest
 from vaekit.errors import VaekitError
 
 MOST = 65_536
@@ -15,7 +15,7 @@ def choose(kind: str, word: str, known: Mapping[str, str]) -> tuple[str, str]:
     """The name and what follows its colon; `known` has an example for every name, with a colon where numbers belong."""
     name, colon, argument = word.partition(":")
     if name not in known or (colon and ":" not in known[name]):
-        raise VaekitError(f"there is no {kind} '{word}'{_nearest(name, known)}")
+        raise VaekitError(f"there is no {kind} '{word}'{nearest(name, known)}")
     return name, argument
 
 
@@ -51,12 +51,6 @@ def positive(kind: str, word: str, text: str) -> float:
     if not 0 < value < float("inf"):
         raise VaekitError(f"{kind} '{word}': expected a positive number after the colon")
     return value
-
-
-def _nearest(name: str, known: Mapping[str, str]) -> str:
-    """The example whose name is like `name`, else all of them."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean '{known[close[0]]}'?" if close else f"; there are: {', '.join(known.values())}"
 
 
 def _number(text: str) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -77,10 +78,10 @@ class _Ascent(nn.Module):
             for block in cast(nn.ModuleList, self.blocks[level]):
                 h = block(h, context)
             if level:
-                h = self.up[level - 1](F.interpolate(h, size=self.sizes[level - 1], mode="nearest"))
+                h = self.up[level - 1](doubled(h, self.sizes[level - 1]))
         h = F.silu(self.norm(h))
         if h.shape[2:] != self.out_shape[1:]:  # enlarged before the last kernel, which leaves no checkerboard
-            h = F.interpolate(h, size=self.out_shape[1:], mode="nearest")
+            h = doubled(h, self.out_shape[1:])
         return self.head(h)
 
 
@@ -144,6 +145,21 @@ def code_grid(size: Sequence[int], stride: int) -> tuple[int, int]:
 def _smallest_grid(size: Sequence[int]) -> int:
     """Halved until the shorter side is at most 8, or 4 for pictures of less than 32 pixels."""
     return 8 if min(size) >= 32 else 4
+
+
+def doubled(h: Tensor, size: Sequence[int]) -> Tensor:
+    """Every value of (B, C, h, w) as a square of four, cut to `size`, which `pyramid` halves to (h, w)."""
+    return _squares(h, size) if torch.compiler.is_compiling() else F.interpolate(h, size=tuple(size), mode="nearest")
+
+
+def _squares(h: Tensor, size: Sequence[int]) -> Tensor:
+    """`F.interpolate` without its backward, which compiled by torch 2.13, for a CPU in bfloat16, can give zeros.
+
+    Uncompiled, `F.interpolate` is right, and the faster one.
+    """
+    batch, channels, height, width = h.shape
+    squares = h[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
+    return squares.reshape(batch, channels, 2 * height, 2 * width)[:, :, : size[0], : size[1]]
 
 
 def group_norm(width: int) -> nn.GroupNorm:

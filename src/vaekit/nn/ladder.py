@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaekit.nn.conv import SMALLEST, Residual, group_norm, pyramid
+from vaekit.nn.conv import SMALLEST, Residual, doubled, group_norm, pyramid
 from vaekit.nn.mlp import ACTIVATIONS
 
 
@@ -210,13 +210,14 @@ class ConvFall(nn.Module):
 
     def __init__(self, scales: Scales, blocks: int, start: int, out: int, context: int = 0) -> None:
         super().__init__()
-        self.size = scales.shape[1:]
+        self.size = tuple(scales.shape[1:])
         self.climb = Climb(scales, start, 0, blocks, context)
         self.norm = group_norm(scales.widths[0])
         self.head = nn.Conv2d(scales.widths[0], out, 3, padding=1)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.head(_enlarged(F.silu(self.norm(self.climb(h, context))), self.size))
+        h = F.silu(self.norm(self.climb(h, context)))
+        return self.head(h if h.shape[2:] == self.size else doubled(h, self.size))
 
 
 class Climb(nn.Module):
@@ -232,14 +233,9 @@ class Climb(nn.Module):
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.steps[0](h, context)
         for size, up, step in zip(self.sizes, self.up, list(self.steps)[1:], strict=True):
-            h = step(up(_enlarged(h, size)), context)
+            h = step(up(doubled(h, size)), context)
         return h
 
 
 def _conv_chain(width: int, blocks: int, context: int) -> Chain:
     return Chain([Residual(width, context) for _ in range(blocks)])
-
-
-def _enlarged(h: Tensor, size: Sequence[int]) -> Tensor:
-    """To the size (height, width), before a kernel rather than by it, which leaves no checkerboard."""
-    return h if tuple(h.shape[2:]) == tuple(size) else F.interpolate(h, size=tuple(size), mode="nearest")
