@@ -18,7 +18,7 @@ from vaekit.errors import VaekitError
 from vaekit.fidelity import fidelity
 from vaekit.judge import Judge, train_judge, which_way_up
 from vaekit.rng import seeded
-from vaekit.tasks import Trained, drawn_picture, picture
+from vaekit.tasks import Trained
 
 MOST = 10_000
 """At most so many images are compared with as many samples."""
@@ -47,7 +47,7 @@ def samples(
         raise VaekitError(f"samples are compared with at least {FEWEST} images that were not trained on; there are {n}")
     judge = _judge(training, seed, progress)
     real, seen = (_pixels(images, n, seed) for images in (other, training))
-    made = trained.generate(n, seed, drawn_picture if trained.binary else picture)
+    made = trained.generate(n, seed, _reading(trained))
     features = judge.features(real)
     result = asdict(fidelity(features, judge.features(made), min(5, n // 4), seed))
     floor = asdict(fidelity(features, judge.features(seen), min(5, n // 4), seed))
@@ -77,12 +77,17 @@ def _asked(trained: Trained, judge: Judge, training: Images, n: int, seed: int) 
     if field is None:
         return {}
     each = max(1, n // len(field.classes))
-    reading = drawn_picture if trained.binary else picture
+    reading = _reading(trained)
     named = [
         judge.accuracy(trained.generate(each, seed + k, reading, {field.name: name}), torch.full((each,), k))
         for k, name in enumerate(field.classes)
     ]
     return {"named": {"mean": sum(named) / len(named), "least": min(named), "n": each * len(named)}}
+
+
+def _reading(trained: Trained) -> str:
+    """Bits are drawn, as those of real pictures are; grey levels are means."""
+    return "sample" if trained.likelihood.binary else "mean"
 
 
 def _pixels(images: Images, n: int, seed: int) -> Tensor:

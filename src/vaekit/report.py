@@ -17,7 +17,7 @@ from vaekit.build.latents import in_words as latent_in_words
 from vaekit.data.images import Images
 from vaekit.log import read_metrics
 from vaekit.status import EVALUATION, REPORT, ending, status
-from vaekit.tasks import MI_IMAGES, Trained, as_images, head, in_words
+from vaekit.tasks import MI_IMAGES, Trained, as_tensor, head, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
@@ -67,7 +67,7 @@ def silence(numbers: dict[str, Any]) -> str:
 
 
 def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
-    few = as_images(held.subset(torch.arange(min(len(held), 2000))))
+    few = as_tensor(held.subset(torch.arange(min(len(held), 2000))))
     place = folder / "plots"
     plots.save_sheet(place / "samples.png", *_samples(trained, seed))
     columns = min(16, len(few))
@@ -118,11 +118,12 @@ def _page(folder: Path, trained: Trained, images: Images, numbers: dict[str, Any
 def _summary(trained: Trained, images: Images) -> str:
     model, schema = trained.experiment.model, trained.schema
     parameters = sum(p.numel() for p in trained.model.parameters())
+    said = "".join(f"{name}: {word}, " for name, word in schema.reported.items())
     return (
-        f"{len(images):,} images of {schema.height} x {schema.width} x {schema.channels} from {images.source}. "
+        f"{len(images):,} {schema} from {images.source}. "
         f"{model.architecture} network, {parameters:,} parameters, "
         f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
-        f"{model.likelihood} likelihood, binarisation: {schema.binarise}, "
+        f"{model.likelihood} likelihood, {said}"
         f"objective {trained.experiment.objective.bound}, beta {trained.experiment.objective.beta:g}."
     )
 

@@ -67,7 +67,7 @@ def evaluate(
         tell(f"{name} left out: {reason}")
     for sentence in _without_number(numbers):
         tell(sentence)
-    numbers |= {"binarise": trained.schema.binarise, "seed": seed}
+    numbers |= {**trained.schema.reported, "seed": seed}
     show(numbers if as_json else _readable(numbers), as_json)
 
 

@@ -68,17 +68,14 @@ def generate(
       vaekit generate runs/mnist --sampler gmm:10
     """
     from vaekit.api import sampled
-    from vaekit.tasks import READINGS
 
-    if pixels not in READINGS:
-        raise VaekitError(f"--pixels {pixels}: expected mean or sample")
     trained = load(run, device)
     asked = _asked(where or [])
     if guidance != 1 and not asked and trained.schema.conditions:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
     if sampler:
         trained = sampled(trained, sampler, tell)
-    pictures = trained.generate(n, seed, READINGS[pixels], asked, guidance)
+    pictures = trained.generate(n, seed, pixels, asked, guidance)
     _write(trained, pictures, out or run / "generated", "samples", None, as_json)
 
 
@@ -138,12 +135,12 @@ def encode(
     import torch
 
     from vaekit.data.images.notes import counted
-    from vaekit.tasks import ROWS, as_images
+    from vaekit.tasks import ROWS, as_tensor
 
     trained = load(run, device)
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
     few = [images.subset(i) for i in torch.arange(len(images)).split(ROWS)]
-    parts = [trained.encode(as_images(part), part.context) for part in few]
+    parts = [trained.encode(as_tensor(part), part.context) for part in few]
     mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
     folder = _folder(out or run / "encoded")
     _save_codes(folder, mean, scale, images)
@@ -176,13 +173,13 @@ def interpolate(
     """
     import torch
 
-    from vaekit.tasks import as_images
+    from vaekit.tasks import as_tensor
 
     at_least("--steps", steps, 2)
     trained = load(run, device)
     part = images_of(trained, None) if is_number(a) or is_number(b) else None
     ends = [_one(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
-    first, last = (as_images(end)[0] for end in ends)
+    first, last = (as_tensor(end)[0] for end in ends)
     known = [end.context for end in ends if end.context is not None]
     pictures = trained.interpolate(first, last, steps, torch.cat(known) if known else None)
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
@@ -204,9 +201,9 @@ def _asked(words: list[str]) -> dict[str, str]:
 def _pictures(images: Images, n: int) -> Tensor:
     import torch
 
-    from vaekit.tasks import as_images
+    from vaekit.tasks import as_tensor
 
-    return as_images(images.subset(torch.arange(min(n, len(images)))))
+    return as_tensor(images.subset(torch.arange(min(n, len(images)))))
 
 
 def _one(trained: Trained, end: str, part: Images | None, **options: Any) -> Images:
@@ -233,14 +230,13 @@ def _folder(wanted: Path) -> Path:
 def _write(
     trained: Trained, pictures: Tensor, wanted: Path, stem: str, shown: tuple[Tensor, int] | None, as_json: bool
 ) -> Path:
-    from vaekit.data.images import write
     from vaekit.plots import save_sheet
 
     folder = _folder(wanted)
-    write(pictures, trained.schema, folder, stem)
+    written = trained.modality.write(pictures, trained.schema, folder, stem)
     if shown:
         save_sheet(folder / f"{stem}.png", *shown)
-    show({"sheet": str(folder / f"{stem}.png"), "array": str(folder / f"{stem}.npy"), "n": len(pictures)}, as_json)
+    show({**written, "n": len(pictures)}, as_json)
     return folder
 
 
