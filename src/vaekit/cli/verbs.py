@@ -49,7 +49,9 @@ def generate(
         typer.Option(help="Draw from a density fitted to the training images' codes, not the prior: gmm:K or flow."),
     ] = None,
     guidance: Annotated[float, typer.Option(min=0, help="Above 1: more of what --where asks, less variety.")] = 1.0,
-    pixels: Annotated[str, typer.Option(help="mean: the decoder's mean; sample: drawn from the likelihood.")] = "mean",
+    pixels: Annotated[
+        str | None, typer.Option(help="mean: the decoder's mean (default); sample: drawn from the likelihood.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -70,6 +72,8 @@ def generate(
     from vaekit.api import sampled
 
     trained = load(run, device)
+    if pixels and pixels not in trained.modality.readings:
+        raise VaekitError(f"--pixels {pixels}: expected {' or '.join(trained.modality.readings)}")
     asked = _asked(where or [])
     if guidance != 1 and not asked and trained.schema.conditions:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
