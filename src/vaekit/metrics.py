@@ -12,6 +12,7 @@ from torch import Tensor
 from vaekit import checkpoint, evaluate
 from vaekit.data.images import Images, Progress
 from vaekit.data.images.binarise import prepare
+from vaekit.data.images.likelihoods import likelihood
 from vaekit.data.images.packed import default_folder
 from vaekit.disentanglement import disentanglement, mig, sap
 from vaekit.errors import VaekitError
@@ -87,7 +88,8 @@ def _asked(trained: Trained, judge: Judge, training: Images, n: int, seed: int) 
 
 def _reading(trained: Trained) -> str:
     """Bits are drawn, as those of real pictures are; grey levels are means."""
-    return "sample" if trained.likelihood.binary else "mean"
+    pixels = likelihood(trained.experiment.model.likelihood, 1)
+    return "sample" if pixels.binary else "mean"
 
 
 def _pixels(images: Images, n: int, seed: int) -> Tensor:

@@ -17,7 +17,7 @@ from vaekit import build, checkpoint, evaluate
 from vaekit.build.latents import in_words as latent_in_words
 from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
-from vaekit.data import Dataset, Likelihood, Modality, Progress, Schema, conditions, modality
+from vaekit.data import Dataset, Modality, Progress, Schema, conditions, modality
 from vaekit.errors import VaekitError
 from vaekit.guidance import extrapolate
 from vaekit.rng import seeded
@@ -66,11 +66,6 @@ class Trained:
     @property
     def modality(self) -> Modality:
         return modality(self.schema.modality)
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """How its decoder's output becomes p(x | z)."""
-        return self.modality.likelihood(self.experiment.model.likelihood, self.schema)
 
     @cached_property
     def shapes(self) -> tuple[Size, ...]:
@@ -183,7 +178,7 @@ class Trained:
     def batches(self, images: Dataset, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
         for x, context in batches(images, self.schema, seed, self.device):
-            self.modality.refuse(x, self.schema, self.likelihood, images.source)
+            self.modality.refuse(x, self.experiment.model, self.schema, images.source)
             yield x, context
 
     def evaluate(
@@ -232,7 +227,7 @@ class Trained:
         told, rows = _told(self.batches(images, seed), len(images), progress), max(16, NLL_PIXELS // self.schema.dims)
         estimate = evaluate.nll(self.model, told, draws, min(rows, 8192), seed)
         numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
-        if self.likelihood.discrete:
+        if self.modality.discrete(self.experiment.model, self.schema):
             numbers["bits_per_dim"] = evaluate.bits_per_dim(estimate.value, self.schema.dims)
         return numbers
 

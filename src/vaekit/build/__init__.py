@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vaekit.build import latents, priors
 from vaekit.build.objectives import Setting, objective
 from vaekit.config import Experiment, Network
-from vaekit.data import Likelihood, Schema, modality
+from vaekit.data import Schema, modality
 from vaekit.data.conditions import sizes
 from vaekit.errors import VaekitError
 from vaekit.hierarchy import Hierarchy, TopEncoder
@@ -17,7 +17,7 @@ from vaekit.nn import ConditionEmbedding
 from vaekit.objectives import WATCHED, Objective, Term
 from vaekit.terms import rate_of
 from vaekit.trace import Model
-from vaekit.vae import VAE, Conditional, Conditioned
+from vaekit.vae import VAE, Conditioned
 
 __all__ = ["check", "cost", "model", "objective", "objective_of", "start", "untrained"]
 
@@ -46,11 +46,11 @@ def start(model: Model, network: Network, schema: Schema, raw: Tensor, x: Tensor
 
     raw (M, ...) are training data as stored, x (N, ...) some as the model sees them, `context` (N, F) what is known.
     """
-    inner, known, kind = model, None, modality(schema.modality)
+    inner, known = model, None
     model.eval()
     if isinstance(model, Conditioned) and context is not None:
         inner, known = model.model, model.embedding(context)
-    kind.begin(inner.decoder.net, schema, kind.likelihood(network.likelihood, schema), raw)  # type: ignore[union-attr, arg-type]
+    modality(schema.modality).begin(inner.decoder, network, schema, raw)  # type: ignore[union-attr, arg-type]
     for part in inner.modules():
         if callable(begins := getattr(part, "start", None)):
             begins(x, known)
@@ -91,22 +91,21 @@ def check(model: Model, schema: Schema, objective: Objective) -> None:
 
 
 def _unconditional(network: Network, schema: Schema, context: int) -> Model:
-    kind = modality(schema.modality)
-    made, wanted = latents.latent(network, schema), kind.likelihood(network.likelihood, schema)
+    made, kind = latents.latent(network, schema), modality(schema.modality)
     if network.levels > 1:
-        return _hierarchy(network, schema, made, wanted, context)
-    encoding, decoding = kind.nets(network, schema, (made.features, made.shape), wanted.outputs, context)
+        return _hierarchy(network, schema, made, context)
+    encoding, decoder = kind.parts(network, schema, (made.features, made.shape), context)
     encoder = made.encoder(encoding)
     prior = priors.prior(network.prior, priors.Setting(made, encoder, schema.shape, context))
-    return VAE(encoder, prior, Conditional(decoding, wanted.family, len(made.shape)))
+    return VAE(encoder, prior, decoder)
 
 
-def _hierarchy(network: Network, schema: Schema, top: latents.Latent, wanted: Likelihood, context: int) -> Hierarchy:
+def _hierarchy(network: Network, schema: Schema, top: latents.Latent, context: int) -> Hierarchy:
     """Latents on top of each other: the top one has the latent's length, and the prior."""
     kind = modality(schema.modality)
     if kind.hierarchy is None:
         raise VaekitError(f"levels={network.levels}: there is no hierarchy for {kind.name}; use levels=1")
-    built = kind.hierarchy(network, schema, latents.of_levels(network), wanted, context)
+    built = kind.hierarchy(network, schema, latents.of_levels(network), context)
     encoder = TopEncoder(built.rise, built.top)
     built.prior = priors.prior(network.prior, priors.Setting(top, encoder, schema.shape, context))
     return built

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import Any
 
 from vaekit.data.dataset import Dataset, Progress, Raw, Resident, Schema
-from vaekit.data.modality import Likelihood, Modality
+from vaekit.data.modality import Modality
 
-__all__ = ["Dataset", "Likelihood", "Modality", "Progress", "Raw", "Resident", "Schema", "modality", "named", "schema"]
+__all__ = ["Dataset", "Modality", "Progress", "Raw", "Resident", "Schema", "modality", "named", "schema"]
 
 MODALITIES = {"images": "vaekit.data.images.modality:IMAGES"}
 """Where each is found, imported when it is first needed."""

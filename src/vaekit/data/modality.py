@@ -20,21 +20,6 @@ Between = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Likelihood:
-    """How raw network output becomes p(x | z)."""
-
-    family: Callable[[Tensor], Distribution]
-    outputs: int
-    """Raw channels (of pictures), or numbers, that the decoder must give."""
-    discrete: bool = False
-    """Whether it gives probabilities (bits per dimension apply), not densities."""
-    binary: bool = False
-    """Whether it wants x in {0, 1}."""
-    start: Callable[[Tensor], Tensor] | None = None
-    """The raw output whose mean is about a given datum: where the decoder starts."""
-
-
-@dataclass(frozen=True)
 class Modality:
     """The answers of one kind of data."""
 
@@ -58,21 +43,21 @@ class Modality:
     """raw (B, ...) to x, as the likelihood wants it."""
     to_tensor: Callable[[Tensor, Any], Tensor]
     """raw (B, ...) to x with nothing drawn, as it is shown and encoded."""
-    refuse: Callable[[Tensor, Any, Likelihood, str], None]
+    refuse: Callable[[Tensor, Network, Any, str], None]
     """Raise a VaekitError where x is nothing that the likelihood can have."""
-    likelihood: Callable[[str, Any], Likelihood]
-    """By its name."""
-    nets: Callable[[Network, Any, Between, int, int], tuple[nn.Module, nn.Module]]
-    """(encoding, decoding) for a latent between them, so many raw outputs and a context of that length."""
-    begin: Callable[[nn.Module, Any, Likelihood, Tensor], None]
-    """Let the decoding net start at the middle of raw data (N, ...)."""
+    discrete: Callable[[Network, Any], bool]
+    """Whether the likelihood gives probabilities (bits per dimension apply), not densities."""
+    parts: Callable[[Network, Any, Between, int], tuple[nn.Module, nn.Module]]
+    """(encoding net, decoder) for a latent between them and a context of that length."""
+    begin: Callable[[nn.Module, Network, Any, Tensor], None]
+    """Let the decoder start at the middle of raw data (N, ...)."""
     point: Callable[[Distribution], Tensor]
     """The one x that stands for p(x | z), on the CPU."""
     readings: Mapping[str, Callable[[Distribution], Tensor]]
     """How new data are read off p(x | z), by name, on the CPU; the first is taken when nothing is said."""
     write: Callable[[Tensor, Any, Path, str], dict[str, str]]
     """Write x (N, ...) into a folder under a stem; the files by what they are."""
-    hierarchy: Callable[[Network, Any, Sequence[int], Likelihood, int], Hierarchy] | None = None
+    hierarchy: Callable[[Network, Any, Sequence[int], int], Hierarchy] | None = None
     """Latents of these sizes on top of each other, the top's prior to be set; None where there are none."""
     grid: Callable[[Any], tuple[int, int]] | None = None
     """The (height, width) that codes lie on; None where they lie on nothing."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaekit.data.modality import Likelihood
 from vaekit.errors import VaekitError
 from vaekit.families import (
     AnalyticNormal,
@@ -34,6 +34,21 @@ NAMES = {
     "laplace": "absolute error, one shared learned scale",
     "logistic-mixture:K": "probabilities of the 256 grey levels; bits per dimension apply (K = 10 if not given)",
 }
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How raw network output becomes p(x | z) for images of `channels` channels."""
+
+    family: nn.Module
+    outputs: int
+    """Raw channels that the decoder must give."""
+    discrete: bool = False
+    """Whether it gives probabilities (bits per dimension apply), not densities."""
+    binary: bool = False
+    """Whether it wants x in {0, 1}."""
+    start: Callable[[Tensor], Tensor] | None = None
+    """The raw output whose mean is about a given picture (C, H, W): where the decoder starts."""
 
 
 def likelihood(name: str, channels: int) -> Likelihood:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,15 @@ from vaekit.data.dataset import Resident
 from vaekit.data.images import networks
 from vaekit.data.images.binarise import draw_bits, is_black_and_white, prepare
 from vaekit.data.images.collection import Images
-from vaekit.data.images.likelihoods import likelihood
+from vaekit.data.images.likelihoods import Likelihood, likelihood
 from vaekit.data.images.load import load, recognises
 from vaekit.data.images.output import write
 from vaekit.data.images.raw import DiskImages
 from vaekit.data.images.schema import ImageSchema, to_tensor
-from vaekit.data.modality import Between, Likelihood, Modality
+from vaekit.data.modality import Between, Modality
 from vaekit.errors import VaekitError
 from vaekit.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
+from vaekit.vae import Conditional
 
 LOOKED_AT = 50_000
 """So many images, evenly spread, are looked at for grey levels."""
@@ -134,8 +135,8 @@ def fixed_bits(images: Images, seed: int) -> Images:
     return replace(images, raw=Resident(torch.cat(bits)), schema=schema, test=test)
 
 
-def _refuse(x: Tensor, schema: ImageSchema, wanted: Likelihood, source: str) -> None:
-    if wanted.binary and schema.binarise != "dynamic" and not is_black_and_white(x):
+def _refuse(x: Tensor, network: Network, schema: ImageSchema, source: str) -> None:
+    if _of(network, schema).binary and schema.binarise != "dynamic" and not is_black_and_white(x):
         raise VaekitError(
             f"{source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
             "make them black and white, or train with binarise=dynamic"
@@ -143,6 +144,16 @@ def _refuse(x: Tensor, schema: ImageSchema, wanted: Likelihood, source: str) -> 
 
 
 # What they are modelled with
+
+
+def _of(network: Network, schema: ImageSchema) -> Likelihood:
+    return likelihood(network.likelihood, schema.channels)
+
+
+def _parts(network: Network, schema: ImageSchema, between: Between, context: int) -> tuple[nn.Module, nn.Module]:
+    pixels = _of(network, schema)
+    encoding, decoding = _nets(network, schema, between, pixels.outputs, context)
+    return encoding, Conditional(decoding, pixels.family, len(between[1]))
 
 
 def _nets(
@@ -156,9 +167,8 @@ def _nets(
     return networks.dense(schema.shape, widths, between, outputs, network.activation, context, network.dropout)
 
 
-def _hierarchy(
-    network: Network, schema: ImageSchema, sizes: Sequence[int], pixels: Likelihood, context: int
-) -> Hierarchy:
+def _hierarchy(network: Network, schema: ImageSchema, sizes: Sequence[int], context: int) -> Hierarchy:
+    pixels = _of(network, schema)
     if network.activation == "gated":
         raise VaekitError(f"levels={network.levels}: a hierarchy's layers cannot be gated; use model.activation=silu")
     if network.architecture == "conv":
@@ -190,9 +200,10 @@ def _refuse_dense(network: Network) -> None:
             raise VaekitError(f"model.{field} belongs to the mlp; leave it out for conv, or use model.architecture=mlp")
 
 
-def _begin(decoder: nn.Module, schema: ImageSchema, pixels: Likelihood, raw: Tensor) -> None:
+def _begin(decoder: nn.Module, network: Network, schema: ImageSchema, raw: Tensor) -> None:
+    pixels = _of(network, schema)
     if pixels.start is not None:
-        networks.start_at(decoder, pixels.start(to_tensor(raw, schema).mean(0)))
+        networks.start_at(cast(Conditional, decoder).net, pixels.start(to_tensor(raw, schema).mean(0)))
 
 
 IMAGES = Modality(
@@ -208,8 +219,8 @@ IMAGES = Modality(
     prepare=prepare,
     to_tensor=to_tensor,
     refuse=_refuse,
-    likelihood=lambda name, schema: likelihood(name, schema.channels),
-    nets=_nets,
+    discrete=lambda network, schema: _of(network, schema).discrete,
+    parts=_parts,
     begin=_begin,
     point=picture,
     readings={"mean": picture, "sample": drawn_picture},
