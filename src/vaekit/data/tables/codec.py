@@ -8,7 +8,6 @@ that comes back is the nearest step to the nearest float32.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +42,7 @@ def rounded(column: Column, values: Tensor) -> Tensor:
         return (values / column.step).round() * column.step
     if column.decimals is None:
         return values
-    return torch.from_numpy(np.round(values.cpu().numpy(), column.decimals)).to(values.device)
+    return values.round(decimals=column.decimals)
 
 
 def to_tensor(raw: Tensor, schema: TableSchema) -> Tensor:

@@ -85,8 +85,8 @@ class TableSchema(BaseModel, frozen=True, extra="forbid"):
     """The form of a table: `columns` are the modelled ones, in the order of the tensors' last dimension.
 
     `conditions` are the fields of what the model is told beside a row, and `given` the columns that they were made
-    from, one each, in the same order. `order` names all columns as they stood in the source. `classes` are the names of the
-    labels where a target was named (index = label). `rows` is how many the schema was learned from.
+    from, one each, in the same order. `order` names all columns as they stood in the source. `classes` are the names
+    of the labels where a target was named (index = label). `rows` is how many the schema was learned from.
     """
 
     modality: Literal["tables"] = "tables"
@@ -126,7 +126,7 @@ class TableSchema(BaseModel, frozen=True, extra="forbid"):
 
 def describe(schema: TableSchema) -> list[str]:
     """A line for each column in the source's order: its name, its kind, and why."""
-    told = {column.name: (column.kind, in_words(column)) for column in schema.columns}
+    told: dict[str, tuple[str, str]] = {column.name: (column.kind, in_words(column)) for column in schema.columns}
     told |= {column.name: ("condition", in_words(column)) for column in schema.given}
     told |= {left.name: ("target" if left.reason == "target" else "left out", left.why) for left in schema.left_out}
     names = [name for name in schema.order or tuple(told) if name in told]
