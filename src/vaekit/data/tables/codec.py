@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaekit.data.tables.dates import DAY
 from vaekit.data.tables.schema import Column, TableSchema
 
 
@@ -39,7 +40,7 @@ def from_units(column: Column, units: Tensor, clip: bool = False) -> Tensor:
 def rounded(column: Column, values: Tensor) -> Tensor:
     """Raw values (...) on the column's steps: its decimals, or a date's resolution."""
     if column.step:
-        return (values / column.step).round() * column.step
+        return (values * (DAY / column.step)).round() * column.step / DAY
     if column.decimals is None:
         return values
     return values.round(decimals=column.decimals)

@@ -28,8 +28,8 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     "Datetime(time_unit='us', time_zone=None)" ...). `classes` are the words of a category's classes, or those for
     false and true. `other` says that the last class is the bucket of rare levels. `decimals` is how many digits behind
     the point tell all values apart, None where they are as floats are. `format` is how a date was written
-    (`strptime`), `step` its resolution in days. `low` and `high` are the range of the raw values seen, `missing`
-    whether any cell was.
+    (`strptime`), `step` its resolution in microseconds. `low` and `high` are the range of the raw values seen,
+    `missing` whether any cell was.
 
     Numbers, counts and dates have a transform: `mean` and `scale` standardise them; `knots` are the raw values at even
     probabilities 0..1 (their quantiles, not falling), `atoms` the raw values that hold at least 2 % of the present
@@ -44,7 +44,7 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     other: bool = False
     decimals: int | None = None
     format: str = ""
-    step: float = Field(0.0, ge=0)
+    step: int = Field(0, ge=0)
     low: float = 0.0
     high: float = 0.0
     missing: bool = False
