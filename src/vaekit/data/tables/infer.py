@@ -6,8 +6,9 @@
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
 3. Whole numbers that are all different and count on, or rise or fall throughout, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
-5. Whole numbers of at most FEW different values that come EACH times each on average: a category.
-6. Other whole numbers, none negative: a count; all others: a number.
+5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
+   times each on average: a category.
+6. Other whole numbers, none negative and none written with a decimal point: a count; all others: a number.
 7. Words: all different: ids. More than TOO_MANY levels, or more than one for RARE rows each: those in fewer than RARE
    rows go to one class, "(other)"; where that would be most rows, it is text and left out. Else a category.
 """
@@ -43,6 +44,9 @@ MOSTLY = 0.9
 
 KEY = re.compile(r"(^|[_\s.-])(id|ids|key|uuid|guid|index|idx|rownum|row|nr|no)$|[a-z](Id|ID|Key)$|^(id|Id|ID)[_A-Z]")
 """Names of columns that number the rows."""
+
+CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
+"""Names of columns whose whole numbers are codes, of which one more is not greater."""
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 """Names of columns that may well rise from row to row, and mean something."""
@@ -139,11 +143,12 @@ def _of_numbers(cells: Cells) -> Decision:
         return _left(cells, "id", why)
     if set(distinct.tolist()) == {0.0, 1.0}:
         return _classed(cells, "boolean", ("0", "1"), "0 or 1")
-    if whole and len(distinct) <= min(FEW, len(present) // EACH):
+    codes = CODE.search(cells.name) is not None
+    if whole and len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH):
         classes = tuple(word(value) for value in distinct.tolist())
-        return _classed(cells, "category", classes, f"{len(classes)} different whole numbers, {_span(distinct)}")
+        return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
     called = "whole numbers" if whole else "numbers"
-    kind: Kind = "count" if whole and distinct[0] >= 0 else "number"
+    kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
     return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct)}")
 
 

@@ -133,7 +133,7 @@ class Wanted:
 
 def _parted(frame: frames.Frame, wanted: Wanted) -> tuple[frames.Frame, frames.Frame | None]:
     """The rows for training, and those for tests where a column says so of each row."""
-    name = next((name for name in frame.names if name.lower() == SPLIT), "")
+    name = _split_name(frame)
     if not name or name in (*wanted.conditions, *wanted.kinds, wanted.target):
         return frame, None
     cells = frame.cells(name)
@@ -142,6 +142,10 @@ def _parted(frame: frames.Frame, wanted: Wanted) -> tuple[frames.Frame, frames.F
         return frame, None
     test = np.array([level.lower() == "test" for level in words.levels])[words.codes]
     return frames.Part(frame, ~test, name), frames.Part(frame, test, name)
+
+
+def _split_name(frame: frames.Frame) -> str:
+    return next((name for name in frame.names if name.lower() == SPLIT), "")
 
 
 class Learner:
@@ -227,10 +231,10 @@ def _learned(frame: frames.Frame, wanted: Wanted, progress: Progress) -> Table:
     table = learner.table()
     if test is None:
         return table
-    split = LeftOut(name=SPLIT, reason="split", why="says which rows are for training")
+    split = LeftOut(name=_split_name(frame), reason="split", why="says which rows are for training")
     schema = table.schema.model_copy(update={"left_out": (*table.schema.left_out, split), "order": frame.names})
     held = _known(test, schema, progress)
-    note = f"The column '{SPLIT}' keeps {_rows(test.rows)} for tests; {_rows(train.rows)} are for training"
+    note = f"The column '{split.name}' keeps {_rows(test.rows)} for tests; {_rows(train.rows)} are for training"
     return replace(table, schema=schema, test=replace(held, notes=()), notes=(*table.notes, note, *held.notes))
 
 
@@ -257,8 +261,8 @@ def _ranged(column: Column, raw: np.ndarray) -> Column:
 def _require_classes(column: Column) -> None:
     if not column.discrete:
         raise VaekitError(
-            f"target '{column.name}' is measured ({column.why}), and labels are classes; choose another, or say that its "
-            "kind is category"
+            f"target '{column.name}' is measured ({column.why}), and labels are classes; choose another, or say "
+            "that its kind is category"
         )
 
 
