@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +66,7 @@ class Cells:
     place: Callable[[int], str]
     commas: bool = False
     text: bool = False
+    parsed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -129,6 +130,18 @@ class Cells:
         return Numbers(words.table(table), np.flatnonzero(odd[words.codes]), padded, _pointed(levels))
 
     @cached_property
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The different numbers there are, float64 (K,), rising, and how many cells hold each, int64 (K,)."""
+        ordered = np.sort(self.numbers.values[~np.isnan(self.numbers.values)])
+        return runs(ordered)
+
+    def days(self, form: str) -> np.ndarray:
+        """The levels of words as dates written so, float64 (K,), NaN for what is none."""
+        if form not in self.parsed:
+            self.parsed[form] = dates.parse(self.words.levels, form)
+        return self.parsed[form]
+
+    @cached_property
     def words(self) -> Words:
         """The cells as words: 3.0 is "3"."""
         if self.family in ("number", "boolean"):
@@ -153,6 +166,12 @@ def is_missing(word: str, certain: bool = False) -> bool:
 def word(value: object) -> str:
     """A value's word: 3.0 is "3"."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of a rising array (N,), and how many times each comes."""
+    begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else np.empty(0, np.int64)
+    return ordered[begins], np.diff(np.append(begins, len(ordered)))
 
 
 # Numbers
@@ -204,8 +223,9 @@ def _parsed(series: Any, commas: bool) -> Numbers:
     doubtful = stripped.filter(values.is_null() & stripped.is_not_null()).unique().to_list()
     odd = [word for word in doubtful if not is_missing(word)]
     rows = stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)
-    padded = bool(stripped.str.contains(PADDED).any())
-    pointed = bool(stripped.str.contains(r"[.eE]").any())
+    whole = bool((values.floor() == values).all())  # only among whole numbers do these two matter
+    padded = whole and bool(stripped.str.contains(PADDED).any())
+    pointed = whole and bool(stripped.str.contains(r"[.eE]").any())
     return Numbers(np.array(values.to_numpy(), np.float64), rows.astype(np.int64), padded, pointed)
 
 

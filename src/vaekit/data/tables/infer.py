@@ -133,7 +133,7 @@ def _of_numbers(cells: Cells) -> Decision:
     present = values[~np.isnan(values)]
     if not len(present):
         return _empty(cells)
-    distinct = np.unique(present)
+    distinct = cells.runs[0]
     if len(distinct) == 1:
         return _constant(cells, word(present[0].item()), len(present))
     if cells.family == "date":
@@ -141,7 +141,7 @@ def _of_numbers(cells: Cells) -> Decision:
     whole = bool((distinct == np.round(distinct)).all())
     if whole and (why := _key(cells, present, distinct)):
         return _left(cells, "id", why)
-    if set(distinct.tolist()) == {0.0, 1.0}:
+    if len(distinct) == 2 and tuple(distinct) == (0, 1):
         return _classed(cells, "boolean", ("0", "1"), "0 or 1")
     codes = CODE.search(cells.name) is not None
     if whole and len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH):
@@ -280,11 +280,7 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
 def require_dates(cells: Cells, form: str) -> None:
     """Raise a VaekitError that names the first cell that is no date written so."""
     words = cells.words
-    wrong = [
-        i
-        for i, value in enumerate(dates.parse(words.levels, form))
-        if np.isnan(value) and not is_missing(words.levels[i])
-    ]
+    wrong = [i for i in np.flatnonzero(np.isnan(cells.days(form))) if not is_missing(words.levels[i])]
     if wrong:
         row = int(np.flatnonzero(np.isin(words.codes, wrong))[0])
         cell = _short(words.levels[words.codes[row]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vaekit.data.tables import dates
-from vaekit.data.tables.cells import TEXT, Cells
+from vaekit.data.tables.cells import TEXT, Cells, runs
 from vaekit.data.tables.schema import Column, Kind
 
 KNOTS = 101
@@ -23,9 +23,8 @@ DIGITS = 12
 
 def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
     """The column that numbers or dates make; `form` is how the dates are written. All values are finite or missing."""
-    values = values_of(cells, form)
-    present = np.sort(values[~np.isnan(values)])
-    distinct, counts = np.unique(present, return_counts=True)
+    distinct, counts = _runs_of(cells, form)
+    present = np.repeat(distinct, counts)
     whole = bool((distinct == np.round(distinct)).all())
     atom = counts >= max(LEAST, SHARE * len(present))
     mean, scale = standard(present)
@@ -47,7 +46,14 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
 
 def values_of(cells: Cells, form: str) -> np.ndarray:
     """Raw values (N,) of a measured column, NaN where there is none."""
-    return cells.words.table(dates.parse(cells.words.levels, form)) if form else cells.numbers.values
+    return cells.words.table(cells.days(form)) if form else cells.numbers.values
+
+
+def _runs_of(cells: Cells, form: str) -> tuple[np.ndarray, np.ndarray]:
+    if not form:
+        return cells.runs
+    values = values_of(cells, form)
+    return runs(np.sort(values[~np.isnan(values)]))
 
 
 def standard(present: np.ndarray) -> tuple[float, float]:
