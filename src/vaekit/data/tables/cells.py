@@ -24,6 +24,9 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", r
 COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+", re.ASCII)
 """A number with a decimal comma, such as 0,5 or 1.234,50."""
 
+GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
+"""A number with its thousands apart, such as 1,234.50."""
+
 PADDED = r"^[+-]?0\d"
 """A number that begins with a zero that counts for nothing is a code."""
 
@@ -202,8 +205,8 @@ def _number(level: str, commas: bool) -> float | None:
     """The number that a word is, NaN where it stands for none, else None."""
     if NUMBER.fullmatch(level):
         return float(level)
-    if commas and COMMA.fullmatch(level):
-        return float(level.replace(".", "").replace(",", "."))
+    if (COMMA if commas else GROUPED).fullmatch(level):
+        return float(level.replace(".", "").replace(",", ".") if commas else level.replace(",", ""))
     return np.nan if is_missing(level) else None
 
 
@@ -217,9 +220,10 @@ def _parsed(series: Any, commas: bool) -> Numbers:
 
     stripped = series.str.strip_chars()
     values = stripped.cast(pl.Float64, strict=False)
-    if commas and (commaed := stripped.str.contains(f"^(?:{COMMA.pattern})$")).any():
-        plain = stripped.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-        values = values.zip_with(~commaed.fill_null(False), plain.cast(pl.Float64, strict=False))
+    if values.null_count() > stripped.null_count():
+        punctuated = stripped.str.contains(f"^(?:{(COMMA if commas else GROUPED).pattern})$").fill_null(False)
+        plain = stripped.str.replace_all("." if commas else ",", "", literal=True).str.replace(",", ".", literal=True)
+        values = values.zip_with(~punctuated, plain.cast(pl.Float64, strict=False))
     doubtful = stripped.filter(values.is_null() & stripped.is_not_null()).unique().to_list()
     odd = [word for word in doubtful if not is_missing(word)]
     rows = stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)

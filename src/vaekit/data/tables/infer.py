@@ -85,7 +85,14 @@ def _forced(cells: Cells, kind: str) -> Decision:
             raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31{_instead(known)}")
         return _date_of_words(cells, form)
     require_numbers(cells, f"use kind category for '{cells.name}'")
-    return measured(cells, "number" if kind == "count" and _negative(cells) else _as_kind(kind), "as asked")
+    return measured(cells, "number" if kind == "count" and _negative(cells) else _as_kind(kind), _as_asked(cells))
+
+
+def _as_asked(cells: Cells) -> str:
+    distinct = cells.runs[0]
+    if not len(distinct):
+        raise VaekitError(f"column '{cells.name}' has no values; leave its kind open, and it is left out")
+    return f"{len(distinct):,} different values, {_span(distinct)}, as asked"
 
 
 def _as_kind(kind: str) -> Kind:
@@ -122,7 +129,7 @@ def require_numbers(cells: Cells, remedy: str) -> None:
     if len(infinite):
         row = int(infinite[0])
         raise VaekitError(
-            f"column '{cells.name}', {cells.place(row)}: {cells.word(row)} is infinite; "
+            f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is infinite; "
             "leave such cells empty, or give the largest number that there can be"
         )
 
