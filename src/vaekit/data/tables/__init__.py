@@ -1,0 +1,34 @@
+"""Tables: where they come from, how they become tensors, how they go back, how they are written."""
+
+from vaekit.data.tables.build import as_frame
+from vaekit.data.tables.codec import from_tensor, from_units, prepare, to_tensor, to_units
+from vaekit.data.tables.collection import Progress, ResidentRows, Table
+from vaekit.data.tables.decode import Columns, decode
+from vaekit.data.tables.encode import encode
+from vaekit.data.tables.load import load, open_frame, recognises
+from vaekit.data.tables.output import write
+from vaekit.data.tables.schema import OTHER, Column, LeftOut, TableSchema, describe
+
+__all__ = [
+    "OTHER",
+    "Column",
+    "Columns",
+    "LeftOut",
+    "Progress",
+    "ResidentRows",
+    "Table",
+    "TableSchema",
+    "as_frame",
+    "decode",
+    "describe",
+    "encode",
+    "from_tensor",
+    "from_units",
+    "load",
+    "open_frame",
+    "prepare",
+    "recognises",
+    "to_tensor",
+    "to_units",
+    "write",
+]

@@ -1,0 +1,338 @@
+"""What kind a column is of, from its cells: the rules, in the order in which they are tried.
+
+1. No cell holds a value: left out. One value in every row: left out.
+2. Values of a type (numbers, booleans, dates of a frame) are what their type says; words of a file or a frame are
+   numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
+   A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
+3. Whole numbers that are all different and count on, or rise or fall throughout, or whose name says so: an id.
+4. The numbers 0 and 1, and words such as yes and no: boolean.
+5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
+   times each on average: a category.
+6. Other whole numbers, none negative and none written with a decimal point: a count; all others: a number.
+7. Words: all different: ids. More than TOO_MANY levels, or more than one for RARE rows each: those in fewer than RARE
+   rows go to one class, "(other)"; where that would be most rows, it is text and left out. Else a category.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import numpy as np
+
+from vaekit.data.conditions import FEW, NO, YES
+from vaekit.data.tables import dates
+from vaekit.data.tables.cells import TEXT, Cells, Words, is_missing, word
+from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
+from vaekit.data.tables.transform import measured
+from vaekit.errors import VaekitError
+
+EACH = 20
+"""Whole numbers are a category where each comes so many times on average: fewer would not tell its share."""
+
+RARE = 5
+"""Where there are too many levels, those in fewer rows are rare: so few say nothing of a class, and name people."""
+
+TOO_MANY = 10_000
+"""A category has at most so many classes."""
+
+SURE = 10
+"""In fewer rows, values that are all different may be so by chance."""
+
+MOSTLY = 0.9
+"""A column is of numbers that are wrong in places, rather than of words, if so many of its cells are numbers."""
+
+KEY = re.compile(r"(^|[_\s.-])(id|ids|key|uuid|guid|index|idx|rownum|row|nr|no)$|[a-z](Id|ID|Key)$|^(id|Id|ID)[_A-Z]")
+"""Names of columns that number the rows."""
+
+CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
+"""Names of columns whose whole numbers are codes, of which one more is not greater."""
+
+TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
+"""Names of columns that may well rise from row to row, and mean something."""
+
+WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
+"""Pairs of words that are false and true."""
+
+Decision = Column | LeftOut
+
+
+def infer(cells: Cells, kind: str = "") -> Decision:
+    """The column that `cells` make, or why it is left out; `kind` overrides what they suggest. Raises VaekitError."""
+    if kind and kind not in KINDS:
+        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {', '.join(KINDS)}")
+    if cells.family == "other":
+        return _left(cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates")
+    if kind:
+        return _forced(cells, kind)
+    if cells.family != "words":
+        return _typed(cells)
+    numbers = cells.numbers
+    if not len(numbers.odd) and not numbers.padded:
+        return _of_numbers(cells)
+    return _of_words(cells)
+
+
+def _forced(cells: Cells, kind: str) -> Decision:
+    if kind in ("category", "boolean"):
+        column = _category(cells, cells.words, forced=True)
+        if kind == "boolean" and column.size != 2:
+            raise VaekitError(f"column '{cells.name}' has {column.size:,} different values; a boolean has 2")
+        return column if kind == "category" else _ordered(column)
+    if kind == "date" and cells.family == "words":
+        known = [level for level in cells.words.levels if not is_missing(level)]
+        if not (form := _form(known)):
+            raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31{_instead(known)}")
+        return _date_of_words(cells, form)
+    require_numbers(cells, f"use kind category for '{cells.name}'")
+    return measured(cells, "number" if kind == "count" and _negative(cells) else _as_kind(kind), _as_asked(cells))
+
+
+def _as_asked(cells: Cells) -> str:
+    distinct = cells.runs[0]
+    if not len(distinct):
+        raise VaekitError(f"column '{cells.name}' has no values; leave its kind open, and it is left out")
+    return f"{len(distinct):,} different values, {_span(distinct)}, as asked"
+
+
+def _as_kind(kind: str) -> Kind:
+    return next(known for known in KINDS if known == kind)
+
+
+def _negative(cells: Cells) -> bool:
+    values = cells.numbers.values
+    if (values < 0).any() or (values != np.round(values))[~np.isnan(values)].any():
+        raise VaekitError(f"column '{cells.name}' has values below zero or between whole numbers: it is no count")
+    return False
+
+
+def _typed(cells: Cells) -> Decision:
+    if cells.family == "boolean":
+        return _of_booleans(cells)
+    return _of_numbers(cells)
+
+
+# Numbers
+
+
+def require_numbers(cells: Cells, remedy: str) -> None:
+    """Raise a VaekitError that names the first cell that is no finite number."""
+    numbers = cells.numbers
+    if len(numbers.odd):
+        row = int(numbers.odd[0])
+        more = f" (and {len(numbers.odd) - 1:,} cells more)" if len(numbers.odd) > 1 else ""
+        raise VaekitError(
+            f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is no number{more}; "
+            f"leave such cells empty, or {remedy}"
+        )
+    infinite = np.flatnonzero(np.isinf(numbers.values))
+    if len(infinite):
+        row = int(infinite[0])
+        raise VaekitError(
+            f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is infinite; "
+            "leave such cells empty, or give the largest number that there can be"
+        )
+
+
+def _of_numbers(cells: Cells) -> Decision:
+    require_numbers(cells, f"use kind category for '{cells.name}'")
+    values = cells.numbers.values
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return _empty(cells)
+    distinct = cells.runs[0]
+    if len(distinct) == 1:
+        return _constant(cells, word(present[0].item()), len(present))
+    if cells.family == "date":
+        return measured(cells, "date", f"{len(distinct):,} different dates")
+    whole = bool((distinct == np.round(distinct)).all())
+    if whole and (why := _key(cells, present, distinct)):
+        return _left(cells, "id", why)
+    if len(distinct) == 2 and tuple(distinct) == (0, 1):
+        return _classed(cells, "boolean", ("0", "1"), "0 or 1")
+    codes = CODE.search(cells.name) is not None
+    if whole and len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH):
+        classes = tuple(word(value) for value in distinct.tolist())
+        return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
+    called = "whole numbers" if whole else "numbers"
+    kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
+    return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct)}")
+
+
+def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
+    """Why whole numbers are a key of the rows, or ""."""
+    count = len(present)
+    if count < SURE or TIME.search(cells.name):
+        return ""
+    if KEY.search(cells.name) and len(distinct) > MOSTLY * count:
+        return f"an id by its name, with {len(distinct):,} different values in {count:,} rows"
+    if len(distinct) < count:
+        return ""
+    steps = np.diff(present)
+    if distinct[-1] - distinct[0] == count - 1:
+        return f"an id: each number from {_span(distinct)} once"
+    return "an id: whole numbers that change in one direction" if (steps > 0).all() or (steps < 0).all() else ""
+
+
+def _span(distinct: np.ndarray) -> str:
+    return f"{distinct[0]:,.12g} to {distinct[-1]:,.12g}"
+
+
+def _of_booleans(cells: Cells) -> Decision:
+    values = cells.numbers.values
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return _empty(cells)
+    if (present == present[0]).all():
+        return _constant(cells, "true" if present[0] else "false", len(present))
+    return _classed(cells, "boolean", ("false", "true"), "true or false")
+
+
+# Words
+
+
+def _of_words(cells: Cells) -> Decision:
+    words = cells.words
+    counts = words.counts()
+    known = [level for level in words.levels if not is_missing(level)]
+    if len(known) == 2 and (pair := _whether(known)):
+        return _classed(cells, "boolean", pair, f"{pair[0]} or {pair[1]}")
+    if form := _form(known):
+        return _date_of_words(cells, form)
+    numbers = cells.numbers
+    good = np.count_nonzero(~np.isnan(numbers.values))
+    if len(known) > FEW and not numbers.padded and good >= MOSTLY * (good + len(numbers.odd)):
+        require_numbers(cells, f"use kind category for '{cells.name}'")
+    certain = [level for level in words.levels if not is_missing(level, certain=True)]
+    if not certain:
+        return _empty(cells)
+    present = int(counts[[not is_missing(level, certain=True) for level in words.levels]].sum())
+    if len(certain) == 1:
+        return _constant(cells, certain[0], present)
+    if len(certain) == present and present >= SURE:
+        spaced = sum(" " in level for level in certain) > present / 2
+        reason: Literal["text", "id"] = "text" if spaced else "id"
+        return _left(cells, reason, f"{'text' if spaced else 'an id'}: {present:,} rows, all different")
+    column = _category(cells, words)
+    rare = 1 - present_share(cells, words, column) if column.other else 0.0
+    if rare > 0.5:
+        return _left(cells, "text", f"text: {len(certain):,} different values in {present:,} rows")
+    return column
+
+
+def present_share(cells: Cells, words: Words, column: Column) -> float:
+    """What part of the cells that are there have a class other than the bucket's."""
+    counts, own = words.counts(), set(column.classes[:-1])
+    present = sum(n for level, n in zip(words.levels, counts, strict=True) if not is_missing(level, certain=True))
+    kept = sum(n for level, n in zip(words.levels, counts, strict=True) if level in own)
+    return float(kept / present)
+
+
+def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
+    """A category with its levels sorted; the rare ones in one bucket where there are too many."""
+    counts = dict(zip(words.levels, words.counts().tolist(), strict=True))
+    counts = {level: n for level, n in counts.items() if n and not is_missing(level, certain=True)}
+    if not counts:
+        raise VaekitError(f"column '{cells.name}' has no values; leave it out")
+    kept, total = list(counts), sum(counts.values())
+    if len(kept) > TOO_MANY or (len(kept) > max(FEW, total // RARE) and not forced):
+        common = sorted((level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level])
+        kept = common[: TOO_MANY - 1]
+    classes = tuple(sorted(kept, key=_in_order))
+    other = len(kept) < len(counts)
+    why = f"{len(classes):,} classes" + (f" and one for {len(counts) - len(kept):,} rare ones" if other else "")
+    if other and OTHER in classes:
+        classes = tuple(level for level in classes if level != OTHER)
+    return _classed(cells, "category", (*classes, OTHER) if other else classes, why, other)
+
+
+def _in_order(level: str) -> tuple[float, str]:
+    """Numbers by their size, before words by their letters."""
+    return (float(level), level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else (float("inf"), level)
+
+
+def _whether(levels: list[str]) -> tuple[str, str] | None:
+    """The two words as (false, true), if that is what they are."""
+    for no, yes in WHETHER:
+        for first, second in (levels, levels[::-1]):
+            if first.lower() in no and second.lower() in yes:
+                return first, second
+    return None
+
+
+def _ordered(column: Column) -> Column:
+    pair = _whether(list(column.classes)) or column.classes
+    return column.model_copy(update={"kind": "boolean", "classes": pair})
+
+
+def _form(known: list[str]) -> str:
+    """How all words are written as dates, or nine in ten of them, so that the rest can be named."""
+    some = known[:: max(1, len(known) // 100)]
+    if sum(dates.may_be(level) for level in some) < MOSTLY * max(1, len(some)):
+        return ""
+    mostly = (form for form in dates.FORMATS if np.isfinite(dates.parse(some, form)).mean() >= MOSTLY)
+    return dates.guess(known) or next(mostly, "")
+
+
+def _date_of_words(cells: Cells, form: str) -> Decision:
+    words = cells.words
+    known = [level for level in words.levels if not is_missing(level)]
+    require_dates(cells, form)
+    if len(known) == 1:
+        return _constant(cells, known[0], int(words.counts()[words.levels.index(known[0])]))
+    note = ", month before day as far as can be told" if dates.is_ambiguous(known, form) else ""
+    return measured(cells, "date", f"{len(known):,} different dates written as {form}{note}", form)
+
+
+def require_dates(cells: Cells, form: str) -> None:
+    """Raise a VaekitError that names the first cell that is no date written so."""
+    words = cells.words
+    wrong = [i for i in np.flatnonzero(np.isnan(cells.days(form))) if not is_missing(words.levels[i])]
+    if wrong:
+        row = int(np.flatnonzero(np.isin(words.codes, wrong))[0])
+        cell = _short(words.levels[words.codes[row]])
+        raise VaekitError(
+            f"column '{cells.name}', {cells.place(row)}: '{cell}' is no date written as {form}; leave such cells empty"
+        )
+
+
+# What comes of it
+
+
+def _classed(cells: Cells, kind: Kind, classes: tuple[str, ...], why: str, other: bool = False) -> Column:
+    return Column(name=cells.name, kind=kind, dtype=back(cells, classes), why=why, classes=classes, other=other)
+
+
+def back(cells: Cells, classes: tuple[str, ...] = ()) -> str:
+    """The dtype that a column of classes goes back as: a file's words as numbers where all of them are."""
+    if cells.dtype != TEXT:
+        return cells.dtype
+    if not all(re.fullmatch(r"0|-?[1-9]\d*", level) for level in classes):
+        return "String"
+    return "Float64" if cells.numbers.pointed else "Int64"
+
+
+def _left(cells: Cells, reason: Literal["text", "id"], why: str) -> LeftOut:
+    return LeftOut(name=cells.name, reason=reason, why=why)
+
+
+def _empty(cells: Cells) -> LeftOut:
+    dtype = "String" if cells.dtype == TEXT else cells.dtype
+    column = Column(name=cells.name, kind="number", dtype=dtype, missing=True)
+    return LeftOut(name=cells.name, reason="missing", why="no cell has a value", column=column)
+
+
+def _constant(cells: Cells, value: str, present: int) -> Decision:
+    """A column of one value is left out, unless cells are missing: then whether they are is worth modelling."""
+    column = _classed(cells, "category", (value,), f"always {_short(value)}")
+    if present < len(cells):
+        return column
+    return LeftOut(name=cells.name, reason="constant", why=column.why, value=0.0, column=column)
+
+
+def _instead(words: list[str]) -> str:
+    return f", got '{_short(words[0])}'" if words else ", and no cell has a value"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

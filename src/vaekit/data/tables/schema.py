@@ -1,0 +1,139 @@
+"""What the columns of a table look like: plain data, learned from the training rows and saved as JSON with a model."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from vaekit.data.conditions import Condition
+
+Kind = Literal["number", "count", "category", "boolean", "date"]
+Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target"]
+
+KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
+
+OTHER = "(other)"
+"""The class that stands for all rare levels of a category of too many, and for those that were never seen."""
+
+
+class Column(BaseModel, frozen=True, extra="forbid"):
+    """One column: how its cells become numbers and go back.
+
+    Raw values are float64: a number or count in its own units, a category or boolean as its class 0..K-1, a date as
+    days since 1970-01-01 (a time of day as a fraction of a day), NaN where the cell is missing.
+
+    `dtype` is what the column goes back as, in narwhals' words ("Int64", "Float64", "String", "Boolean", "Date",
+    "Datetime(time_unit='us', time_zone=None)" ...). `classes` are the words of a category's classes, or those for
+    false and true. `other` says that the last class is the bucket of rare levels. `decimals` is how many digits behind
+    the point tell all values apart, None where they are as floats are. `format` is how a date was written
+    (`strptime`), `step` its resolution in microseconds. `low` and `high` are the range of the raw values seen,
+    `missing` whether any cell was.
+
+    Numbers, counts and dates have a transform: `mean` and `scale` standardise them; `knots` are the raw values at even
+    probabilities 0..1 (their quantiles, not falling), `atoms` the raw values that hold at least 2 % of the present
+    cells, rising, and `shares` what part of the present cells each of them holds.
+    """
+
+    name: str
+    kind: Kind
+    dtype: str = "Float64"
+    why: str = ""
+    classes: tuple[str, ...] = ()
+    other: bool = False
+    decimals: int | None = None
+    format: str = ""
+    step: int = Field(0, ge=0)
+    low: float = 0.0
+    high: float = 0.0
+    missing: bool = False
+    mean: float = 0.0
+    scale: float = Field(1.0, gt=0)
+    knots: tuple[float, ...] = ()
+    atoms: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many classes it counts, K; 0 for what is measured."""
+        return len(self.classes) if self.discrete else 0
+
+    @property
+    def discrete(self) -> bool:
+        """Whether raw values are class numbers."""
+        return self.kind in ("category", "boolean")
+
+
+class LeftOut(BaseModel, frozen=True, extra="forbid"):
+    """A column that is not modelled, and why; where its cells are known without the model, how to write them back.
+
+    A constant has its `column` and the raw `value` of every row, a duplicate its own `column` and the name of the one
+    that it repeats (`of`); a column without values has a `column` alone. Ids, texts and splits have none: they are not
+    written back. The target's column is kept for its classes.
+    """
+
+    name: str
+    reason: Reason
+    why: str
+    of: str = ""
+    value: float | None = None
+    column: Column | None = None
+
+
+class TableSchema(BaseModel, frozen=True, extra="forbid"):
+    """The form of a table: `columns` are the modelled ones, in the order of the tensors' last dimension.
+
+    `conditions` are the fields of what the model is told beside a row, and `given` the columns that they were made
+    from, one each, in the same order. `order` names all columns as they stood in the source. `classes` are the names
+    of the labels where a target was named (index = label). `rows` is how many the schema was learned from.
+    """
+
+    modality: Literal["tables"] = "tables"
+    columns: tuple[Column, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    given: tuple[Column, ...] = ()
+    order: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    rows: int = Field(0, ge=0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the modelled columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(C,)."""
+        return (len(self.columns),)
+
+    @property
+    def dims(self) -> int:
+        """C, the number of values in a row."""
+        return len(self.columns)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """For every modelled column: how many classes it counts, 0 where it is measured."""
+        return tuple(column.size for column in self.columns)
+
+    @property
+    def target(self) -> str:
+        """The name of the column that the labels came from, or ""."""
+        return next((left.name for left in self.left_out if left.reason == "target"), "")
+
+
+def describe(schema: TableSchema) -> list[str]:
+    """A line for each column in the source's order: its name, its kind, and why."""
+    told: dict[str, tuple[str, str]] = {column.name: (column.kind, in_words(column)) for column in schema.columns}
+    told |= {column.name: ("condition", in_words(column)) for column in schema.given}
+    told |= {left.name: ("target" if left.reason == "target" else "left out", left.why) for left in schema.left_out}
+    names = [name for name in schema.order or tuple(told) if name in told]
+    wide = min(max((len(name) for name in names), default=0), 32)
+    return [f"{name:<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
+
+
+def in_words(column: Column) -> str:
+    """ "73 whole numbers, 17 to 90", "9 classes, some missing"."""
+    return column.why + (", some missing" if column.missing else "")
