@@ -33,7 +33,9 @@ class Column(BaseModel, frozen=True, extra="forbid"):
 
     Numbers, counts and dates have a transform: `mean` and `scale` standardise them; `knots` are the raw values at even
     probabilities 0..1 (their quantiles, not falling), `atoms` the raw values that hold at least 2 % of the present
-    cells, rising, and `shares` what part of the present cells each of them holds.
+    cells, rising, and `shares` what part of the present cells each of them holds. `points` and `edges` cut the line for
+    a binned likelihood: raw values with a probability of their own, rising, and the knots of the bins between them; see
+    `vaekit.data.tables.grids`, which learns them.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     knots: tuple[float, ...] = ()
     atoms: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
+    points: tuple[float, ...] = ()
+    edges: tuple[float, ...] = ()
 
     @property
     def size(self) -> int:

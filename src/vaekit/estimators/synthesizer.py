@@ -1,0 +1,287 @@
+"""Synthetic rows from a VAE of a table, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
+from torch import Size, Tensor
+
+from vaekit.columns import ChainedColumns
+from vaekit.config import nearest
+from vaekit.data.tables import Table, TableSchema, as_frame, decode, from_tensor, load, to_tensor
+from vaekit.data.tables.encode import read_column
+from vaekit.data.tables.frames import Array, frame_of
+from vaekit.data.tables.grids import with_grids
+from vaekit.data.tables.networks import ChainDecoder, RowEncoder
+from vaekit.errors import VaekitError
+from vaekit.estimators.training import ROWS, train
+from vaekit.families import normal
+from vaekit.loop import Plan
+from vaekit.objectives import WATCHED, Objective, Term, distortion, rate
+from vaekit.priors import StandardNormal
+from vaekit.rng import seeded
+from vaekit.samplers import fit_gmm
+from vaekit.terms import FreeBits, in_total
+from vaekit.vae import VAE, Conditional
+
+EPOCHS, LEAST, MOST = 8, 500, 2000
+"""Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
+
+HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
+"""This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
+
+CODES, EACH = 8192, 50
+"""The density of the codes is fitted to at most so many, of which each component has at least so many."""
+
+DRAWS = 16
+"""Draws of the bound in `score_samples`, the same for every row."""
+
+TRIES = 2_000_000
+"""At most so many rows are drawn in search of those that are asked for."""
+
+
+class VAESynthesizer(BaseEstimator):
+    """Synthetic rows like those of a table: p(x) = int p(z) prod_c p(x_c | x_<c, z) dz, a VAE whose decoder is a chain.
+
+    Numbers are modelled by probabilities of single values and bins, classes by categoricals, missing cells by a
+    probability of their own; all are drawn, never rounded to the likeliest. A mixture of normals is fitted to the
+    codes after training and is the prior that rows are drawn from.
+
+    Parameters
+    ----------
+    latent : dimensions of z.
+    hidden : width of each column's network.
+    free_nats : nats that z may tell of a row at no price, so that it is used; 0 leaves the plain ELBO, under which the
+        columns before a column tell all and z tells nothing.
+    components : normals of the density of the codes, at most.
+    dropout, learning_rate, batch_size : of the training.
+    max_steps : steps of the training; None for 8 epochs, at least 500 and at most 2000 steps.
+    likelihood : "binned", "gaussian", "student-t", "log-normal" or "counts", for numbers.
+    kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
+    random_state : seed or generator of the training; also of draws that name no other.
+
+    Attributes
+    ----------
+    schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
+    model_ : the model with the fitted density as its prior, `vaekit.vae.VAE`.
+    backend_ : the kind of frame that `sample` gives back.
+    n_features_in_, feature_names_in_ : as scikit-learn has them.
+    """
+
+    def __init__(
+        self,
+        latent: int = 8,
+        *,
+        hidden: int = 128,
+        free_nats: float = 3.0,
+        components: int = 20,
+        dropout: float = 0.1,
+        learning_rate: float = 2e-3,
+        batch_size: int = 512,
+        max_steps: int | None = None,
+        likelihood: str = "binned",
+        kinds: Mapping[str, str] | str | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.latent = latent
+        self.hidden = hidden
+        self.free_nats = free_nats
+        self.components = components
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.likelihood = likelihood
+        self.kinds = kinds
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> VAESynthesizer:
+        """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
+        frame = self._checked(X, reset=True)
+        table = load(frame, kinds=self.kinds)
+        self.backend_ = _backend(frame)
+        self.schema_ = with_grids(table.schema, table.raw.values)
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.drawn_ = 0
+        self.model_ = self._fitted(to_tensor(table.raw.values, self.schema_))
+        return self
+
+    def sample(
+        self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None
+    ) -> Any:
+        """`n` new rows, a frame of the kind that was fitted, with its dtypes.
+
+        `where` says what their cells shall hold, `{"income": ">50K"}`. The rows are then those of the model given the
+        cells, by rejection: a condition that one row in a thousand meets takes a thousand times as long.
+        """
+        check_is_fitted(self)
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise VaekitError(f"n={n!r}: expected how many rows to draw, a whole number of at least 1")
+        known = _known(where or {}, self.schema_)
+        with seeded(self._next_seed(random_state)), torch.no_grad():
+            x = self._wanted(int(n), known, where or {}) if where else self._drawn(int(n))
+        raw = from_tensor(x, self.schema_, clip=True)
+        return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x) of each row (N,) in nats, higher = more like the training rows: a lower bound by `DRAWS` draws.
+
+        Numbers count by densities in standardised units, single values and classes by probabilities. Every row gets
+        the same noise, so that its score is the same alone as among others.
+        """
+        check_is_fitted(self)
+        x = self._tensor(X)
+        with seeded(0):
+            noise = torch.randn(DRAWS, 1, self.latent)
+        with torch.no_grad():
+            return torch.cat([self._bound(part, noise) for part in x.split(ROWS // 4)]).double().numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.non_deterministic = False
+        return tags
+
+    # Fitting
+
+    def _fitted(self, x: Tensor) -> VAE:
+        with seeded(self.seed_):
+            x = x[torch.randperm(len(x))]
+            held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
+            rows = x[held:]
+            model = self._model(rows)
+            plan = Plan(self._steps(len(rows)), self.learning_rate, ema=0.998)
+            batch = max(2, min(self.batch_size, len(rows) // 8))
+            model = train(model, self._objective(), rows, x[:held] if held else rows, plan, batch, self.seed_)
+            return self._with_density(model, rows)
+
+    def _steps(self, rows: int) -> int:
+        if self.max_steps is not None:
+            return self.max_steps
+        return max(LEAST, min(MOST, math.ceil(EPOCHS * rows / self.batch_size)))
+
+    def _model(self, x: Tensor) -> VAE:
+        encoder = Conditional(RowEncoder(self.schema_, 2 * self.latent), normal)
+        decoder = ChainDecoder(
+            self.schema_, self.latent, self.hidden, dropout=self.dropout, likelihood=self.likelihood
+        )
+        decoder.begin(x)
+        return VAE(encoder, StandardNormal(self.latent), decoder)
+
+    def _objective(self) -> Objective:
+        terms = {"distortion": Term(distortion), "rate": Term(rate)}
+        if self.free_nats:
+            terms |= {"rate": Term(rate, WATCHED), "free_rate": Term(FreeBits(self.free_nats, in_total))}
+        return Objective(terms)
+
+    def _with_density(self, model: VAE, x: Tensor) -> VAE:
+        """The model with a mixture of normals, fitted to draws from the posteriors of rows x (N, C), as its prior."""
+        with torch.no_grad():
+            codes = torch.cat([model.encoder(part).sample() for part in x[:CODES].split(ROWS)])
+        components = max(1, min(self.components, len(codes) // EACH))
+        return VAE(model.encoder, fit_gmm(codes, components, self.seed_), model.decoder).eval()
+
+    # Rows in
+
+    def _checked(self, X: Any, reset: bool) -> Any:
+        """A frame as it is, anything else as an array (N, C) that scikit-learn has looked at."""
+        if hasattr(X, "__dataframe__") or hasattr(X, "__narwhals_dataframe__") or hasattr(X, "__arrow_c_stream__"):
+            frame = frame_of(X)
+            _check_feature_names(self, X, reset=reset)
+            if reset:
+                self.n_features_in_ = len(frame.names)
+            return frame
+        X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset)
+        return frame_of(X if X.dtype.kind != "O" else _numbers(X), "X")
+
+    def _tensor(self, X: Any) -> Tensor:
+        table: Table = load(self._checked(X, reset=False), schema=self.schema_)
+        return to_tensor(table.raw.values, self.schema_)
+
+    # Rows out
+
+    def _next_seed(self, random_state: Any) -> int:
+        """The seed asked for, or one that is new with every call and the same in every session."""
+        if random_state is not None:
+            return int(check_random_state(random_state).randint(2**31 - 1))
+        self.drawn_ += 1
+        return (self.seed_ + 1_000_003 * self.drawn_) % 2**31
+
+    def _drawn(self, n: int) -> Tensor:
+        sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
+        return torch.cat([self.model_.generate(size).sample() for size in sizes])
+
+    def _wanted(self, n: int, known: Tensor, where: Mapping[str, Any]) -> Tensor:
+        """`n` rows whose cells are as `known` (C,) where that is not NaN: each drawn one is kept by its weight."""
+        kept: list[Tensor] = []
+        tried = found = 0
+        largest = 0.0  # log-weights of densities may exceed 0
+        while found < n:
+            if tried >= TRIES and found * TRIES < n * tried or tried >= 100 * TRIES:
+                raise VaekitError(f"where {_in_words(where)}: {found:,} of {tried:,} rows drawn are so; ask for less")
+            rows, weight = cast(ChainedColumns, self.model_.generate(ROWS)).fill(known)
+            largest = max(largest, float(weight.max()))
+            kept.append(rows[torch.rand(len(rows)).log() < weight - largest])
+            tried, found = tried + len(rows), found + len(kept[-1])
+        return torch.cat(kept)[:n]
+
+    def _bound(self, x: Tensor, noise: Tensor) -> Tensor:
+        """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), at the same noise (S, 1, Z) for every row."""
+        q = self.model_.encoder(x)
+        z = q.mean + q.stddev * noise
+        weight = self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
+        return torch.logsumexp(weight, dim=0) - math.log(len(noise))
+
+
+def _backend(frame: Any) -> Any:
+    return frame.backend
+
+
+def _numbers(X: np.ndarray) -> np.ndarray:
+    """An array of objects as float64 where all of it is numbers."""
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError):
+        return X
+
+
+def _known(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
+    """A row (C,) in model units of what `where` says, NaN where it says nothing. Raises VaekitError."""
+    row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
+    for name, value in where.items():
+        if name not in schema.names:
+            left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
+            raise VaekitError(f"where {name}: the model has no such column{left or nearest(str(name), list(schema.names))}")
+        place = schema.names.index(name)
+        row[place] = _asked(schema, place, value)
+    return to_tensor(row, schema)
+
+
+def _asked(schema: TableSchema, place: int, value: Any) -> float:
+    column = schema.columns[place]
+    found = float(read_column(Array({column.name: np.array([value])}, 1, "where").cells(column.name), column)[0][0])
+    if math.isnan(found):
+        hint = nearest(str(value), list(column.classes)) if column.discrete else ""
+        raise VaekitError(f"where {column.name}={value}: no such value was seen{hint}")
+    if not column.discrete and not column.low <= found <= column.high:
+        raise VaekitError(
+            f"where {column.name}={value}: is outside of all that was seen, {column.low:g} to {column.high:g}"
+        )
+    return found
+
+
+def _in_words(where: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in where.items())

@@ -1,0 +1,55 @@
+"""Training small models on tensors in memory: what the estimators share."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from vaekit.advance import Apart, Guard, Step
+from vaekit.loop import Average, Feed, Plan, Progress
+from vaekit.loop import fit as steps_of
+from vaekit.objectives import Objective, elbo
+from vaekit.optim import adamw
+from vaekit.rng import seeded
+from vaekit.trace import Model
+
+M = TypeVar("M", bound=Model)
+
+LOOKS = 20
+"""How often in a run the held-out rows are looked at."""
+
+ROWS = 2048
+"""How many rows go through a network at a time when nothing is learned."""
+
+
+def train(model: M, objective: Objective, x: Tensor, held: Tensor, plan: Plan, batch: int, seed: int) -> M:
+    """The average of the weights over the run on rows x (N, ...) with the best ELBO on the rows held out.
+
+    The model itself is moved, and not to be used further. `seed` shuffles the rows and draws the latents.
+    """
+    step = Step(model, objective).train()
+    average = Average(copy.deepcopy(model), model, plan.ema)
+    optimiser = adamw(step, weight_decay=0.01)
+    guard = Guard(step.parameters(), plan.clip, x.device)
+    feed = Feed(lambda index: (x[index], None), lambda raw: raw, len(x), min(batch, len(x)), seed)
+    run = steps_of(Apart(step, optimiser, guard), feed, plan, objective.weights, progress := Progress(), average)
+    best, kept = -torch.inf, copy.deepcopy(model.state_dict())
+    with seeded(seed):
+        for _ in run:
+            if progress.step % max(1, plan.steps // LOOKS) == 0 or progress.step == plan.steps:
+                guard.check()
+                if (now := held_out(average.settle(), held, seed)) > best:
+                    best, kept = now, copy.deepcopy(average.model.state_dict())
+    average.model.load_state_dict(kept)
+    return average.model.eval()
+
+
+@torch.no_grad()
+def held_out(model: Model, x: Tensor, seed: int) -> float:
+    """The mean ELBO of rows x (N, ...) in nats, with the same draws each time."""
+    model.eval()
+    with seeded(seed):
+        return float(torch.cat([elbo(model(part), part) for part in x.split(ROWS)]).mean())

@@ -1,0 +1,250 @@
+"""How close synthetic rows are to real ones, how useful, and whether they are copies.
+
+Tables are arrays (N, C) of float64: numbers in their own units, categories as their class number, NaN where a cell is
+missing. `categories` (C,) says which columns are categories. Nothing here knows how the rows were made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+BINS = 10
+"""Numbers count in so many quantile bins of the real table where two columns are compared together."""
+
+
+@dataclass(frozen=True)
+class Utility:
+    """What boosted trees trained on a table reach on real rows: macro F1 and AUROC of classes, R^2 of a number."""
+
+    f1: float = np.nan
+    auroc: float = np.nan
+    r2: float = np.nan
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """Whether synthetic rows are copies of the training rows; what held-out real rows show is beside it.
+
+    copies: the share of synthetic rows that equal a training row; held_copies: the same of held-out rows.
+    ratio: median over synthetic rows of the distance to the nearest training row over that to the second nearest;
+    held_ratio: the same of held-out rows. closer: the share of synthetic rows that are nearer to a training row than to
+    any of as many held-out rows, 1/2 where nothing leaks. membership: the AUROC with which the distance to the nearest
+    synthetic row tells training rows from held-out ones, 1/2 where nothing leaks.
+    """
+
+    copies: float
+    held_copies: float
+    ratio: float
+    held_ratio: float
+    closer: float
+    membership: float
+
+
+def column_errors(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> np.ndarray:
+    """Of each column (C,), in [0, 1]: Kolmogorov and Smirnov's distance of numbers, total variation of categories.
+
+    A missing cell is a level of a category; of a number column, the larger of the distance between the numbers there
+    are and the difference between the shares of missing cells.
+    """
+    pairs = zip(real.T, made.T, categories, strict=True)
+    return np.array([_variation(_levels(a, b)) if category else _distance(a, b) for a, b, category in pairs])
+
+
+def column_error(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> float:
+    """The mean of `column_errors`."""
+    return float(column_errors(real, made, categories).mean())
+
+
+def pair_errors(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> np.ndarray:
+    """Total variation (C, C) between the joint tables of every two columns, 0 on the diagonal.
+
+    Numbers are counted in `BINS` quantile bins of the real table, missing cells in a bin of their own.
+    """
+    columns = zip(real.T, made.T, categories, strict=True)
+    codes = [_levels(a, b) if category else _binned(a, b) for a, b, category in columns]
+    found = np.zeros((len(codes), len(codes)))
+    for i, j in combinations(range(len(codes)), 2):
+        width = max(int(part.max(initial=0)) for part in codes[j]) + 1
+        joint = tuple(a * width + b for a, b in zip(codes[i], codes[j], strict=True))
+        found[i, j] = found[j, i] = _variation((joint[0], joint[1]))
+    return found
+
+
+def pair_error(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> float:
+    """The mean of `pair_errors` over all pairs; nan of a table of one column."""
+    errors = pair_errors(real, made, categories)
+    count = len(errors)
+    return float(errors.sum() / (count * (count - 1))) if count > 1 else float("nan")
+
+
+def two_sample(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed: int = 0) -> float:
+    """The AUROC with which boosted trees tell synthetic rows from real ones, on the half of the rows not trained on.
+
+    1/2 where they cannot. Real rows drawn twice score below 1/2: a copy's other label was trained on.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    x = np.concatenate((real, made))
+    y = np.concatenate((np.zeros(len(real)), np.ones(len(made))))
+    order = np.random.default_rng(seed).permutation(len(x))
+    fit, test = np.array_split(order, 2)
+    trees = _trees("Classifier", x, categories, seed).fit(x[fit], y[fit])
+    return float(roc_auc_score(y[test], trees.predict_proba(x[test])[:, 1]))
+
+
+def utility(train: np.ndarray, test: np.ndarray, categories: np.ndarray, target: int, seed: int = 0) -> Utility:
+    """What boosted trees trained on `train` reach on `test` in predicting column `target`.
+
+    Rows without a target are left out. Of more than two classes, the AUROC is the mean of one against the rest over
+    the classes of the test. A table that lacks a class is as useful as its trees are: it can never be predicted.
+    """
+    others = np.arange(train.shape[1]) != target
+    (x, y), (to, be) = ((part[:, others], part[:, target]) for part in (_with(train, target), _with(test, target)))
+    kind = "Classifier" if categories[target] else "Regressor"
+    trees = _trees(kind, np.concatenate((x, to)), categories[others], seed)
+    if kind == "Regressor":
+        return Utility(r2=float(trees.fit(x, y).score(to, be)))
+    return _classified(trees, x, y, to, be)
+
+
+def privacy(made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: np.ndarray, seed: int = 0) -> Privacy:
+    """Whether `made` rows are copies of `train` rows, which `held` rows are not; see `Privacy`.
+
+    Distances are euclidean: numbers as their rank among the training rows, in [0, 1], categories 0 or 1. As many
+    training rows as held-out ones are looked at, and no more than `MOST`.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(seed)
+    n = min(len(train), len(held), MOST)
+    train_part, held_part = (part[random.permutation(len(part))[:n]] for part in (train, held))
+    a, b, c = (_placed(part, train, categories) for part in (train_part, held_part, made))
+    to_train, to_held = (_nearest(c[random.permutation(len(c))[:n]], part) for part in (a, b))
+    held_to_train = _nearest(b, a)
+    near = np.concatenate([_nearest(part, c)[:, 0] for part in (a, b)])
+    closer = (to_train[:, 0] < to_held[:, 0]) + 0.5 * (to_train[:, 0] == to_held[:, 0])
+    return Privacy(
+        copies=_copies(made, train),
+        held_copies=_copies(held, train),
+        ratio=_ratio(to_train),
+        held_ratio=_ratio(held_to_train),
+        closer=float(closer.mean()),
+        membership=float(roc_auc_score(np.repeat((1, 0), n), -near)),
+    )
+
+
+MOST = 10_000
+"""Rows of a table between which distances are measured."""
+
+
+# One column
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference of two columns' distribution functions, or of their shares of missing cells."""
+    here, there = np.sort(a[~np.isnan(a)]), np.sort(b[~np.isnan(b)])
+    missing = abs(len(here) / len(a) - len(there) / len(b))
+    if not len(here) or not len(there):
+        return float(missing)
+    points = np.concatenate((here, there))
+    steps = [np.searchsorted(part, points, side="right") / len(part) for part in (here, there)]
+    return float(max(missing, np.abs(steps[0] - steps[1]).max()))
+
+
+def _variation(codes: tuple[np.ndarray, np.ndarray]) -> float:
+    """Half the summed difference of two columns' shares of each level, whose numbers count from 0."""
+    size = max(int(part.max(initial=0)) for part in codes) + 1
+    a, b = (np.bincount(part, minlength=size) / len(part) for part in codes)
+    return float(np.abs(a - b).sum() / 2)
+
+
+def _levels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns' values numbered alike, a missing cell being a value."""
+    found = np.unique(np.concatenate((a, b)), return_inverse=True)[1]
+    return found[: len(a)], found[len(a) :]
+
+
+def _binned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns' numbers as the numbers of a's quantile bins, a missing cell in the last."""
+    known = a[~np.isnan(a)]
+    edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.zeros(0)
+    codes = [np.where(np.isnan(part), BINS, np.searchsorted(edges, part, side="right")) for part in (a, b)]
+    return codes[0], codes[1]
+
+
+# Trees
+
+
+def _trees(kind: str, x: np.ndarray, categories: np.ndarray, seed: int):  # type: ignore[no-untyped-def]
+    """Scikit-learn's histogram gradient boosting as it comes; categories of many levels count as numbers."""
+    import sklearn.ensemble as ensemble
+
+    few = [len(np.unique(column[~np.isnan(column)])) <= 255 and column.max(initial=0) < 255 for column in x.T]
+    return getattr(ensemble, f"HistGradientBoosting{kind}")(
+        categorical_features=categories & np.array(few), random_state=seed
+    )
+
+
+def _with(table: np.ndarray, target: int) -> np.ndarray:
+    return table[~np.isnan(table[:, target])]
+
+
+def _classified(trees, x: np.ndarray, y: np.ndarray, to: np.ndarray, be: np.ndarray) -> Utility:  # type: ignore[no-untyped-def]
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    if len(np.unique(y)) < 2:
+        return Utility(f1=float(f1_score(be, np.full(len(be), y[0]), average="macro")), auroc=0.5)
+    trees.fit(x, y)
+    chances = dict(zip(trees.classes_, trees.predict_proba(to).T, strict=True))
+    classes = np.unique(be)[1:] if len(np.unique(be)) == 2 else np.unique(be)
+    areas = [roc_auc_score(be == k, chances[k]) if k in chances else 0.5 for k in classes]
+    return Utility(f1=float(f1_score(be, trees.predict(to), average="macro")), auroc=float(np.mean(areas)))
+
+
+# Rows
+
+
+def _copies(made: np.ndarray, train: np.ndarray) -> float:
+    known = {row.tobytes() for row in _plain(train)}
+    return float(np.mean([row.tobytes() in known for row in _plain(made)]))
+
+
+def _plain(table: np.ndarray) -> np.ndarray:
+    """Rows whose equal values have equal bytes: one NaN, one zero."""
+    return np.ascontiguousarray(np.where(np.isnan(table), np.nan, table) + 0.0)
+
+
+def _placed(table: np.ndarray, train: np.ndarray, categories: np.ndarray) -> np.ndarray:
+    """Rows as points: numbers as ranks in [0, 1], a category as a corner at distance 1 from the others."""
+    parts = [
+        _corners(column, known) if category else _rank(column, known)
+        for column, known, category in zip(table.T, train.T, categories, strict=True)
+    ]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _rank(column: np.ndarray, known: np.ndarray) -> np.ndarray:
+    order = np.sort(known[~np.isnan(known)])
+    rank = sum(np.searchsorted(order, column, side=side) for side in ("left", "right")) / (2 * max(1, len(order)))
+    missing = np.isnan(column)
+    return np.stack((np.where(missing, 0.5, rank), missing * 0.5), axis=1)
+
+
+def _corners(column: np.ndarray, known: np.ndarray) -> np.ndarray:
+    levels = np.unique(known[~np.isnan(known)])
+    return (column[:, None] == levels) * 0.5**0.5
+
+
+def _nearest(points: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Distances (N, 2) to the nearest and the second nearest."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=min(2, len(among)), algorithm="brute").fit(among).kneighbors(points)[0]
+
+
+def _ratio(distances: np.ndarray) -> float:
+    first, second = distances[:, 0], distances[:, -1]
+    return float(np.median(np.where(second > 0, first / np.where(second > 0, second, 1), 1.0)))
