@@ -23,6 +23,9 @@ from vaekit.resolve import resolve, with_schema
 from vaekit.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
 from vaekit.tasks import Trained, load_model
 
+ENDINGS = (".gz", ".npz", ".npy", ".csv", ".tsv", ".parquet")
+"""What a run's folder is not called by."""
+
 
 def train(source: str | Path = "digits", out: str | Path | None = None, recipe: str = "auto", **fields: Any) -> Trained:
     """Train a VAE on `source` and return it; the run's folder is `out`, or runs/<name>, never overwritten.
@@ -136,7 +139,9 @@ def assignment(field: str, value: Any) -> str:
 def default_folder(source: str) -> Path:
     """runs/<the source's own name>."""
     name = Path(source.split(":")[-1].replace("\\", "/")).resolve().name  # `.` is the folder it stands for
-    return Path("runs") / (name.removesuffix(".npz").removesuffix(".npy") or "images")
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    return Path("runs") / (name or "images")
 
 
 def follow(run: Run) -> Iterable[Logged | Ended]:

@@ -11,7 +11,7 @@ from vaekit.data.modality import Modality
 
 __all__ = ["Dataset", "Modality", "Progress", "Raw", "Resident", "Schema", "modality", "named", "schema"]
 
-MODALITIES = {"images": "vaekit.data.images.modality:IMAGES"}
+MODALITIES = {"tables": "vaekit.data.tables.modality:TABLES", "images": "vaekit.data.images.modality:IMAGES"}
 """Where each is found, imported when it is first needed."""
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.config import Experiment, Network
-from vaekit.data.dataset import Dataset, Schema
+from vaekit.data.dataset import Schema
 from vaekit.hierarchy import Hierarchy
 
 Between = tuple[tuple[int, ...], tuple[int, ...]]
@@ -29,11 +29,11 @@ class Modality:
     schema: type[Schema]
     recognises: Callable[[str], bool]
     """Whether a source is of this kind."""
-    read: Callable[..., Dataset]
+    read: Callable[..., Any]
     """What the `data` section of an experiment says, to train on."""
-    again: Callable[..., Dataset]
+    again: Callable[..., Any]
     """The same, in the form of the schema that a run had."""
-    load: Callable[..., Dataset]
+    load: Callable[..., Any]
     """What a source names, in the form of `schema`: new data for a model."""
     settle: Callable[[Experiment, Any, str, list[str]], tuple[list[str], Schema]]
     """Changes of the experiment that data and kind of latent suggest, and the schema then; adds the reasons."""

@@ -111,6 +111,8 @@ def _is_two_valued(images: Images) -> bool:
 
 
 def _network(experiment: Experiment, images: Images, kind: str, reasons: list[str]) -> list[str]:
+    if experiment.model.architecture == "chain":
+        raise VaekitError("architecture chain is for the columns of tables; images have mlp, or conv")
     if experiment.model.architecture != "auto":
         return []
     schema, n = images.schema, len(images)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from vaekit.data.conditions import Condition
+from vaekit.data.dataset import Schema
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
 Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target"]
@@ -85,7 +85,7 @@ class LeftOut(BaseModel, frozen=True, extra="forbid"):
     column: Column | None = None
 
 
-class TableSchema(BaseModel, frozen=True, extra="forbid"):
+class TableSchema(Schema, frozen=True, extra="forbid"):
     """The form of a table: `columns` are the modelled ones, in the order of the tensors' last dimension.
 
     `conditions` are the fields of what the model is told beside a row, and `given` the columns that they were made
@@ -96,11 +96,13 @@ class TableSchema(BaseModel, frozen=True, extra="forbid"):
     modality: Literal["tables"] = "tables"
     columns: tuple[Column, ...]
     left_out: tuple[LeftOut, ...] = ()
-    conditions: tuple[Condition, ...] = ()
     given: tuple[Column, ...] = ()
     order: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     rows: int = Field(0, ge=0)
+
+    def __str__(self) -> str:
+        return f"rows of {len(self.columns)} columns"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,0 +1,101 @@
+"""Rows of a trained model of a table: drawn, drawn so that cells are as asked, and filled where cells are missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.columns import Cell, ChainedColumns, Columns
+from vaekit.config import nearest
+from vaekit.data.tables import TableSchema, to_tensor
+from vaekit.data.tables.encode import read_column
+from vaekit.data.tables.frames import Array
+from vaekit.errors import VaekitError
+from vaekit.trace import Model
+
+POOL = 2048
+"""Rows that are drawn at a time."""
+
+TRIES = 2_000_000
+"""At most so many rows are drawn in search of those that are asked for."""
+
+GUESSES = 64
+"""Latents that are tried for each row whose missing cells are filled."""
+
+
+def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
+    """n rows x (n, C) from the model's prior, all drawn; `context` (n, F)."""
+    parts = (None if context is None else context[i : i + POOL] for i in range(0, n, POOL))
+    sizes = (min(POOL, n - i) for i in range(0, n, POOL))
+    return torch.cat([model.generate(size, part).sample() for size, part in zip(sizes, parts, strict=True)])
+
+
+def draw_as(model: Model, n: int, known: Tensor, context: Tensor | None = None) -> Tensor:
+    """n rows x (n, C) of p(x | the cells of `known` (C,) that are not NaN), `context` (F,).
+
+    Latents and the cells before a known one are drawn freely, and a row is kept by how likely it made the known
+    cells: what one row in a thousand has takes a thousand times as long. Raises VaekitError where it takes too long.
+    """
+    told = None if context is None else context.expand(POOL, -1)
+    kept: list[Tensor] = []
+    tried = found = 0
+    largest = -math.inf  # of all log-weights seen
+    while found < n:
+        if tried >= TRIES:
+            raise VaekitError(
+                f"{found:,} of {tried:,} rows drawn are as asked; ask for fewer rows, or for less of them, or train "
+                "with these columns as --condition"
+            )
+        rows, weight = cast(Columns | ChainedColumns, model.generate(POOL, told)).fill(known)
+        if float(weight.max()) > largest:  # rows kept before count for less now
+            kept = [part[torch.rand(len(part)).log() < largest - float(weight.max())] for part in kept]
+            largest = float(weight.max())
+        kept.append(rows[torch.rand(POOL).log() < weight - largest])
+        tried, found = tried + POOL, sum(map(len, kept))
+    return torch.cat(kept)[:n]
+
+
+@torch.no_grad()
+def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
+    """Rows x (B, C) with their NaN cells drawn from p(missing cells | the others).
+
+    For each row `GUESSES` latents are drawn from q(z | x) and the row filled under each of them; one is taken by its
+    weight p(z) p(known cells | z, cells before) / q(z | x) (sampling, importance resampling: Rubin 1987).
+    """
+    trace = model(x, context, (GUESSES,))
+    (draw,) = trace.draws
+    rows, weight = cast(Columns | ChainedColumns, trace.likelihood).fill(x, Cell.whole)
+    weight = weight + draw.prior.log_prob(draw.z) - draw.posterior.log_prob(draw.z)
+    chosen = torch.distributions.Categorical(logits=weight.T).sample()
+    return rows[chosen, torch.arange(len(x))]
+
+
+def asked(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
+    """A row (C,) in model units of what `where` says, NaN where it says nothing. Raises VaekitError."""
+    row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
+    for name, value in where.items():
+        if name not in schema.names:
+            left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
+            hint = left or nearest(str(name), list(schema.names))
+            raise VaekitError(f"where {name}: the model has no such column{hint}")
+        place = schema.names.index(name)
+        row[place] = _value(schema, place, value)
+    return to_tensor(row, schema)
+
+
+def _value(schema: TableSchema, place: int, value: Any) -> float:
+    column = schema.columns[place]
+    found = float(read_column(Array({column.name: np.array([value])}, 1, "where").cells(column.name), column)[0][0])
+    if math.isnan(found):
+        hint = nearest(str(value), list(column.classes)) if column.discrete else ""
+        raise VaekitError(f"where {column.name}={value}: no such value was seen{hint}")
+    if not column.discrete and not column.low <= found <= column.high:
+        raise VaekitError(
+            f"where {column.name}={value}: is outside of all that was seen, {column.low:g} to {column.high:g}"
+        )
+    return found
