@@ -31,6 +31,10 @@ PADDED = r"^[+-]?0\d"
 """A number that begins with a zero that counts for nothing is a code."""
 
 
+DIGITS = 12
+"""Values that need more digits behind the point are taken for measured, with as many as a float has."""
+
+
 @dataclass(frozen=True)
 class Words:
     """Cells (N,) as `codes`, int32, into `levels`, -1 where a cell is empty or null; levels are stripped of blanks."""
@@ -88,6 +92,12 @@ class Cells:
             return {"b": "Boolean", "i": "Int64", "u": "Int64", "f": "Float64"}.get(self.values.dtype.kind, "String")
         return "Enum" if self.values.dtype == nw.Enum else str(self.values.dtype)
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The words that its type lists in an order of their own, if it does."""
+        dtype = None if isinstance(self.values, np.ndarray) else self.values.dtype
+        return tuple(dtype.categories) if isinstance(dtype, nw.Enum) else ()
+
     @cached_property
     def family(self) -> str:
         """What its type says of it: "number", "boolean", "date", "words" or "other"."""
@@ -101,11 +111,6 @@ class Cells:
         if dtype == nw.Boolean:
             return "boolean"
         return "words" if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown) else "other"
-
-    @property
-    def single(self) -> bool:
-        """Whether the cells are numbers of 32 bits or less, whose decimals are fewer than float64 shows."""
-        return str(self.values.dtype).lower() in ("float32", "float16")
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -177,14 +182,30 @@ def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered[begins], np.diff(np.append(begins, len(ordered)))
 
 
+def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
+    """How many digits behind the point tell finite values (K,) as they are; None if more than `most`."""
+    some = values[:: max(1, len(values) // 1000)]
+    largest = np.abs(values).max(initial=0)
+    for digits in range(most + 1):
+        if largest * 10.0**digits > 2**53:
+            return 0 if digits == 0 else None
+        if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, values)):
+            return digits
+    return None
+
+
 # Numbers
 
 
 def _floats(values: Any) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float64)
-    floats = values.cast(nw.Float64).to_numpy()
-    return np.array(floats, np.float64)  # a copy of its own: the frame may change
+    """A copy as float64; what is of 32 bits as the decimal that it stands for, 0.1 and not 0.100000001."""
+    array = values if isinstance(values, np.ndarray) else values.cast(nw.Float64).to_numpy()
+    floats = np.array(array, np.float64)
+    if str(values.dtype).lower() not in ("float32", "float16"):
+        return floats
+    short = floats[np.isfinite(floats)].astype(str(values.dtype).lower())
+    digits = decimals(short, 6)
+    return floats if digits is None else np.round(floats, digits)
 
 
 def _days(series: Any) -> np.ndarray:

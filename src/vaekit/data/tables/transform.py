@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vaekit.data.tables import dates
-from vaekit.data.tables.cells import TEXT, Cells, runs
+from vaekit.data.tables.cells import TEXT, Cells, decimals, runs
 from vaekit.data.tables.schema import Column, Kind
 
 KNOTS = 101
@@ -16,9 +16,6 @@ SHARE, LEAST = 0.02, 5
 
 TAIL = 0.005
 """Mean and scale are those of the values with this part of them at either end brought to the rest."""
-
-DIGITS = 12
-"""Values that need more digits behind the point are taken for measured, with as many as a float has."""
 
 
 def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
@@ -33,7 +30,7 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
         kind=kind,
         dtype=_dtype(cells, kind, whole),
         why=why,
-        decimals=None if kind == "date" else decimals(distinct.astype(np.float32) if cells.single else distinct),
+        decimals=None if kind == "date" else decimals(distinct),
         format=form,
         step=resolution(distinct) if kind == "date" else 0,
         mean=mean,
@@ -65,17 +62,6 @@ def standard(present: np.ndarray) -> tuple[float, float]:
         if np.isfinite(scale) and scale > 1e-9 * largest:
             return mean, scale
     return float(present.mean()), 1.0
-
-
-def decimals(distinct: np.ndarray) -> int | None:
-    """How many digits behind the point tell the values (K,) as they are, None if more than DIGITS."""
-    some = distinct[:: max(1, len(distinct) // 1000)]
-    for digits in range(DIGITS + 1):
-        if (np.abs(distinct).max() * 10.0**digits) > 2**53:
-            return 0 if digits == 0 else None
-        if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, distinct)):
-            return digits
-    return None
 
 
 def resolution(days: np.ndarray) -> int:
