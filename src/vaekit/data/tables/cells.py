@@ -66,13 +66,18 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Cells:
-    """One column. `place` says in words where row i, from 0, stands; `commas` whether decimals may have commas."""
+    """One column. `place` says in words where row i, from 0, stands.
+
+    `commas` says whether decimals may have commas, `text` whether the cells are a file's text, `measured` whether they
+    come from an array of numbers, of which none need stand for classes.
+    """
 
     name: str
     values: Any
     place: Callable[[int], str]
     commas: bool = False
     text: bool = False
+    measured: bool = False
     parsed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

@@ -56,7 +56,8 @@ class Array(Frame):
 
     def cells(self, name: str) -> Cells:
         column = self.columns[name]
-        return Cells(name, _numbers_of(column) if column.dtype == object else column, _row)
+        plain = self.backend == "numpy" and column.dtype != object
+        return Cells(name, _numbers_of(column) if column.dtype == object else column, _row, measured=plain)
 
 
 class Parquet(Frame):

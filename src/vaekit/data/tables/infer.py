@@ -7,7 +7,7 @@
 3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
 5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
-   times each on average: a category.
+   times each on average: a category. (Not in a plain array of numbers, which are measured unless a kind is given.)
 6. Other whole numbers, none negative and none written with a decimal point: a count; all others: a number.
 7. Words: all different: ids. More than TOO_MANY levels, or more than one for RARE rows each: those in fewer than RARE
    rows go to one class, "(other)"; where that would be most rows, it is text and left out. Else a category.
@@ -154,7 +154,8 @@ def _of_numbers(cells: Cells) -> Decision:
     if len(distinct) == 2 and tuple(distinct) == (0, 1):
         return _classed(cells, "boolean", ("0", "1"), "0 or 1")
     codes = CODE.search(cells.name) is not None
-    if whole and len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH):
+    few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
+    if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
         return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
     called = "whole numbers" if whole else "numbers"
