@@ -193,7 +193,7 @@ def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
     largest = np.abs(values).max(initial=0)
     for digits in range(most + 1):
         if largest * 10.0**digits > 2**53:
-            return 0 if digits == 0 else None
+            return 0 if digits == 0 and (values == np.round(values)).all() else None
         if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, values)):
             return digits
     return None
@@ -255,7 +255,7 @@ def _parsed(series: Any, commas: bool) -> Numbers:
     rows = stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)
     whole = bool((values.floor() == values).all())  # only among whole numbers do these two matter
     padded = whole and bool(stripped.str.contains(PADDED).any())
-    pointed = whole and bool(stripped.str.contains(r"[.eE]").any())
+    pointed = whole and bool(stripped.str.contains(r"^[+-]?[0-9]*[.][0-9]|[0-9][.eE]").any())
     return Numbers(np.array(values.to_numpy(), np.float64), rows.astype(np.int64), padded, pointed)
 
 

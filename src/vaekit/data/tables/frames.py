@@ -50,7 +50,7 @@ class Held(Frame):
 class Array(Frame):
     """A numpy array (N, C), or a structured one whose fields are the columns ("records")."""
 
-    def __init__(self, columns: Mapping[str, np.ndarray], rows: int, source: str, backend: str) -> None:
+    def __init__(self, columns: Mapping[str, np.ndarray], rows: int, source: str, backend: str = "numpy") -> None:
         self.columns, self.names, self.rows, self.source = columns, tuple(columns), rows, source
         self.backend = backend
 

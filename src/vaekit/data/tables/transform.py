@@ -35,7 +35,7 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
         step=resolution(distinct) if kind == "date" else 0,
         mean=mean,
         scale=scale,
-        knots=tuple(np.quantile(present, np.linspace(0, 1, KNOTS)).tolist()),
+        knots=tuple((2 * np.quantile(present / 2, np.linspace(0, 1, KNOTS))).tolist()),  # halves: none overflows
         atoms=tuple(distinct[atom].tolist()),
         shares=tuple((counts[atom] / len(present)).tolist()),
     )
@@ -55,13 +55,13 @@ def _runs_of(cells: Cells, form: str) -> tuple[np.ndarray, np.ndarray]:
 
 def standard(present: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of sorted values (N,), N > 0, with the ends brought in; the scale is above zero."""
-    low, high = np.quantile(present, (TAIL, 1 - TAIL))
+    low, high = 2 * np.quantile(present / 2, (TAIL, 1 - TAIL))
     for values in (present.clip(low, high), present):
         largest = float(np.abs(values).max()) or 1.0  # so that the squares do not overflow
-        mean, scale = float(values.mean()), float((values / largest).std()) * largest
-        if np.isfinite(scale) and scale > 1e-9 * largest:
+        mean, scale = (float(part) * largest for part in ((values / largest).mean(), (values / largest).std()))
+        if scale > 1e-9 * largest:
             return mean, scale
-    return float(present.mean()), 1.0
+    return mean, 1.0
 
 
 def resolution(days: np.ndarray) -> int:
