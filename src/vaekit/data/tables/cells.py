@@ -31,6 +31,9 @@ PADDED = r"^[+-]?0\d"
 """A number that begins with a zero that counts for nothing is a code."""
 
 
+FEW_CELLS = 2000
+"""For so many cells or fewer, calling Polars takes longer than the work that it does."""
+
 DIGITS = 12
 """Values that need more digits behind the point are taken for measured, with as many as a float has."""
 
@@ -127,12 +130,14 @@ class Cells:
             return Numbers(_floats(self.values), none)
         if self.family == "date":
             return Numbers(_days(self.values), none)
-        if not isinstance(self.values, np.ndarray) and self.values.implementation.is_polars() and self._is_string():
+        if self._is_fast():
             return _parsed(self.values.to_native(), self.commas)
         return self._read(self.words)
 
-    def _is_string(self) -> bool:
-        return bool(self.values.dtype == nw.String)
+    def _is_fast(self) -> bool:
+        """Whether Polars takes less time to look through all cells than Python does to look through the levels."""
+        held = not isinstance(self.values, np.ndarray) and self.values.implementation.is_polars()
+        return held and self.values.dtype == nw.String and len(self) > FEW_CELLS
 
     def _read(self, words: Words) -> Numbers:
         levels = words.levels
@@ -161,7 +166,7 @@ class Cells:
             return _worded(self.numbers.values, self.family == "boolean")
         if isinstance(self.values, np.ndarray):
             return _factorised(self.values.tolist())
-        if self.values.implementation.is_polars() and self._is_string():
+        if self._is_fast():
             return _coded(self.values.to_native())
         return _factorised(self.values.to_list())
 

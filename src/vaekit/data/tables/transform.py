@@ -35,7 +35,7 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
         step=resolution(distinct) if kind == "date" else 0,
         mean=mean,
         scale=scale,
-        knots=tuple((2 * np.quantile(present / 2, np.linspace(0, 1, KNOTS))).tolist()),  # halves: none overflows
+        knots=tuple(quantiles(present, np.linspace(0, 1, KNOTS)).tolist()),
         atoms=tuple(distinct[atom].tolist()),
         shares=tuple((counts[atom] / len(present)).tolist()),
     )
@@ -53,9 +53,17 @@ def _runs_of(cells: Cells, form: str) -> tuple[np.ndarray, np.ndarray]:
     return runs(np.sort(values[~np.isnan(values)]))
 
 
+def quantiles(present: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Those of sorted values (N,), N > 0, linear between them; differences, which may overflow, are not taken."""
+    places = probabilities * (len(present) - 1)
+    below = np.floor(places).astype(int)
+    part = places - below
+    return present[below] * (1 - part) + present[np.minimum(below + 1, len(present) - 1)] * part
+
+
 def standard(present: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of sorted values (N,), N > 0, with the ends brought in; the scale is above zero."""
-    low, high = 2 * np.quantile(present / 2, (TAIL, 1 - TAIL))
+    low, high = quantiles(present, np.array([TAIL, 1 - TAIL]))
     for values in (present.clip(low, high), present):
         largest = float(np.abs(values).max()) or 1.0  # so that the squares do not overflow
         mean, scale = (float(part) * largest for part in ((values / largest).mean(), (values / largest).std()))
