@@ -4,10 +4,10 @@
 2. Values of a type (numbers, booleans, dates of a frame) are what their type says; words of a file or a frame are
    numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
-3. Whole numbers that are all different and count on, or rise or fall throughout, or whose name says so: an id.
+3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
 5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
-   times each on average: a category.
+   times each on average: a category. (Not in a plain array of numbers, which are measured unless a kind is given.)
 6. Other whole numbers, none negative and none written with a decimal point: a count; all others: a number.
 7. Words: all different: ids. More than TOO_MANY levels, or more than one for RARE rows each: those in fewer than RARE
    rows go to one class, "(other)"; where that would be most rows, it is text and left out. Else a category.
@@ -38,6 +38,9 @@ TOO_MANY = 10_000
 
 SURE = 10
 """In fewer rows, values that are all different may be so by chance."""
+
+GAPS = 10
+"""Numbers that rise from row to row count the rows if so many times as many would fill their range."""
 
 MOSTLY = 0.9
 """A column is of numbers that are wrong in places, rather than of words, if so many of its cells are numbers."""
@@ -151,7 +154,8 @@ def _of_numbers(cells: Cells) -> Decision:
     if len(distinct) == 2 and tuple(distinct) == (0, 1):
         return _classed(cells, "boolean", ("0", "1"), "0 or 1")
     codes = CODE.search(cells.name) is not None
-    if whole and len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH):
+    few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
+    if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
         return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
     called = "whole numbers" if whole else "numbers"
@@ -168,10 +172,12 @@ def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
         return f"an id by its name, with {len(distinct):,} different values in {count:,} rows"
     if len(distinct) < count:
         return ""
-    steps = np.diff(present)
-    if distinct[-1] - distinct[0] == count - 1:
+    span, steps = distinct[-1] - distinct[0] + 1, np.diff(present)
+    if span == count:
         return f"an id: each number from {_span(distinct)} once"
-    return "an id: whole numbers that change in one direction" if (steps > 0).all() or (steps < 0).all() else ""
+    if span <= GAPS * count and ((steps > 0).all() or (steps < 0).all()):
+        return f"an id: whole numbers that count on, {_span(distinct)}"
+    return ""
 
 
 def _span(distinct: np.ndarray) -> str:
@@ -238,7 +244,8 @@ def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
     if len(kept) > TOO_MANY or (len(kept) > max(FEW, total // RARE) and not forced):
         common = sorted((level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level])
         kept = common[: TOO_MANY - 1]
-    classes = tuple(sorted(kept, key=_in_order))
+    places = {level: i for i, level in enumerate(cells.categories)}
+    classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
     other = len(kept) < len(counts)
     why = f"{len(classes):,} classes" + (f" and one for {len(counts) - len(kept):,} rare ones" if other else "")
     if other and OTHER in classes:

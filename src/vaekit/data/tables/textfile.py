@@ -82,6 +82,8 @@ class TextFile(frames.Frame):
         frames.require_distinct(self.names, self.source)
         self.survey, self.quotes = self._survey()
         self.rows = self.survey.rows
+        if self.survey.blank.any():
+            self.plain = self._without(self.survey.starts[self.survey.blank])
         if any(NUMBER.fullmatch(name) for name in self.names):
             notes.append(f"The first line was taken for the columns' names: {_few(self.names)}")
         if len(self.names) > 1 and self.delimiter != ",":
@@ -102,7 +104,7 @@ class TextFile(frames.Frame):
         return f"line {self.survey.line(row):,}"
 
     def _read(self, first: int) -> dict[str, Any]:
-        """As many columns as are read together, from the one at `first` on."""
+        """As many columns as are read together, from the one at `first` on, without blank lines."""
         pl = frames.polars()
         count = max(1, min(len(self.names) - first, TOGETHER // max(1, self.rows)))
         chosen = list(range(first, first + count))
@@ -118,8 +120,6 @@ class TextFile(frames.Frame):
             infer_schema=False,
             schema_overrides=[pl.String] * len(self.names),
         )
-        keep = ~self.survey.blank
-        frame = frame if keep.all() else frame.filter(pl.Series(keep))
         return {self.names[i]: frame.to_series(place) for place, i in enumerate(chosen)}
 
     def _plain(self, path: Path) -> tuple[Path, str]:
@@ -142,10 +142,26 @@ class TextFile(frames.Frame):
         except UnicodeError:
             raise VaekitError(f"{path}: says that it is {encoding} and is not; save it as CSV in UTF-8") from None
 
-    def _copied(self, path: Path, packed: bool, encoding: str) -> Path:
+    def _without(self, blank: np.ndarray) -> Path:
+        """A copy without the lines of these numbers, rising."""
+        copy, numbers = self._place(), iter(blank.tolist())
+        skipped = next(numbers, 0)
+        with self.plain.open("rb") as old, copy.open("wb") as new:
+            for number, line in enumerate(old, 1):
+                if number == skipped:
+                    skipped = next(numbers, 0)
+                else:
+                    new.write(line)
+        return copy
+
+    def _place(self) -> Path:
+        """Where a copy may lie that goes when this does."""
         folder = tempfile.mkdtemp(prefix="vaekit-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        copy = Path(folder) / "table.csv"
+        return Path(folder) / "table.csv"
+
+    def _copied(self, path: Path, packed: bool, encoding: str) -> Path:
+        copy = self._place()
         with (
             _opened(path, packed) as file,
             io.TextIOWrapper(file, encoding) as text,
