@@ -11,7 +11,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
-from torch import Size, Tensor
+from torch import Tensor
 
 from vaekit.columns import ChainedColumns
 from vaekit.config import nearest
@@ -113,9 +113,7 @@ class VAESynthesizer(BaseEstimator):
         self.model_ = self._fitted(to_tensor(table.raw.values, self.schema_))
         return self
 
-    def sample(
-        self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None
-    ) -> Any:
+    def sample(self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None) -> Any:
         """`n` new rows, a frame of the kind that was fitted, with its dtypes.
 
         `where` says what their cells shall hold, `{"income": ">50K"}`. The rows are then those of the model given the
@@ -175,9 +173,7 @@ class VAESynthesizer(BaseEstimator):
 
     def _model(self, x: Tensor) -> VAE:
         encoder = Conditional(RowEncoder(self.schema_, 2 * self.latent), normal)
-        decoder = ChainDecoder(
-            self.schema_, self.latent, self.hidden, dropout=self.dropout, likelihood=self.likelihood
-        )
+        decoder = ChainDecoder(self.schema_, self.latent, self.hidden, dropout=self.dropout, likelihood=self.likelihood)
         decoder.begin(x)
         return VAE(encoder, StandardNormal(self.latent), decoder)
 
@@ -230,7 +226,7 @@ class VAESynthesizer(BaseEstimator):
         tried = found = 0
         largest = 0.0  # log-weights of densities may exceed 0
         while found < n:
-            if tried >= TRIES and found * TRIES < n * tried or tried >= 100 * TRIES:
+            if tried >= TRIES:
                 raise VaekitError(f"where {_in_words(where)}: {found:,} of {tried:,} rows drawn are so; ask for less")
             rows, weight = cast(ChainedColumns, self.model_.generate(ROWS)).fill(known)
             largest = max(largest, float(weight.max()))
@@ -264,7 +260,9 @@ def _known(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
     for name, value in where.items():
         if name not in schema.names:
             left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
-            raise VaekitError(f"where {name}: the model has no such column{left or nearest(str(name), list(schema.names))}")
+            raise VaekitError(
+                f"where {name}: the model has no such column{left or nearest(str(name), list(schema.names))}"
+            )
         place = schema.names.index(name)
         row[place] = _asked(schema, place, value)
     return to_tensor(row, schema)
