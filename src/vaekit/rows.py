@@ -99,3 +99,108 @@ def _value(schema: TableSchema, place: int, value: Any) -> float:
             f"where {column.name}={value}: is outside of all that was seen, {column.low:g} to {column.high:g}"
         )
     return found
+
+
+# Rare classes filled up
+
+
+@dataclass(frozen=True)
+class Made:
+    """New rows: raw (N, C), the context (N, F) that they were made with, and how many of each class."""
+
+    raw: Tensor
+    context: Tensor | None
+    counts: dict[str, int]
+
+
+def balanced(
+    model: Model, real: Table, schema: TableSchema, name: str, wanted: int | None, tell: Callable[[str], None]
+) -> Made:
+    """Rows that fill every class of the category `name` up to `wanted` (the commonest class's number).
+
+    A row nearer to a training row than `NEAR` of the training rows are to their nearest is refused as a copy, and
+    another drawn. Raises VaekitError.
+    """
+    classes, counts = _classes(real, schema, name)
+    goal = wanted or int(counts.max())
+    copies = Copies.of(real.raw.values.numpy(), schema)
+    parts, contexts, told = [], [], {}
+    for k, word in enumerate(classes):
+        lacking = goal - int(counts[k])
+        if lacking <= 0:
+            continue
+        raw, context, refused = _of_class(model, schema, name, word, lacking, copies)
+        told[word] = len(raw)
+        if refused:
+            tell(f"{name}={word}: {refused:,} drawn rows were near-copies of training rows, and refused")
+        parts.append(raw)
+        contexts.append(context)
+    if not parts:
+        raise VaekitError(f"--balance {name}: every class has {goal:,} rows or more already; ask for more with -n")
+    joined = None if contexts[0] is None else torch.cat([c for c in contexts if c is not None])
+    return Made(torch.cat(parts), joined, told)
+
+
+def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str], np.ndarray]:
+    """The classes of a category, modelled or told, and how many rows have each."""
+    fields = {field.name: (i, field.classes) for i, field in enumerate(schema.conditions)}
+    if name in fields and real.context is not None:
+        place, classes = fields[name]
+        values = real.context[:, place].numpy()
+    elif name in schema.names:
+        place = schema.names.index(name)
+        classes, values = schema.columns[place].classes, real.raw.values[:, place].numpy()
+    else:
+        raise VaekitError(f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}")
+    if not classes:
+        raise VaekitError(f"--balance {name}: is no category; choose one, such as the label")
+    return classes, np.bincount(values[~np.isnan(values)].astype(int), minlength=len(classes))
+
+
+def _of_class(
+    model: Model, schema: TableSchema, name: str, word: str, n: int, copies: Copies
+) -> tuple[Tensor, Tensor | None, int]:
+    """n rows of a class that are no copies; the context they were made with; how many were refused."""
+    told = name in {field.name for field in schema.conditions}
+    context = where({name: word}, schema.conditions) if told else blank_of(schema)
+    known = asked({} if told else {name: word}, schema)
+    parts: list[Tensor] = []
+    refused = 0
+    while (have := sum(map(len, parts))) < n:
+        if refused > 20 * n + 1000:
+            raise VaekitError(f"--balance {name}: nearly all rows of class {word} come out as copies of training rows")
+        x = draw_as(model, max(n - have, 32), known, context)
+        raw = from_tensor(x, schema, clip=True)
+        fresh = ~copies.near(raw.numpy())
+        refused += int((~fresh).sum())
+        parts.append(raw[torch.from_numpy(fresh)])
+    raw = torch.cat(parts)[:n]
+    return raw, None if context is None else context.expand(n, -1), refused
+
+
+def blank_of(schema: TableSchema) -> Tensor | None:
+    return blank(schema.conditions, 1) if schema.conditions else None
+
+
+NEAR = 0.01
+"""A row is a near-copy where it is nearer to a training row than this share of training rows is to another."""
+
+LOOKED_AT = 20_000
+"""Training rows that copies are looked for among, at most."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Training rows (N, C) placed among themselves, and the distance below which a row is a near-copy of one."""
+
+    placed: Placed
+    distance: float
+
+    @staticmethod
+    def of(train: np.ndarray, schema: TableSchema) -> Copies:
+        placed = Placed(train[:LOOKED_AT], np.array([column.discrete for column in schema.columns]))
+        return Copies(placed, float(np.quantile(placed.own_nearest(), NEAR)))
+
+    def near(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows (M, C) are near-copies, bool (M,)."""
+        return self.placed.nearest(rows) < self.distance

@@ -226,7 +226,7 @@ class VAESynthesizer(BaseEstimator):
         tried = found = 0
         largest = 0.0  # log-weights of densities may exceed 0
         while found < n:
-            if (tried >= TRIES and found * TRIES < n * tried) or tried >= 100 * TRIES:
+            if tried >= TRIES:
                 raise VaekitError(f"where {_in_words(where)}: {found:,} of {tried:,} rows drawn are so; ask for less")
             rows, weight = cast(ChainedColumns, self.model_.generate(ROWS)).fill(known)
             largest = max(largest, float(weight.max()))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.columns import Grid
 from vaekit.data.tables.codec import to_units
+from vaekit.data.tables.dates import DAY
 from vaekit.data.tables.schema import Column, TableSchema
 
 FEW, EACH = 128, 5
@@ -67,15 +70,22 @@ def _edges(rest: np.ndarray, column: Column, bins: int) -> np.ndarray:
 
     Where values go in steps, bins begin and end between two of them.
     """
-    half = 0.5 * (column.step or (0.0 if column.decimals is None else 10.0**-column.decimals))
+    half = 0.5 * _step(column)
     bins = max(1, min(bins, len(np.unique(rest)) - 1))
     cuts = np.quantile(rest, np.linspace(0, 1, bins + 1), method="inverted_cdf") - half
     cuts[-1] = rest[-1] + half
     cuts = np.unique(cuts)
     if len(cuts) == 1:  # one value that repeats
         cuts = cuts[0] + np.array([-0.5, 0.5]) * (abs(cuts[0]) * 1e-6 + 1e-6)
-    parts = [_knots(rest[(rest >= a) & (rest <= b)], a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [_knots(rest[(rest >= a) & (rest <= b)], a, b) for a, b in pairwise(cuts)]
     return np.concatenate([*(part[:-1] for part in parts), cuts[-1:]])
+
+
+def _step(column: Column) -> float:
+    """What values go in, in raw units; 0 where they go as floats do."""
+    if column.step:
+        return column.step / DAY
+    return 0.0 if column.decimals is None else 10.0**-column.decimals
 
 
 def _knots(values: np.ndarray, low: float, high: float) -> np.ndarray:
