@@ -13,7 +13,7 @@ from vaekit import checkpoint, files, sampling
 from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
 from vaekit.data import Dataset, Schema, modality, named
-from vaekit.data.images.notes import counted
+from vaekit.data.dataset import counted
 from vaekit.engine import choose_device
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
@@ -77,7 +77,7 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
     images = own_data(trained)
     part = images.test or images.subset(split(trained.experiment, len(images))[1])
     which = "its test part" if images.test else "held out in training"
-    tell(f"{counted(len(part), 'image')} of {images.source}: {which}")
+    tell(f"{counted(len(part), trained.modality.datum)} of {images.source}: {which}")
     return part
 
 
@@ -95,7 +95,7 @@ def own_data(trained: Trained) -> Dataset:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
     if trained.folder and _changed(trained.folder, images):
         raise VaekitError(
-            f"{images.source}: other images than in training, so which were held out is not known any more; name the "
+            f"{images.source}: other data than in training, so which were held out is not known any more; name the "
             "data to use, or put them back as they were"
         )
     return modality(schema.modality).fixed(
@@ -113,7 +113,7 @@ def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda se
         raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
     path = sampling.place(trained.folder, word)
     if not path.is_file():
-        tell(f"fitting {word} to the codes of the training images, once")
+        tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
         sampling.keep(path, word, sampling.fit(trained, training_part(trained), word), trained)
     return replace(trained, model=sampling.sampling_from(trained.model, sampling.read(path).to(trained.device)))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from vaekit.columns import Cell, ChainedColumns, Columns
 from vaekit.config import nearest
-from vaekit.data.tables import TableSchema, to_tensor
+from vaekit.data.conditions import blank, where
+from vaekit.data.tables import Table, TableSchema, from_tensor, to_tensor
 from vaekit.data.tables.encode import read_column
 from vaekit.data.tables.frames import Array
 from vaekit.errors import VaekitError
+from vaekit.table_quality import Placed
 from vaekit.trace import Model
 
 POOL = 2048
@@ -75,10 +78,10 @@ def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
     return rows[chosen, torch.arange(len(x))]
 
 
-def asked(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
-    """A row (C,) in model units of what `where` says, NaN where it says nothing. Raises VaekitError."""
+def asked(words: Mapping[str, Any], schema: TableSchema) -> Tensor:
+    """A row (C,) in model units of what `words` say, NaN where they say nothing. Raises VaekitError."""
     row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
-    for name, value in where.items():
+    for name, value in words.items():
         if name not in schema.names:
             left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
             hint = left or nearest(str(name), list(schema.names))

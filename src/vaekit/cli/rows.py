@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.shared import Device, Json, RunFolder, Seed, images_of, load, tell_notes
+from vaekit.cli.shared import Device, Json, RunFolder, Seed, images_of, load
 from vaekit.cli.terminal import show, tell
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vaekit.data.tables import Table, TableSchema
     from vaekit.tasks import Trained
 
@@ -86,8 +84,9 @@ def impute(
     with seeded(seed):
         filled = [rows.fill(trained.model, x, table.context) for _ in range(draws)]
     known = None if table.context is None else table.context.repeat(draws, 1)
-    raw = torch.where(table.raw.values.isnan(), *(from_tensor(torch.stack(filled), schema, clip=True), table.raw.values))
-    columns = decode(raw.flatten(0, 1), schema, known)
+    drawn = from_tensor(torch.stack(filled), schema, clip=True)
+    raw = torch.where(table.raw.values.isnan(), drawn, table.raw.values)
+    columns: dict[str, Any] = {**decode(raw.flatten(0, 1), schema, known)}
     if draws > 1:
         columns = {"draw": torch.arange(draws).repeat_interleave(len(x)).numpy(), **columns}
     path = _write(columns, run, out, "imputed", "rows", escape)
@@ -127,16 +126,14 @@ def augment(
     real: Any = training_part(trained)
     with seeded(seed):
         made = rows.balanced(trained.model, real, schema, balance, n, tell)
-    context = None if real.context is None else torch.cat((real.context, made.context))
+    context = None if made.context is None else torch.cat((real.context, made.context))
     columns = decode(torch.cat((real.raw.values, made.raw)), schema, context)
     new = np.repeat((False, True), (len(real), len(made.raw)))
     path = _write(columns | {"synthetic": new}, run, out, "augmented", "rows", escape)
     show({"table": str(path), "real": len(real), "new": len(made.raw), **made.counts}, as_json)
 
 
-def encode(
-    trained: Trained, run: Path, data: str | None, out: Path | None, labels: str | None, as_json: bool
-) -> None:
+def encode(trained: Trained, run: Path, data: str | None, out: Path | None, as_json: bool) -> None:
     """Mean and standard deviation of every latent dimension, a row for each row."""
     import torch
 
@@ -147,7 +144,7 @@ def encode(
         trained.encode(as_tensor(part), part.context)
         for part in map(table.subset, torch.arange(len(table)).split(ROWS))
     ]
-    columns = {}
+    columns: dict[str, Any] = {}
     for name in ("mean", "scale"):
         values = torch.cat([getattr(part, name) for part in parts]).numpy()
         columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}

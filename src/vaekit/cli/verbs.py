@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaekit.cli import rows
 from vaekit.cli.shared import (
     Array,
     Channels,
@@ -52,12 +53,13 @@ def generate(
     pixels: Annotated[
         str | None, typer.Option(help="mean: the decoder's mean (default); sample: drawn from the likelihood.")
     ] = None,
+    escape: rows.Escape = False,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """New images from the prior: a PNG sheet and an array.
+    """New images from the prior, as a PNG sheet and an array; of the model of a table new rows, as a CSV.
 
     Examples:
 
@@ -68,6 +70,8 @@ def generate(
       vaekit generate runs/mnist --where label=7 -n 64 --guidance 1.5
 
       vaekit generate runs/mnist --sampler gmm:10
+
+      vaekit generate runs/customers -n 10000 --where churned=yes --out synthetic.csv
     """
     from vaekit.api import sampled
 
@@ -75,6 +79,12 @@ def generate(
     if pixels and pixels not in trained.modality.readings:
         raise VaekitError(f"--pixels {pixels}: expected {' or '.join(trained.modality.readings)}")
     asked = _asked(where or [])
+    if trained.schema.modality == "tables":
+        _refuse_of_pictures({"--pixels": pixels, "--guidance": None if guidance == 1 else guidance})
+        if sampler:
+            trained = sampled(trained, sampler, tell)
+        rows.generate(trained, run, n, asked, seed, out, escape, as_json)
+        return
     if guidance != 1 and not asked and trained.schema.conditions:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
     if sampler:
@@ -107,6 +117,7 @@ def reconstruct(
 
     at_least("-n", n, 1)
     trained = load(run, device)
+    _pictures_only(trained, "reconstruct")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     originals = _pictures(images, n)
     copies = trained.reconstruct(originals, None if images.context is None else images.context[: len(originals)])
@@ -128,20 +139,26 @@ def encode(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """The posterior of every image: mean and standard deviation of each latent dimension, as .npz and .csv.
+    """The posterior of every image or row: mean and standard deviation of each latent dimension, as .npz and .csv.
 
     Examples:
 
       vaekit encode runs/digits
 
       vaekit encode runs/photos new-photos/ --out codes
+
+      vaekit encode runs/customers new.csv --out codes.parquet
     """
     import torch
 
-    from vaekit.data.images.notes import counted
+    from vaekit.data.dataset import counted
     from vaekit.tasks import ROWS, as_tensor
 
     trained = load(run, device)
+    if trained.schema.modality == "tables":
+        _refuse_of_pictures({"--resize": resize, "--channels": channels, "--array": array})
+        rows.encode(trained, run, data, out, as_json)
+        return
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
     few = [images.subset(i) for i in torch.arange(len(images)).split(ROWS)]
     parts = [trained.encode(as_tensor(part), part.context) for part in few]
@@ -181,12 +198,24 @@ def interpolate(
 
     at_least("--steps", steps, 2)
     trained = load(run, device)
+    _pictures_only(trained, "interpolate")
     part = images_of(trained, None) if is_number(a) or is_number(b) else None
     ends = [_one(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
     first, last = (as_tensor(end)[0] for end in ends)
     known = [end.context for end in ends if end.context is not None]
     pictures = trained.interpolate(first, last, steps, torch.cat(known) if known else None)
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
+
+
+def _pictures_only(trained: Trained, verb: str) -> None:
+    if trained.schema.modality != "images":
+        raise VaekitError(f"{verb}: is for pictures, and this run is of {trained.schema.modality}")
+
+
+def _refuse_of_pictures(options: Mapping[str, object]) -> None:
+    wrong = [name for name, value in options.items() if value is not None]
+    if wrong:
+        raise VaekitError(f"{wrong[0]}: is for pictures, and this run is of a table: leave it out")
 
 
 def _asked(words: list[str]) -> dict[str, str]:

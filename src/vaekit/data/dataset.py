@@ -42,6 +42,11 @@ class Schema(BaseModel, frozen=True, extra="forbid"):
         raise NotImplementedError
 
 
+def counted(count: int, noun: str) -> str:
+    """ "1 file", "2,000 files"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 S = TypeVar("S", bound=Schema)
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition
+from vaekit.data.dataset import counted
 from vaekit.data.images import arrays, streams
 from vaekit.data.images.collection import Images, Request
-from vaekit.data.images.notes import counted
 from vaekit.errors import VaekitError
 
 LABEL = "label"
