@@ -162,7 +162,7 @@ class Cells:
     @cached_property
     def words(self) -> Words:
         """The cells as words: 3.0 is "3"."""
-        if self.family in ("number", "boolean"):
+        if self.family in ("number", "boolean", "date"):
             return _worded(self.numbers.values, self.family == "boolean")
         if isinstance(self.values, np.ndarray):
             return _factorised(self.values.tolist())

@@ -325,13 +325,17 @@ def _left(cells: Cells, reason: Literal["text", "id"], why: str) -> LeftOut:
 
 def _empty(cells: Cells) -> LeftOut:
     dtype = "String" if cells.dtype == TEXT else cells.dtype
-    column = Column(name=cells.name, kind="number", dtype=dtype, missing=True)
+    kinds: dict[str, Kind] = {"number": "number", "date": "date", "boolean": "boolean"}
+    classes = ("false", "true") if cells.family == "boolean" else ()
+    kind = kinds.get(cells.family, "category")
+    column = Column(name=cells.name, kind=kind, dtype=dtype, missing=True, classes=classes)
     return LeftOut(name=cells.name, reason="missing", why="no cell has a value", column=column)
 
 
 def _constant(cells: Cells, value: str, present: int) -> Decision:
     """A column of one value is left out, unless cells are missing: then whether they are is worth modelling."""
-    column = _classed(cells, "category", (value,), f"always {_short(value)}")
+    shown = cells.word(int(np.flatnonzero(~np.isnan(cells.numbers.values))[0])) if cells.family == "date" else value
+    column = _classed(cells, "category", (value,), f"always {_short(shown)}")
     if present < len(cells):
         return column
     return LeftOut(name=cells.name, reason="constant", why=column.why, value=0.0, column=column)
