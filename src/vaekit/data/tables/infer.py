@@ -27,6 +27,9 @@ from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
 from vaekit.data.tables.transform import measured
 from vaekit.errors import VaekitError
 
+DROP = "drop"
+"""What a column is to be taken for that is to be left out."""
+
 EACH = 20
 """Whole numbers are a category where each comes so many times on average: fewer would not tell its share."""
 
@@ -62,8 +65,11 @@ Decision = Column | LeftOut
 
 def infer(cells: Cells, kind: str = "") -> Decision:
     """The column that `cells` make, or why it is left out; `kind` overrides what they suggest. Raises VaekitError."""
+    if kind == DROP:
+        return LeftOut(name=cells.name, reason="asked", why="as asked")
     if kind and kind not in KINDS:
-        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {', '.join(KINDS)}")
+        known = ", ".join((*KINDS, DROP))
+        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {known}")
     if cells.family == "other":
         return _left(cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates")
     if kind:
@@ -159,6 +165,7 @@ def _of_numbers(cells: Cells) -> Decision:
         classes = tuple(word(value) for value in distinct.tolist())
         return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
     called = "whole numbers" if whole else "numbers"
+    called += ", rounded to 16 digits" if whole and max(-distinct[0], distinct[-1]) > 2**53 else ""
     kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
     return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct)}")
 
