@@ -141,6 +141,9 @@ def test_kinds_can_be_forced() -> None:
     assert not texts.other
     ids = decided(list(range(N)), kind="number")
     assert isinstance(ids, Column)
+    dropped = decided(number, kind="drop")
+    assert isinstance(dropped, LeftOut)
+    assert dropped.reason == "asked"
     for values, wanted, said in [
         (["a", "b"] * 9, "number", "'a' is no number"),
         (["a", "b", "c"] * 9, "boolean", "3 different values"),

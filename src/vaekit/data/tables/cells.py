@@ -162,7 +162,7 @@ class Cells:
     @cached_property
     def words(self) -> Words:
         """The cells as words: 3.0 is "3"."""
-        if self.family in ("number", "boolean"):
+        if self.family in ("number", "boolean", "date"):
             return _worded(self.numbers.values, self.family == "boolean")
         if isinstance(self.values, np.ndarray):
             return _factorised(self.values.tolist())
@@ -249,9 +249,10 @@ def _parsed(series: Any, commas: bool) -> Numbers:
     """A Polars series of words as numbers, without a Python object for each."""
     import polars as pl
 
-    stripped = series.str.strip_chars()
-    values = stripped.cast(pl.Float64, strict=False)
+    stripped, values = series, series.cast(pl.Float64, strict=False)
     if values.null_count() > stripped.null_count():
+        stripped = series.str.strip_chars()
+        values = stripped.cast(pl.Float64, strict=False)
         punctuated = stripped.str.contains(f"^(?:{(COMMA if commas else GROUPED).pattern})$").fill_null(False)
         plain = stripped.str.replace_all("." if commas else ",", "", literal=True).str.replace(",", ".", literal=True)
         values = values.zip_with(~punctuated, plain.cast(pl.Float64, strict=False))

@@ -67,7 +67,7 @@ def is_ambiguous(words: Sequence[str], form: str) -> bool:
 
 
 def parse(words: Sequence[str], form: str) -> np.ndarray:
-    """Days since 1970-01-01, float64 (N,), exact to the microsecond; NaN for what is not written so."""
+    """Days since 1970-01-01, float64 (N,), exact to the microsecond from 1790 to 2149; NaN for what is none."""
     days = _aligned(words, form)
     rest = np.flatnonzero(np.isnan(days))
     pattern = _pattern(form)
@@ -92,8 +92,13 @@ def write(days: np.ndarray, form: str) -> list[str]:
 
 def from_days(days: np.ndarray) -> np.ndarray:
     """Days since 1970-01-01 (N,), none missing, as datetime64[us] in the years 1 to 9999."""
-    micro = np.rint(np.clip(days, -719_162, 2_932_896.999) * DAY)
-    return micro.astype(np.int64).astype("datetime64[us]")
+    return micro(np.clip(days, -719_162, 2_932_896.999)).astype("datetime64[us]")
+
+
+def micro(days: np.ndarray) -> np.ndarray:
+    """Days (N,) as microseconds, int64: the fraction apart, so that nothing is lost beside what float64 lost."""
+    whole = np.floor(days)
+    return whole.astype(np.int64) * DAY + np.rint((days - whole) * DAY).astype(np.int64)
 
 
 def _fields(form: str) -> list[tuple[str, int]]:

@@ -27,6 +27,9 @@ from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
 from vaekit.data.tables.transform import measured
 from vaekit.errors import VaekitError
 
+DROP = "drop"
+"""What a column is to be taken for that is to be left out."""
+
 EACH = 20
 """Whole numbers are a category where each comes so many times on average: fewer would not tell its share."""
 
@@ -62,8 +65,11 @@ Decision = Column | LeftOut
 
 def infer(cells: Cells, kind: str = "") -> Decision:
     """The column that `cells` make, or why it is left out; `kind` overrides what they suggest. Raises VaekitError."""
+    if kind == DROP:
+        return LeftOut(name=cells.name, reason="asked", why="as asked")
     if kind and kind not in KINDS:
-        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {', '.join(KINDS)}")
+        known = ", ".join((*KINDS, DROP))
+        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {known}")
     if cells.family == "other":
         return _left(cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates")
     if kind:
@@ -159,6 +165,7 @@ def _of_numbers(cells: Cells) -> Decision:
         classes = tuple(word(value) for value in distinct.tolist())
         return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
     called = "whole numbers" if whole else "numbers"
+    called += ", rounded to 16 digits" if whole and max(-distinct[0], distinct[-1]) > 2**53 else ""
     kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
     return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct)}")
 
@@ -325,13 +332,17 @@ def _left(cells: Cells, reason: Literal["text", "id"], why: str) -> LeftOut:
 
 def _empty(cells: Cells) -> LeftOut:
     dtype = "String" if cells.dtype == TEXT else cells.dtype
-    column = Column(name=cells.name, kind="number", dtype=dtype, missing=True)
+    kinds: dict[str, Kind] = {"number": "number", "date": "date", "boolean": "boolean"}
+    classes = ("false", "true") if cells.family == "boolean" else ()
+    kind = kinds.get(cells.family, "category")
+    column = Column(name=cells.name, kind=kind, dtype=dtype, missing=True, classes=classes)
     return LeftOut(name=cells.name, reason="missing", why="no cell has a value", column=column)
 
 
 def _constant(cells: Cells, value: str, present: int) -> Decision:
     """A column of one value is left out, unless cells are missing: then whether they are is worth modelling."""
-    column = _classed(cells, "category", (value,), f"always {_short(value)}")
+    shown = cells.word(int(np.flatnonzero(~np.isnan(cells.numbers.values))[0])) if cells.family == "date" else value
+    column = _classed(cells, "category", (value,), f"always {_short(shown)}")
     if present < len(cells):
         return column
     return LeftOut(name=cells.name, reason="constant", why=column.why, value=0.0, column=column)

@@ -39,6 +39,7 @@ LEFT = {
     "duplicate": "repeating another",
     "id": "an id of the rows",
     "text": "of text, or of values that hardly repeat",
+    "asked": "as asked",
 }
 """Why columns are left out, as notes say it."""
 
@@ -62,10 +63,10 @@ def load(
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
-    `kinds` overrides what columns are taken for (`{"zip": "category"}`; one word for all). `condition` names columns
-    that the model is told instead of modelling them, `target` the column that holds the rows' labels. A file's column
-    `split` of the words train and test makes the test part. With `schema`, the rows are new data for an existing
-    model, and come in its form.
+    `kinds` overrides what columns are taken for (`{"zip": "category", "name": "drop"}`; one word for all). `condition`
+    names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels. A
+    column `split` of the words train and test makes the test part. With `schema`, the rows are new data for an
+    existing model, and come in its form.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:

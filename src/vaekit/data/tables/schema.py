@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from vaekit.data.dataset import Schema
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
-Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target"]
+Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target", "asked"]
 
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
 
@@ -137,7 +137,7 @@ def describe(schema: TableSchema) -> list[str]:
     told |= {left.name: ("target" if left.reason == "target" else "left out", left.why) for left in schema.left_out}
     names = [name for name in schema.order or tuple(told) if name in told]
     wide = min(max((len(name) for name in names), default=0), 32)
-    return [f"{name:<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
+    return [f"{' '.join(name.split()):<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
 
 
 def in_words(column: Column) -> str:

@@ -41,6 +41,9 @@ BOMS = {
 
 WINDOWS = "cp1252"
 
+LONGEST = 250
+"""A column's name has at most so many characters."""
+
 INDEX = "index"
 """What the first column is called that has no name, as files have that hold the index of a pandas frame."""
 
@@ -247,6 +250,9 @@ def _names(path: Path, delimiter: str, source: str) -> tuple[tuple[str, ...], in
     if not any(names):
         what = "its first line is empty" if row or path.stat().st_size else "the file is empty"
         raise VaekitError(f"{source}: {what}; expected a table with the columns' names in its first line")
+    long = next((name for name in names if len(name) > LONGEST), "")
+    if long:
+        raise VaekitError(f"{source}: a column's name has {len(long):,} characters, '{long[:30]}...'; shorten it")
     if all(NUMBER.fullmatch(name) for name in names):
         raise VaekitError(
             f"{source}: its first line holds numbers ({_few(names)}) and no names of columns; add a line of names"

@@ -74,7 +74,7 @@ def standard(present: np.ndarray) -> tuple[float, float]:
 
 def resolution(days: np.ndarray) -> int:
     """The widest of day, hour, minute, second, microsecond that all `days` (K,) are multiples of, in microseconds."""
-    micro = np.rint(days * dates.DAY)
+    micro = dates.micro(days)
     return next((unit for unit in (dates.DAY, 3_600_000_000, 60_000_000, 1_000_000) if not (micro % unit).any()), 1)
 
 
