@@ -106,7 +106,8 @@ def test_learned_grids_give_values_back_and_keep_spikes() -> None:
 
 def test_whole_numbers_few_and_many() -> None:
     few = measured(np.tile(np.arange(10.0), 30), decimals=0)
-    assert few.points == tuple(range(10)) and few.edges == ()
+    assert few.points == tuple(range(10))
+    assert few.edges == ()
     many = measured(np.random.default_rng(0).integers(0, 5000, 3000).astype(float), decimals=0)
     assert np.allclose(np.array(many.edges)[0] % 1, 0.5)  # bins begin between two whole numbers
     lone = measured(np.array([3.0, 3.0, 3.0]))
@@ -160,7 +161,9 @@ def test_every_family_begins_at_its_column_and_passes_gradients(name: str) -> No
     cell = made(raw)
     total = cell.log_prob(x).sum()
     total.backward()
-    assert total.isfinite() and raw.grad is not None and raw.grad.isfinite().all()
+    assert total.isfinite()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
     drawn = cell.sample()
     assert float(drawn.isnan().float().mean()) == pytest.approx(0.02, abs=0.03)
     assert float(drawn.nanmean()) == pytest.approx(float(x.nanmean()), abs=0.5)
@@ -179,14 +182,16 @@ def test_decoders_are_distributions_of_rows(kind: str) -> None:
     decoder.eval()
     x, z = rows(), torch.randn(50, 4)
     p = decoder(z)
-    assert p.batch_shape == (50,) and p.event_shape == (3,)
+    assert p.batch_shape == (50,)
+    assert p.event_shape == (3,)
     assert torch.allclose(p.log_prob(x), p.log_probs(x).sum(-1), atol=ATOL)
     many = decoder(torch.stack((z, z + 1)))  # two draws a datum
     assert torch.allclose(many.log_prob(x)[0], p.log_prob(x), atol=1e-4)
     drawn = p.sample((2,))
     assert drawn.shape == (2, 50, 3)
     assert p.log_prob(drawn).isfinite().all()
-    assert torch.equal(p.mean, decoder(z).mean) and p.mode.shape == (50, 3)
+    assert torch.equal(p.mean, decoder(z).mean)
+    assert p.mode.shape == (50, 3)
 
 
 def test_rows_of_independent_columns_are_a_product() -> None:
@@ -231,7 +236,7 @@ def test_filling_a_chain_weighs_what_was_known() -> None:
     filled, weight = decoder(z.expand(30_000, 2)).fill(known)
     assert (filled[:, 1] == 1).all()
     chances = decoder(z.expand(3, 2)).log_prob(torch.tensor([[0.0, 1], [1, 1], [2, 1]])).exp()
-    assert float(weight.exp().mean()) == pytest.approx(float(chances.sum()), abs=0.01)
+    assert weight.exp().mean().item() == pytest.approx(chances.sum().item(), abs=0.01)
     shares = torch.zeros(3).index_add(0, filled[:, 0].long(), weight.exp()) / weight.exp().sum()
     assert torch.allclose(shares, chances / chances.sum(), atol=0.015)
 
@@ -267,7 +272,8 @@ def test_no_nan_reaches_a_gradient() -> None:
     x[0] = math.nan
     decoder(encoder(x)).log_prob(x).sum().backward()
     grads = [p.grad for part in (encoder, decoder) for p in part.parameters() if p.grad is not None]
-    assert grads and all(g.isfinite().all() for g in grads)
+    assert grads
+    assert all(g.isfinite().all() for g in grads)
 
 
 def test_many_levels_cost_little() -> None:
