@@ -35,8 +35,9 @@ class Grid(nn.Module):
 
     def __init__(self, points: Tensor, knots: Tensor) -> None:
         super().__init__()
-        middles = torch.cat((points, knots[:, knots.shape[1] // 2]))
-        order = torch.argsort(middles, stable=True)
+        size = knots.shape[1]
+        medians = (knots[:, (size - 1) // 2] + knots[:, size // 2]) / 2
+        order = torch.argsort(torch.cat((points, medians)), stable=True)
         self.register_buffer("points", points)
         self.register_buffer("knots", knots)
         self.register_buffer("order", order)  # place -> number, points before bins
