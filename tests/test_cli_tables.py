@@ -87,7 +87,9 @@ def refused(*words: object) -> str:
 
 
 def test_training_shows_what_columns_are_taken_for(trained, run) -> None:
-    kinds = {line.split()[0]: line for line in trained.err.splitlines() if line.split()[:1] and line.split()[0] in HEADER}
+    kinds = {
+        line.split()[0]: line for line in trained.err.splitlines() if line.split()[:1] and line.split()[0] in HEADER
+    }
     assert "left out" in kinds["key"]
     assert "left out" in kinds["always"]
     for name, kind in (("colour", "category"), ("height", "number"), ("paid", "boolean"), ("day", "date")):

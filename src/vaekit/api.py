@@ -106,13 +106,13 @@ def own_data(trained: Trained) -> Dataset:
 def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None) -> Trained:
     """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`.
 
-    It is fitted once, on the run's own training images, and kept in the run's folder.
+    It is fitted once, on the run's own training data, and kept in the run's folder; anew where the weights have moved.
     """
     sampling.suits(trained, word)
     if trained.folder is None:
         raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
     path = sampling.place(trained.folder, word)
-    if not path.is_file():
+    if not sampling.fits(path, trained):
         tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
         sampling.keep(path, word, sampling.fit(trained, training_part(trained), word), trained)
     return replace(trained, model=sampling.sampling_from(trained.model, sampling.read(path).to(trained.device)))

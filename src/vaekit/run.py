@@ -134,7 +134,7 @@ class Run:
                 lock.release(self.folder)
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
-        window, why, each = self.window, "done", max(1, self.plan.steps // self.experiment.train.validations)
+        window, why, each = self.window, "done", -(-self.plan.steps // self.experiment.train.validations)
         limit = time.perf_counter() + (self.experiment.train.max_minutes or float("inf")) * 60
         for costs in self._fit():
             window.add(costs)

@@ -90,7 +90,9 @@ def latent(network: Network, schema: Schema) -> Latent:
     if network.posterior != "normal":
         raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
     if name in CATEGORIES:
-        return _categories(CATEGORIES[name](*words.wholes("latent", word, "x", 2, least=2)), len(schema.shape))
+        groups, classes = words.wholes("latent", word, "x", 2, least=2)
+        words.bounded("latent", groups * classes, word)
+        return _categories(CATEGORIES[name](groups, classes), len(schema.shape))
     return _quantised(_codebook(name, word), _grid(word, schema))
 
 

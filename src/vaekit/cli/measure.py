@@ -11,6 +11,7 @@ from vaekit.cli.shared import Array, Channels, Device, Json, Resize, RunFolder, 
 from vaekit.cli.terminal import out as stdout
 from vaekit.cli.terminal import reading, show, tell
 from vaekit.cli.words import at_least, listed, sides
+from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
@@ -66,6 +67,8 @@ def evaluate(
     trained = load(run, device)
     metrics = metrics or ("nll,samples" if trained.schema.modality == "tables" else "nll")
     asked = listed("--metrics", metrics, METRICS)
+    if sampler and "samples" not in asked:
+        raise VaekitError(f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
