@@ -1,8 +1,8 @@
 """What kind a column is of, from its cells: the rules, in the order in which they are tried.
 
 1. No cell holds a value: left out. One value in every row: left out.
-2. Values of a type (numbers, booleans, dates of a frame) are what their type says; words of a file or a frame are
-   numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
+2. Values of a type (numbers, booleans, dates, categories of a frame) are what their type says; words of a file or a
+   frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
 3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
@@ -76,6 +76,8 @@ def infer(cells: Cells, kind: str = "") -> Decision:
         return _forced(cells, kind)
     if cells.family != "words":
         return _typed(cells)
+    if cells.dtype in ("Categorical", "Enum"):
+        return _as_classes(cells, boolean=False)
     numbers = cells.numbers
     if not len(numbers.odd) and not numbers.padded:
         return _of_numbers(cells)
