@@ -135,7 +135,7 @@ def test_any_column_comes_back_cell_by_cell(data: st.DataObject) -> None:
 @given(st.lists(st.tuples(st.integers(-999, 999), st.sampled_from("abc"), st.booleans()), min_size=30, max_size=60))
 def test_rows_in_model_units_are_rows_again(rows: list[tuple[int, str, bool]]) -> None:
     frame = pl.DataFrame(rows, schema=["n", "c", "b"], orient="row")
-    assume(frame["n"].min() <= 900)
+    assume(frame["n"].n_unique() > 1 and frame["n"].min() <= 900)
     frame = frame.with_columns(pl.when(pl.col("n") > 900).then(None).otherwise(pl.col("n")).alias("n"))
     table = load(frame, kinds={"n": "number", "c": "category"})
     x = to_tensor(table.raw.values, table.schema)

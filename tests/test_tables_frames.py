@@ -201,3 +201,16 @@ def test_sources_know_what_made_them(tmp_path: Path) -> None:
     assert frame_of(frame).backend == "polars"
     assert frame_of(np.zeros((2, 2))).backend == "numpy"
     assert open_frame(tmp_path / "t.parquet").backend == "file"
+
+
+@pytest.mark.parametrize("backend", ["pandas", "pyarrow", "polars"])
+def test_frames_of_any_kind_may_hold_a_split(backend: str) -> None:
+    pytest.importorskip(backend)
+    frame = pl.DataFrame(
+        {"n": [i * i % 37 for i in range(N)], "split": [["train", "test"][i % 3 == 0] for i in range(N)]}
+    )
+    made = {"pandas": frame.to_pandas, "pyarrow": frame.to_arrow, "polars": lambda: frame}[backend]()
+    table = load(made)
+    assert table.test is not None
+    assert (len(table), len(table.test)) == (40, 20)
+    assert table.test.raw.values[:, 0].tolist() == [i * i % 37 for i in range(0, N, 3)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vaekit import VaekitError
-from vaekit.data.tables import OTHER, Column, LeftOut, Table, TableSchema, describe, encode, load
+from vaekit.data.tables import OTHER, Column, LeftOut, Table, TableSchema, as_frame, decode, describe, encode, load
 from vaekit.data.tables.cells import Cells
 from vaekit.data.tables.infer import infer
 
@@ -150,10 +150,26 @@ def test_kinds_can_be_forced() -> None:
         ([-1, 2] * 9, "count", "no count"),
         (["a", "b"] * 9, "date", "expected dates"),
         (["a", "b"] * 9, "numbers", "no kind 'numbers'"),
-        ([None, None] * 9, "number", "no values"),
+        ([date(2020, 1, 1), date(2020, 1, 2)] * 9, "number", "holds dates"),
+        ([1, 2] * 9, "date", "expected dates"),
     ]:
         with pytest.raises(VaekitError, match=said):
             decided(values, kind=wanted)
+
+
+@pytest.mark.parametrize("wanted", ["number", "count", "category", "boolean", "date"])
+def test_a_kind_cannot_make_something_of_nothing(wanted: str) -> None:
+    nothing, one = decided([None] * 9, kind=wanted), decided([1] * 9, kind=wanted) if wanted != "date" else None
+    assert isinstance(nothing, LeftOut)
+    assert nothing.reason == "missing"
+    assert one is None or (isinstance(one, LeftOut) and one.reason == "constant")
+
+
+def test_booleans_may_be_numbers() -> None:
+    frame = pl.DataFrame({"b": repeated(True, False)})
+    table = load(frame, kinds="number")
+    assert table.schema.columns[0].kind == "number"
+    assert as_frame(decode(table.raw.values, table.schema), table.schema).equals(frame)
 
 
 def test_a_plain_array_of_numbers_has_no_categories() -> None:

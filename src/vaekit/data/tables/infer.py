@@ -1,8 +1,8 @@
 """What kind a column is of, from its cells: the rules, in the order in which they are tried.
 
 1. No cell holds a value: left out. One value in every row: left out.
-2. Values of a type (numbers, booleans, dates of a frame) are what their type says; words of a file or a frame are
-   numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
+2. Values of a type (numbers, booleans, dates, categories of a frame) are what their type says; words of a file or a
+   frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
 3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
@@ -76,6 +76,8 @@ def infer(cells: Cells, kind: str = "") -> Decision:
         return _forced(cells, kind)
     if cells.family != "words":
         return _typed(cells)
+    if cells.dtype in ("Categorical", "Enum"):
+        return _as_classes(cells, boolean=False)
     numbers = cells.numbers
     if not len(numbers.odd) and not numbers.padded:
         return _of_numbers(cells)
@@ -84,35 +86,46 @@ def infer(cells: Cells, kind: str = "") -> Decision:
 
 def _forced(cells: Cells, kind: str) -> Decision:
     if kind in ("category", "boolean"):
-        column = _category(cells, cells.words, forced=True)
-        if kind == "boolean" and column.size != 2:
-            raise VaekitError(f"column '{cells.name}' has {column.size:,} different values; a boolean has 2")
-        return column if kind == "category" else _ordered(column)
-    if kind == "date" and cells.family == "words":
-        known = [level for level in cells.words.levels if not is_missing(level)]
-        if not (form := _form(known)):
-            raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31{_instead(known)}")
-        return _date_of_words(cells, form)
+        return _as_classes(cells, kind == "boolean")
+    return _as_date(cells) if kind == "date" else _as_number(cells, kind == "count")
+
+
+def _as_classes(cells: Cells, boolean: bool) -> Decision:
+    words = cells.words
+    known = [level for level in words.levels if not is_missing(level, certain=True)]
+    if len(known) < 2:
+        return _constant(cells, known[0], int(words.counts().max())) if known else _empty(cells)
+    column = _category(cells, words, forced=True)
+    if not boolean:
+        return column
+    if len(known) > 2:
+        raise VaekitError(f"column '{cells.name}' has {len(known):,} different values; a boolean has 2")
+    return column.model_copy(update={"kind": "boolean", "classes": _whether(known) or column.classes})
+
+
+def _as_date(cells: Cells) -> Decision:
+    if cells.family == "date":
+        return _of_numbers(cells)
+    known = [level for level in cells.words.levels if not is_missing(level)]
+    form = _form(known) if cells.family == "words" else ""
+    if known and not form:
+        raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31, got '{_short(known[0])}'")
+    return _date_of_words(cells, form) if known else _empty(cells)
+
+
+def _as_number(cells: Cells, count: bool) -> Decision:
+    if cells.family == "date":
+        raise VaekitError(
+            f"column '{cells.name}' holds dates ({cells.dtype}), which are no numbers; leave its kind open"
+        )
     require_numbers(cells, f"use kind category for '{cells.name}'")
-    return measured(cells, "number" if kind == "count" and _negative(cells) else _as_kind(kind), _as_asked(cells))
-
-
-def _as_asked(cells: Cells) -> str:
-    distinct = cells.runs[0]
-    if not len(distinct):
-        raise VaekitError(f"column '{cells.name}' has no values; leave its kind open, and it is left out")
-    return f"{len(distinct):,} different values, {_span(distinct)}, as asked"
-
-
-def _as_kind(kind: str) -> Kind:
-    return next(known for known in KINDS if known == kind)
-
-
-def _negative(cells: Cells) -> bool:
-    values = cells.numbers.values
-    if (values < 0).any() or (values != np.round(values))[~np.isnan(values)].any():
+    distinct, times = cells.runs
+    if len(distinct) < 2 and times.sum() in (0, len(cells)):
+        return _constant(cells, word(distinct[0].item()), len(cells)) if len(distinct) else _empty(cells)
+    if count and (distinct[0] < 0 or (distinct != np.round(distinct)).any()):
         raise VaekitError(f"column '{cells.name}' has values below zero or between whole numbers: it is no count")
-    return False
+    why = f"{len(distinct):,} different values, {_span(distinct)}, as asked"
+    return measured(cells, "count" if count else "number", why)
 
 
 def _typed(cells: Cells) -> Decision:
@@ -274,11 +287,6 @@ def _whether(levels: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _ordered(column: Column) -> Column:
-    pair = _whether(list(column.classes)) or column.classes
-    return column.model_copy(update={"kind": "boolean", "classes": pair})
-
-
 def _form(known: list[str]) -> str:
     """How all words are written as dates, or nine in ten of them, so that the rest can be named."""
     some = known[:: max(1, len(known) // 100)]
@@ -346,10 +354,6 @@ def _constant(cells: Cells, value: str, present: int) -> Decision:
     if present < len(cells):
         return column
     return LeftOut(name=cells.name, reason="constant", why=column.why, value=0.0, column=column)
-
-
-def _instead(words: list[str]) -> str:
-    return f", got '{_short(words[0])}'" if words else ", and no cell has a value"
 
 
 def _short(text: str) -> str:

@@ -33,6 +33,8 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".pkl.gz")
 SPLIT = "split"
 """A column of this name whose words are train and test says which part a row belongs to."""
 
+NOTHING = "there are none beside conditions and target"
+
 LEFT = {
     "missing": "without any value",
     "constant": "of one value",
@@ -196,7 +198,7 @@ class Learner:
         """What was learned. Raises VaekitError where nothing is left to model."""
         if not self.columns:
             reasons = "; ".join(f"{left.name}: {left.why}" for left in self.left[:3])
-            raise VaekitError(f"{self.frame.source}: no column is left to model ({reasons or 'all are conditions'})")
+            raise VaekitError(f"{self.frame.source}: no column is left to model ({reasons or NOTHING})")
         pairs = [self.given[name] for name in self.wanted.conditions]
         return TableSchema(
             columns=tuple(self.columns),

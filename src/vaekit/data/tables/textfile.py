@@ -121,7 +121,6 @@ class TextFile(frames.Frame):
             separator=self.delimiter,
             quote_char='"' if self.quotes else None,
             infer_schema=False,
-            schema_overrides=[pl.String] * len(self.names),
         )
         return {self.names[i]: frame.to_series(place) for place, i in enumerate(chosen)}
 
@@ -298,7 +297,8 @@ def _is_utf8(path: Path, packed: bool) -> bool:
     try:
         with _opened(path, packed) as file:
             while part := file.read(2**22):
-                decoder.decode(part)
+                if decoder.getstate()[0] or not part.isascii():  # ASCII is UTF-8, and seen to be so in no time
+                    decoder.decode(part)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
