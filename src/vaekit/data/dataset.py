@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 from pydantic import BaseModel
@@ -30,6 +30,11 @@ class Schema(BaseModel, frozen=True, extra="forbid"):
     def reported(self) -> dict[str, str]:
         """What is to be said beside every number that is measured on such data."""
         return {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the parts of a datum are called, if anything."""
+        return ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -134,13 +139,13 @@ class Dataset(Generic[S]):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of their number, their files' names, their conditions and 64 of them: other data have another."""
+        """A digest of their number, their names, their conditions and 64 of them: other data have another."""
         some = self.raw.take(torch.linspace(0, len(self) - 1, min(len(self), 64)).long())
-        names = "\n".join((str(len(self)), *self.files)).encode(errors="surrogateescape")
+        names = "\n".join((str(len(self)), *self.files, *self.schema.names)).encode(errors="surrogateescape")
         known = b"" if self.context is None else self.context.numpy().tobytes()
         return hashlib.sha256(names + some.cpu().contiguous().numpy().tobytes() + known).hexdigest()
 
-    def subset(self, index: Tensor) -> Dataset[S]:
+    def subset(self, index: Tensor) -> Self:
         """Only the data at `index`, int64 (B,), in that order; the test part stays whole."""
         index = torch.as_tensor(index, dtype=torch.int64)
         labels = None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))

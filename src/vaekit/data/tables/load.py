@@ -14,9 +14,10 @@ import torch
 from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition
+from vaekit.data.dataset import Resident
 from vaekit.data.tables import frames
 from vaekit.data.tables.cells import Cells
-from vaekit.data.tables.collection import Progress, ResidentRows, Table
+from vaekit.data.tables.collection import Progress, Table
 from vaekit.data.tables.encode import context_of, encode_all, labels_of, read_column
 from vaekit.data.tables.infer import infer
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
@@ -215,7 +216,7 @@ class Learner:
         schema = self.schema()
         told = {name: raw for name, (_, raw) in self.given.items()}
         return Table(
-            raw=ResidentRows(torch.from_numpy(self.raw)[:, : len(self.columns)]),
+            raw=Resident(torch.from_numpy(self.raw)[:, : len(self.columns)]),
             schema=schema,
             source=self.frame.source,
             labels=labels_of(self.target[1]) if self.target else None,
@@ -245,7 +246,7 @@ def _known(frame: frames.Frame, schema: TableSchema, progress: Progress) -> Tabl
     """New rows in the form of a model's schema."""
     found = encode_all(frame, schema, progress)
     return Table(
-        raw=ResidentRows(found.raw),
+        raw=Resident(found.raw),
         schema=schema,
         source=frame.source,
         labels=found.labels,
