@@ -31,8 +31,14 @@ from vaekit.samplers import fit_gmm
 from vaekit.terms import FreeBits, in_total
 from vaekit.vae import VAE, Conditional
 
-EPOCHS, LEAST, MOST = 8, 500, 2000
-"""Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
+EPOCHS, MOST = 8, 2000
+"""Without `max_steps` a run takes so many epochs, and at most so many steps."""
+
+FEW_EPOCHS, LEAST = 30, 500
+"""Runs of fewer than `LEAST` steps go on up to so many, or to so many epochs."""
+
+SMALLEST = 8
+"""Batches in an epoch, at least."""
 
 HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
 """This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
@@ -62,7 +68,8 @@ class VAESynthesizer(BaseEstimator):
         columns before a column tell all and z tells nothing.
     components : normals of the density of the codes, at most.
     dropout, learning_rate, batch_size : of the training.
-    max_steps : steps of the training; None for 8 epochs, at least 500 and at most 2000 steps.
+    max_steps : steps of the training; None for 8 epochs, more of a small table (500 steps or 30 epochs), fewer of a
+        large one (2000 steps).
     likelihood : "binned", "gaussian", "student-t", "log-normal" or "counts", for numbers.
     kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
     random_state : seed or generator of the training; also of draws that name no other.
@@ -82,7 +89,7 @@ class VAESynthesizer(BaseEstimator):
         hidden: int = 128,
         free_nats: float = 3.0,
         components: int = 20,
-        dropout: float = 0.1,
+        dropout: float = 0.2,
         learning_rate: float = 2e-3,
         batch_size: int = 512,
         max_steps: int | None = None,
@@ -161,15 +168,15 @@ class VAESynthesizer(BaseEstimator):
             held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
             rows = x[held:]
             model = self._model(rows)
-            plan = Plan(self._steps(len(rows)), self.learning_rate, ema=0.998)
-            batch = max(2, min(self.batch_size, len(rows) // 8))
+            batch = max(2, min(self.batch_size, len(rows) // SMALLEST))
+            plan = self._plan(len(rows), batch)
             model = train(model, self._objective(), rows, x[:held] if held else rows, plan, batch, self.seed_)
             return self._with_density(model, rows)
 
-    def _steps(self, rows: int) -> int:
-        if self.max_steps is not None:
-            return self.max_steps
-        return max(LEAST, min(MOST, math.ceil(EPOCHS * rows / self.batch_size)))
+    def _plan(self, rows: int, batch: int) -> Plan:
+        epoch = math.ceil(rows / batch)
+        steps = self.max_steps or min(MOST, max(EPOCHS * epoch, min(LEAST, FEW_EPOCHS * epoch)))
+        return Plan(steps, self.learning_rate, ema=0.998)
 
     def _model(self, x: Tensor) -> VAE:
         encoder = Conditional(RowEncoder(self.schema_, 2 * self.latent), normal)
