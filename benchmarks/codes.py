@@ -33,7 +33,7 @@ from vaekit.api import own_data, training_part
 from vaekit.code_priors import AutoregressiveCodes, UniformCodes
 from vaekit.fidelity import fidelity
 from vaekit.judge import Judge
-from vaekit.tasks import Trained, as_images
+from vaekit.tasks import Trained, as_tensor
 from vaekit.vae import VAE
 
 RESULTS = Path(__file__).parent / "results" / "codes.md"
@@ -64,7 +64,7 @@ def measure(run: Trained, judge: Judge, seed: int, pictures: Path | None) -> dic
     found: dict[str, object] = {}
     for part, some in (("training", training_part(run)), ("test", images.test)):
         found[part] = evaluate.code_use(run.model, run.batches(some))
-    real = as_images(images.test)
+    real = as_tensor(images.test)
     features = judge.features(real)
     for name, x in sets(run, real, seed):
         score = fidelity(features, judge.features((x * 255).round().byte()))

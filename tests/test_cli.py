@@ -20,7 +20,8 @@ from vaekit.cli import app as application
 from vaekit.cli.words import sides
 from vaekit.errors import VaekitError
 
-VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "evaluate", "info"]
+VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "impute", "augment", "evaluate", "info"]
+MORE = {"interpolate": ["0", "1"], "impute": ["some.csv"], "augment": ["--balance", "label"]}
 TINY = ["--recipe", "images", "--steps", "30", "hidden=[32]", "--architecture", "mlp", "--latent", "2", "validations=2"]
 HELD_OUT = 180  # of the 1,797 digits
 
@@ -405,7 +406,7 @@ def test_a_mistake_is_told_in_one_line(run, words, error):
 
 @pytest.mark.parametrize("verb", VERBS[1:])
 def test_every_verb_says_when_a_run_is_none(run, verb):
-    more = ["0", "1"] if verb == "interpolate" else []
+    more = MORE.get(verb, [])
     assert f"there is no such run; did you mean '{run}'?" in refused(verb, run.with_name("tinny"), *more)
     assert "is not a run of vaekit: it has no config.json" in refused(verb, run.parent, *more)
 

@@ -16,7 +16,7 @@ from vaekit.build.latents import LATENTS, POSTERIORS
 from vaekit.build.objectives import BOUNDS, TERMS
 from vaekit.build.priors import PRIORS
 from vaekit.data.images.likelihoods import NAMES
-from vaekit.tasks import as_images
+from vaekit.tasks import as_tensor
 
 ROOT = Path(__file__).parent.parent
 TINY = {"architecture": "mlp", "hidden": [8], "steps": 2, "patience": 0}
@@ -46,7 +46,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = vaekit.train("digits", out=folder / "runs/digits", prior="standard", **TINY)
     shutil.copytree(folder / "runs/digits", folder / "runs/tc")
     vaekit.train("digits", out=folder / "runs/levels", levels=3, prior="standard", **TINY)
-    codes = run.encode(as_images(own_part(run)))
+    codes = run.encode(as_tensor(own_part(run)))
     (folder / "runs/digits/encoded").mkdir()
     np.savez(folder / "runs/digits/encoded/codes.npz", mean=codes.mean, scale=codes.scale, label=np.zeros(180))
     return folder

@@ -22,7 +22,7 @@ from PIL import Image
 from vaekit.data.images import (
     DiskImages,
     ImageSchema,
-    ResidentImages,
+    Resident,
     from_tensor,
     load,
     recognises,
@@ -121,7 +121,7 @@ def test_arrays_come_back_from_memory_and_from_disk(array, kind, fits):
         path = Path(folder) / ("a.npy" if kind == "npy" else "a.npz")
         {"npy": np.save, "npz": np.savez, "savez_compressed": np.savez_compressed}[kind](path, array)
         images = load(path, memory_budget=1 << 20 if fits else 0, cache=Path(folder))
-        assert isinstance(images.raw, ResidentImages if fits else DiskImages)
+        assert isinstance(images.raw, Resident if fits else DiskImages)
         assert images.schema == schema_of(planes(array))
         assert torch.equal(everything(images.raw), planes(array))
 
@@ -316,7 +316,7 @@ def test_folders_come_back(array, kind, fits):
         for i, picture in enumerate(array):
             Image.fromarray(picture).save(f"{folder}/{i}.{kind}", lossless=True)
         images = load(folder, memory_budget=1 << 20 if fits else 0, cache=Path(folder) / ".cache")
-        assert isinstance(images.raw, ResidentImages if fits else DiskImages)
+        assert isinstance(images.raw, Resident if fits else DiskImages)
         values = planes(array)
         values = values if (values != values[:, :1]).any() else values[:, :1]  # grey, however it is stored
         assert torch.equal(everything(images.raw), values)
@@ -447,7 +447,7 @@ def test_a_kept_copy_is_what_was_read_first(budget, tmp_path, monkeypatch):
     first = load(tmp_path / "in", memory_budget=1, cache=tmp_path / "kept")
     monkeypatch.setattr("vaekit.data.images.gather.read_header", None)  # a second reading would fail
     second = load(tmp_path / "in", memory_budget=budget, cache=tmp_path / "kept")
-    assert isinstance(second.raw, DiskImages if budget == 1 else ResidentImages)
+    assert isinstance(second.raw, DiskImages if budget == 1 else Resident)
     for one, other in ((first, second), (first.test, second.test)):
         assert torch.equal(everything(one.raw), everything(other.raw))
         assert torch.equal(one.labels, other.labels)

@@ -22,9 +22,9 @@ LAYERS = [
     {"loop"},
     {"build", "recipes"},
     {"checkpoint", "engine", "lock"},
-    {"log", "tasks", "resolve", "status", "estimators"},
+    {"log", "tasks", "resolve", "rows", "status", "estimators"},
     {"plots", "sampling", "metrics"},
-    {"report", "run", "forecast"},
+    {"figures", "report", "run", "forecast"},
     {"api"},
     {"cli"},
 ]

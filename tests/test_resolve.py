@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vaekit import Experiment, VaekitError
-from vaekit.data.images import Images, ImageSchema, ResidentImages
+from vaekit.data.images import Images, ImageSchema, Resident
 from vaekit.resolve import held_out, resolve, total_steps
 
 
@@ -15,7 +15,7 @@ def images(n: int = 300, shape: tuple[int, int, int] = (1, 12, 12), bits: bool =
     raw = (raw > 127).byte() * 255 if bits else raw
     raw = raw if dtype == "uint8" else raw / 256 + 1e-3
     schema = ImageSchema(height=shape[1], width=shape[2], channels=shape[0], dtype=dtype)  # type: ignore[arg-type]
-    return Images(ResidentImages(raw), None, schema, "made")
+    return Images(Resident(raw), None, schema, "made")
 
 
 def settled(*changes: str, **kinds: object) -> Experiment:
@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_told_before_training(changes: list[str], kinds: di
 def test_architecture_follows_the_pixels_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dense net learns few images by heart."""
     assert settled().model.architecture == "conv"
-    monkeypatch.setattr("vaekit.resolve.FEW", 1)
+    monkeypatch.setattr("vaekit.data.images.modality.FEW", 1)
     assert settled().model.architecture == "mlp"
     assert settled(shape=(3, 12, 12)).model.architecture == "conv"
     assert settled(shape=(1, 64, 64)).model.architecture == "conv"

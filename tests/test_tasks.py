@@ -15,7 +15,7 @@ import vaekit
 from vaekit import VaekitError
 from vaekit.api import own_part
 from vaekit.data.images.binarise import draw_bits
-from vaekit.tasks import READINGS, Trained, as_images, in_words
+from vaekit.tasks import Trained, as_tensor, in_words
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def held(run: Trained) -> torch.Tensor:
-    return as_images(own_part(run))
+    return as_tensor(own_part(run))
 
 
 def test_generation_is_repeatable_by_seed_and_leaves_the_global_state(run: Trained) -> None:
@@ -42,7 +42,7 @@ def test_generation_is_repeatable_by_seed_and_leaves_the_global_state(run: Train
 
 
 def test_drawn_pixels_scatter_around_the_mean(run: Trained) -> None:
-    means, drawn = (run.generate(300, seed=1, pixels=READINGS[name]) for name in ("mean", "sample"))
+    means, drawn = (run.generate(300, seed=1, reading=name) for name in ("mean", "sample"))
     assert (drawn - means).abs().mean() > 0.01
 
 

@@ -12,17 +12,19 @@ import yaml
 from vaekit import checkpoint, files, sampling
 from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
-from vaekit.data.images import Images, ImageSchema
-from vaekit.data.images import load as load_images
-from vaekit.data.images.notes import counted
+from vaekit.data import Dataset, Schema, modality, named
+from vaekit.data.dataset import counted
 from vaekit.engine import choose_device
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.recipes import choose
 from vaekit.report import write_report
 from vaekit.resolve import resolve, with_schema
-from vaekit.run import EXPERIMENT, Ended, Logged, Run, fixed_bits, interruptible, split
+from vaekit.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
 from vaekit.tasks import Trained, load_model
+
+ENDINGS = (".gz", ".npz", ".npy", ".csv", ".tsv", ".parquet")
+"""What a run's folder is not called by."""
 
 
 def train(source: str | Path = "digits", out: str | Path | None = None, recipe: str = "auto", **fields: Any) -> Trained:
@@ -48,20 +50,9 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
     return load_model(folder, device)
 
 
-def read(experiment: Experiment, **options: Any) -> Images:
+def read(experiment: Experiment, **options: Any) -> Dataset:
     """The experiment's data, as its `data` section says."""
-    data = experiment.data
-    return load_images(
-        data.source,
-        size=data.size,
-        channels=data.channels,
-        array=data.array,
-        labels=data.labels,
-        memory_budget=data.memory_budget,
-        condition=data.condition,
-        table=data.table,
-        **options,
-    )
+    return named(experiment.data.source).read(experiment.data, **options)
 
 
 def reopen(folder: Path, device: str | None = None, minutes: float | None = None, **options: Any) -> Run:
@@ -76,33 +67,27 @@ def reopen(folder: Path, device: str | None = None, minutes: float | None = None
     return Run(resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True)
 
 
-def read_again(experiment: Experiment, schema: ImageSchema, **options: Any) -> Images:
+def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Dataset:
     """The data of a run in the form that they had then, also where the choice that was left to us is now another."""
-    images = read(experiment, **options)
-    ours, then = images.schema, experiment.data
-    if ours.shape != schema.shape and then.size is None and ours.resized:
-        then = then.model_copy(update={"size": (schema.height, schema.width)})
-    if ours.shape != schema.shape and then.channels is None and (ours.channels, schema.channels) == (1, 3):
-        then = then.model_copy(update={"channels": 3})
-    return images if then is experiment.data else read(experiment.model_copy(update={"data": then}), **options)
+    return modality(schema.modality).again(experiment.data, schema, **options)
 
 
-def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Images:
+def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Dataset:
     """The images of the run's own source that it was not trained on: its test part, else what was held out."""
     images = own_data(trained)
     part = images.test or images.subset(split(trained.experiment, len(images))[1])
     which = "its test part" if images.test else "held out in training"
-    tell(f"{counted(len(part), 'image')} of {images.source}: {which}")
+    tell(f"{counted(len(part), trained.modality.datum)} of {images.source}: {which}")
     return part
 
 
-def training_part(trained: Trained) -> Images:
+def training_part(trained: Trained) -> Dataset:
     """The images that the run was trained on."""
     images = own_data(trained)
     return images.subset(split(trained.experiment, len(images))[0])
 
 
-def own_data(trained: Trained) -> Images:
+def own_data(trained: Trained) -> Dataset:
     """The run's own images as it was trained on them; a VaekitError if they are others now."""
     schema, seed = trained.schema, trained.experiment.train.seed
     images = read_again(trained.experiment, schema)
@@ -110,28 +95,30 @@ def own_data(trained: Trained) -> Images:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
     if trained.folder and _changed(trained.folder, images):
         raise VaekitError(
-            f"{images.source}: other images than in training, so which were held out is not known any more; name the "
+            f"{images.source}: other data than in training, so which were held out is not known any more; name the "
             "data to use, or put them back as they were"
         )
-    return fixed_bits(with_schema(images, schema), seed)  # the bits that the run was trained and measured on
+    return modality(schema.modality).fixed(
+        with_schema(images, schema), seed
+    )  # the bits that the run was trained and measured on
 
 
 def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None) -> Trained:
     """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`.
 
-    It is fitted once, on the run's own training images, and kept in the run's folder.
+    It is fitted once, on the run's own training data, and kept in the run's folder; anew where the weights have moved.
     """
     sampling.suits(trained, word)
     if trained.folder is None:
         raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
     path = sampling.place(trained.folder, word)
-    if not path.is_file():
-        tell(f"fitting {word} to the codes of the training images, once")
+    if not sampling.fits(path, trained):
+        tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
         sampling.keep(path, word, sampling.fit(trained, training_part(trained), word), trained)
     return replace(trained, model=sampling.sampling_from(trained.model, sampling.read(path).to(trained.device)))
 
 
-def _changed(folder: Path, images: Images) -> bool:
+def _changed(folder: Path, images: Dataset) -> bool:
     """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
     now = images.fingerprint
     return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
@@ -152,7 +139,9 @@ def assignment(field: str, value: Any) -> str:
 def default_folder(source: str) -> Path:
     """runs/<the source's own name>."""
     name = Path(source.split(":")[-1].replace("\\", "/")).resolve().name  # `.` is the folder it stands for
-    return Path("runs") / (name.removesuffix(".npz").removesuffix(".npy") or "images")
+    for ending in ENDINGS:
+        name = name.removesuffix(ending)
+    return Path("runs") / (name or "images")
 
 
 def follow(run: Run) -> Iterable[Logged | Ended]:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from vaekit import files, lock
 from vaekit.config import Experiment
-from vaekit.data.images import ImageSchema
+from vaekit.data import Schema
+from vaekit.data import schema as schema_of
 from vaekit.errors import VaekitError
 
 FORMAT = 2
@@ -75,7 +76,7 @@ def _why_not(path: Path) -> str:
     return f"{reason}; begin anew with: vaekit train --config {shlex.quote(str(folder / EXPERIMENT))}"
 
 
-def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> None:
+def save_config(folder: Path, experiment: Experiment, schema: Schema) -> None:
     """config.json: all that it takes to build the model again and to read data for it."""
     from vaekit import __version__
 
@@ -88,7 +89,7 @@ def save_config(folder: Path, experiment: Experiment, schema: ImageSchema) -> No
     files.write(folder / CONFIG, files.to_json(card))
 
 
-def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:
+def load_config(folder: Path) -> tuple[Experiment, Schema]:
     """The experiment and the data's schema of a saved model."""
     path = _model_folder(folder) / CONFIG
     try:
@@ -102,9 +103,9 @@ def load_config(folder: Path) -> tuple[Experiment, ImageSchema]:
             "update with: pip install -U vaekit"
         )
     try:
-        return Experiment.checked(about), ImageSchema.model_validate(form)
-    except (VaekitError, ValidationError) as error:
-        reason = error if isinstance(error, VaekitError) else error.errors()[0]["msg"]
+        return Experiment.checked(about), schema_of(form)
+    except (VaekitError, ValidationError, KeyError, TypeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise VaekitError(f"{path}: is no vaekit model description ({reason}); restore it from a copy") from None
 
 

@@ -8,7 +8,7 @@ for single values of a `Grid` and for whether a cell is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -240,6 +240,10 @@ class Cell:
         lost = torch.rand_like(value) < torch.sigmoid(self.missing)
         return value.masked_fill(lost, math.nan)
 
+    def whole(self) -> Tensor:
+        """Values (B,) of cells that are there."""
+        return self.present.sample()
+
     def mean(self) -> Tensor:
         """The mean of a number, the likeliest class, (B,): of the cell as if it were there."""
         return self.present.mean
@@ -268,6 +272,14 @@ class Columns(Distribution):
 
     def sample(self, sample_shape: Shape = Size()) -> Tensor:
         return torch.stack([cell.sample(sample_shape) for cell in self.cells], dim=-1)
+
+    def fill(self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample) -> tuple[Tensor, Tensor]:
+        """As `ChainedColumns.fill`; the cells do not depend on each other."""
+        with torch.no_grad():
+            fixed = known.expand(*self.batch_shape, -1)
+            rows = torch.stack([drawn(cell) for cell in self.cells], dim=-1)
+            weight = self.log_probs(fixed).masked_fill(fixed.isnan(), 0.0).sum(-1)
+            return torch.where(fixed.isnan(), rows, fixed), weight
 
     @property
     def mean(self) -> Tensor:
@@ -319,8 +331,8 @@ class ChainedColumns(Distribution):
         batch = Size((*sample_shape, *self.batch_shape))
         return self._follow(batch, lambda cell: cell.sample())
 
-    def fill(self, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows in which NaN cells of known (..., C) are drawn, and the log-weight (...) of each, in nats.
+    def fill(self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample) -> tuple[Tensor, Tensor]:
+        """Rows in which NaN cells of known (..., C) are `drawn`, and the log-weight (...) of each, in nats.
 
         The weight is the product of p(known cell | cells before it): rows drawn so and taken with their weights are
         rows of p(x | known).
@@ -332,7 +344,7 @@ class ChainedColumns(Distribution):
             nonlocal weight
             value = fixed[:, column]
             weight = weight + torch.where(value.isnan(), torch.zeros_like(weight), cell.log_prob(value))
-            return torch.where(value.isnan(), cell.sample(), value)
+            return torch.where(value.isnan(), drawn(cell), value)
 
         columns = iter(range(self.chain.columns))
         rows = self._follow(self.batch_shape, lambda cell: settle(cell, next(columns)))

@@ -38,7 +38,7 @@ class Data(Part):
 
     source: str = Field("digits", description="digits, a folder, .npz/.npy, an idx folder, a file or hf:owner/name")
     array: str | None = Field(None, description="which array of an .npz file")
-    labels: str | None = Field(None, description="which array holds the labels")
+    labels: str | None = Field(None, description="which array, or column of a table, holds the labels")
     size: int | tuple[int, int] | None = Field(None, description="resize to this side, or [height, width]")
     channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 colour")
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="held out to choose the best weights")
@@ -46,13 +46,16 @@ class Data(Part):
         (), description="what the model is told: label, arrays, columns of data.table; name:category, name:number"
     )
     table: str | None = Field(None, description="a CSV file of attributes, a row for each image")
+    kinds: dict[str, str] | None = Field(
+        None, description="of a table's columns, where they are not to be inferred: {zip: category}"
+    )
     memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
 
 
 class Network(Part):
     """The model: its nets, its latent space, its prior and its likelihood."""
 
-    architecture: Literal["auto", "mlp", "conv"] = "auto"
+    architecture: Literal["auto", "mlp", "conv", "chain"] = "auto"
     size: Literal["tiny", "small", "base", "large"] = "small"
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         None, description="widths of the mlp's layers, instead of `size`"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vaekit import build
 from vaekit.advance import Apart, Guard, Step
-from vaekit.data.images.binarise import prepare
+from vaekit.data import modality
 from vaekit.loop import Average, Feed, Plan, Progress, fit
 from vaekit.optim import OPTIMISERS
 from vaekit.resolve import Resolved, held_out
@@ -70,6 +70,7 @@ def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tens
     experiment, images, train = resolved.experiment, resolved.images, resolved.experiment.train
     model = build.model(experiment.model, images.schema).to(device)
     objective = build.objective_of(experiment, len(images) - held_out(experiment, len(images)), images.schema)
+    prepare = modality(images.schema.modality).prepare
     low = torch.bfloat16 if train.precision == "bf16" else torch.float32
 
     def take(index: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -79,7 +80,7 @@ def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tens
     optimiser = OPTIMISERS[train.optimiser](model, train.weight_decay, low)
     return fit(
         Apart(_Cast(Step(model, objective), device, low), optimiser, Guard(model.parameters(), train.clip, device)),
-        Feed(take, lambda raw: prepare(raw.to(device), images.schema), rows * (STEPS + 1), rows, 0),
+        Feed(take, lambda raw: prepare(raw.to(device), images.schema, None), rows * (STEPS + 1), rows, 0),
         Plan(resolved.steps + STEPS, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema),
         objective.weights,
         Progress(),

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit import checkpoint, evaluate
+from vaekit import checkpoint, evaluate, table_quality
+from vaekit.config import nearest
+from vaekit.data import Dataset
 from vaekit.data.images import Images, Progress
 from vaekit.data.images.binarise import prepare
+from vaekit.data.images.likelihoods import likelihood
 from vaekit.data.images.packed import default_folder
+from vaekit.data.tables import TableSchema, from_tensor
 from vaekit.disentanglement import disentanglement, mig, sap
 from vaekit.errors import VaekitError
 from vaekit.fidelity import fidelity
 from vaekit.judge import Judge, train_judge, which_way_up
 from vaekit.rng import seeded
-from vaekit.tasks import Trained, drawn_picture, picture
+from vaekit.rows import draw
+from vaekit.tasks import Trained
 
 MOST = 10_000
 """At most so many images are compared with as many samples."""
@@ -47,7 +53,7 @@ def samples(
         raise VaekitError(f"samples are compared with at least {FEWEST} images that were not trained on; there are {n}")
     judge = _judge(training, seed, progress)
     real, seen = (_pixels(images, n, seed) for images in (other, training))
-    made = trained.generate(n, seed, drawn_picture if trained.binary else picture)
+    made = trained.generate(n, seed, _reading(trained))
     features = judge.features(real)
     result = asdict(fidelity(features, judge.features(made), min(5, n // 4), seed))
     floor = asdict(fidelity(features, judge.features(seen), min(5, n // 4), seed))
@@ -57,6 +63,47 @@ def samples(
     if known:
         result["judge"]["accuracy"] = judge.accuracy(_pixels(other, len(other), seed), other.labels)  # type: ignore[arg-type]
     return {"samples": result} | _asked(trained, judge, training, n, seed)
+
+
+def rows(
+    trained: Trained, training: Dataset, other: Dataset, target: str | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """How close new rows are to `other` ones, which the model has not seen, how useful, and whether they are copies.
+
+    As many new rows as there are training rows; `floor` is the same measure of the training rows themselves: what a
+    perfect model would get. With `target`, boosted trees learn that column from new rows and are tried on `other` ones.
+    """
+    schema = cast(TableSchema, trained.schema)
+    if min(len(other), len(training)) < FEWEST:
+        raise VaekitError(f"samples are compared with at least {FEWEST} rows that were not trained on")
+    categories = np.array([column.discrete for column in schema.columns])
+    index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
+    context = None if training.context is None else training.context[index]
+    with seeded(seed), torch.no_grad():
+        x = draw(trained.model, len(index), context)
+    made, seen, real = from_tensor(x, schema, clip=True).numpy(), _raw(training.subset(index)), _raw(other)
+    result: dict[str, Any] = _close(real, made, categories, seed) | {"floor": _close(real, seen, categories, seed)}
+    result["privacy"] = asdict(table_quality.privacy(made, seen, real, categories, seed))
+    if target is not None:
+        if target not in schema.names:
+            raise VaekitError(f"--target {target}: the model has no such column{nearest(target, list(schema.names))}")
+        place = schema.names.index(target)
+        for name, table in (("utility", made), ("utility of training rows", seen)):
+            found = asdict(table_quality.utility(table, real, categories, place, seed))
+            result[name] = {measure: value for measure, value in found.items() if value == value}
+    return {"samples": result}
+
+
+def _close(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed: int) -> dict[str, float]:
+    return {
+        "column_error": table_quality.column_error(real, made, categories),
+        "pair_error": table_quality.pair_error(real, made, categories),
+        "two_sample": table_quality.two_sample(real, made, categories, seed),
+    }
+
+
+def _raw(data: Dataset) -> np.ndarray:
+    return data.raw.take(torch.arange(len(data))).numpy()
 
 
 def latents(trained: Trained, images: Images, factors: Tensor, seed: int = 0) -> dict[str, Any]:
@@ -77,12 +124,18 @@ def _asked(trained: Trained, judge: Judge, training: Images, n: int, seed: int) 
     if field is None:
         return {}
     each = max(1, n // len(field.classes))
-    reading = drawn_picture if trained.binary else picture
+    reading = _reading(trained)
     named = [
         judge.accuracy(trained.generate(each, seed + k, reading, {field.name: name}), torch.full((each,), k))
         for k, name in enumerate(field.classes)
     ]
     return {"named": {"mean": sum(named) / len(named), "least": min(named), "n": each * len(named)}}
+
+
+def _reading(trained: Trained) -> str:
+    """Bits are drawn, as those of real pictures are; grey levels are means."""
+    pixels = likelihood(trained.experiment.model.likelihood, 1)
+    return "sample" if pixels.binary else "mean"
 
 
 def _pixels(images: Images, n: int, seed: int) -> Tensor:

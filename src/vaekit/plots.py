@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
     return torch.cat([torch.cat((row, blank))[:columns] for pair in pairs for row in pair])
 
 
-def losses(path: Path, rows: list[dict[str, Any]], terms: list[str]) -> None:
+def losses(path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str) -> None:
     """The loss terms by step in training, and the held-out bound with its parts."""
     shown = ["loss", *terms]
     figure, axes = _figure(len(shown), 3.4)
@@ -48,7 +49,7 @@ def losses(path: Path, rows: list[dict[str, Any]], terms: list[str]) -> None:
         axis.set_xlabel("step")
         _zoom(axis, [r[name] for r in train] + [value for _, value in held])
         axis.legend(frameon=False)
-    axes[0].set_ylabel("nats per image")
+    axes[0].set_ylabel(f"nats per {datum}")
     _save(figure, path)
 
 
@@ -66,6 +67,48 @@ def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[
         axis.legend(frameon=False, markerscale=2.5, bbox_to_anchor=(1, 1), loc="upper left")
     axis.set_title(f"posterior means: two principal axes, {share:.0%} of the variance")
     axis.set_aspect("equal", "datalim")
+    _save(figure, path)
+
+
+def columns(path: Path, shown: Sequence[tuple[Any, Any, Any, float]]) -> None:
+    """Histograms of columns: (schema's column, real (N,), new (M,), their distance) each; NaN where missing."""
+    figure, axes = _figure(len(shown), 2.3)
+    for axis, (column, real, new, distance) in zip(axes, shown, strict=True):
+        _compare(axis, column, real[real == real], new[new == new])
+        axis.set_title(f"{column.name[:24]}  d = {distance:.3f}", fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.set_yticks([])
+    _save(figure, path)
+
+
+BARS = 12
+"""Classes of a category that are drawn."""
+
+
+def _compare(axis: Any, column: Any, real: Any, new: Any) -> None:
+    import numpy as np
+
+    if not column.discrete:
+        bins = np.linspace(column.low, column.high if column.high > column.low else column.low + 1, 41)
+        axis.hist([real, new], bins=bins, density=True, color=["#9ca3af", COLOURS[0]], histtype="stepfilled", alpha=0.6)
+        return
+    counts = [np.bincount(part.astype(int), minlength=column.size) / max(1, len(part)) for part in (real, new)]
+    first = np.argsort(-counts[0])[:BARS]
+    places = np.arange(len(first))
+    for shift, part, colour in zip((-0.2, 0.2), counts, ("#9ca3af", COLOURS[0]), strict=True):
+        axis.bar(places + shift, part[first], 0.4, color=colour)
+    axis.set_xticks(places, [column.classes[k][:12] for k in first], rotation=40, ha="right")
+
+
+def matrix(path: Path, values: Any, names: Sequence[str]) -> None:
+    """A square of numbers (C, C) in [0, 1] as colours, with the names of its rows and columns where they fit."""
+    figure, (axis,) = _figure(1, 5.2)
+    axis.grid(False)
+    drawn = axis.imshow(values, cmap="magma_r", vmin=0, vmax=max(0.1, float(values.max(initial=0.0))))
+    figure.colorbar(drawn, shrink=0.8)
+    if len(names) <= 40:
+        axis.set_xticks(range(len(names)), [name[:16] for name in names], rotation=90, fontsize=7)
+        axis.set_yticks(range(len(names)), [name[:16] for name in names], fontsize=7)
     _save(figure, path)
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vaekit import build, files, plots
 from vaekit.build.latents import in_words as latent_in_words
-from vaekit.data.images import Images
+from vaekit.data import Dataset
+from vaekit.figures import SHOWN, Section, image
 from vaekit.log import read_metrics
 from vaekit.status import EVALUATION, REPORT, ending, status
-from vaekit.tasks import MI_IMAGES, Trained, as_images, head, in_words
+from vaekit.tasks import MI_IMAGES, Trained, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
@@ -27,22 +27,8 @@ SILENT = 0.1
 
 REMEDY = "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
 
-SECTIONS = {
-    "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
-    "reconstructions": ("Reconstructions", "Held-out originals, each row above its reconstructions."),
-    "interpolations": (
-        "Interpolations",
-        "Straight lines between the codes of two held-out images, which are at the ends.",
-    ),
-    "latent": ("Latent map", "Where held-out images lie in the latent space."),
-    "losses": (
-        "Training",
-        "Every term of the loss, in nats per image where it is of the bound; dashed: the held-out bound at beta = 1.",
-    ),
-}
 
-
-def write_report(folder: Path, trained: Trained, images: Images, held_out: Tensor, seed: int = 0) -> dict[str, Any]:
+def write_report(folder: Path, trained: Trained, images: Dataset, held_out: Tensor, seed: int = 0) -> dict[str, Any]:
     """Evaluate on the test part (else the held-out images), draw the plots, write the page; returns the numbers."""
     held = images.subset(held_out)
     data, part = (images.test, "test") if images.test else (held, "held-out")
@@ -51,8 +37,8 @@ def write_report(folder: Path, trained: Trained, images: Images, held_out: Tenso
     numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
     files.write(folder / EVALUATION, files.to_json(numbers))
     (folder / "plots").mkdir(exist_ok=True)
-    _draw(folder, trained, held, seed)
-    files.write(folder / REPORT, _page(folder, trained, images, numbers))
+    shown = SHOWN[trained.schema.modality](folder, trained, held, seed)
+    files.write(folder / REPORT, _page(folder, trained, images, numbers, [*shown, _losses(folder, trained)]))
     return numbers
 
 
@@ -66,63 +52,39 @@ def silence(numbers: dict[str, Any]) -> str:
     return f"{which} next to nothing of an image (rate below {SILENT} nats): try {REMEDY}"
 
 
-def _draw(folder: Path, trained: Trained, held: Images, seed: int) -> None:
-    few = as_images(held.subset(torch.arange(min(len(held), 2000))))
-    place = folder / "plots"
-    plots.save_sheet(place / "samples.png", *_samples(trained, seed))
-    columns = min(16, len(few))
-    shown = few[: columns * min(3, len(few) // columns)]
-    pairs = plots.side_by_side(shown, trained.reconstruct(shown, head(held.context, len(shown))), columns)
-    plots.save_sheet(place / "reconstructions.png", pairs, columns)
-    plots.save_sheet(place / "interpolations.png", _lines(trained, few, held.context), 12)
-    labels = None if held.labels is None else held.labels[: len(few)]
-    plots.latent_map(
-        place / "latent.png", trained.encode(few, head(held.context, len(few))).mean, labels, held.schema.classes
-    )
+def _losses(folder: Path, trained: Trained) -> Section:
     terms = list(build.objective_of(trained.experiment, 2, trained.schema).terms)
-    plots.losses(place / "losses.png", read_metrics(folder), terms)
+    path = folder / "plots" / "losses.png"
+    plots.losses(path, read_metrics(folder), terms, trained.modality.datum)
+    unit = f"in nats per {trained.modality.datum} where it is of the bound"
+    return Section("Training", f"Every term of the loss, {unit}; dashed: the held-out bound at beta = 1.", image(path))
 
 
-def _samples(trained: Trained, seed: int) -> tuple[Tensor, int]:
-    """The sheet of samples and its columns: of a model that knows classes, a row for each."""
-    field = next((f for f in trained.schema.conditions if f.kind == "category"), None)
-    if field is None:
-        return trained.generate(64, seed), 16
-    rows = [trained.generate(12, seed, where={field.name: name}) for name in field.classes[:12]]
-    return torch.cat(rows), 12
-
-
-def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:
-    """Rows of interpolations between neighbours in the data's order, originals at both ends."""
-    pairs = [torch.tensor((2 * i % len(few), (2 * i + 1) % len(few))) for i in range(rows)]
-    known = [None if context is None else context[pair] for pair in pairs]
-    lines = [(few[i], few[j], c) for (i, j), c in zip(pairs, known, strict=True)]
-    return torch.cat([torch.cat((a[None], trained.interpolate(a, b, 10, c), b[None])) for a, b, c in lines])
-
-
-def _page(folder: Path, trained: Trained, images: Images, numbers: dict[str, Any]) -> str:
+def _page(folder: Path, trained: Trained, images: Dataset, numbers: dict[str, Any], shown: Sequence[Section]) -> str:
     title = html.escape(f"vaekit: {folder.name}")
-    figures = "".join(_figure(folder, name, *text) for name, text in SECTIONS.items())
+    figures = "".join(f"<h2>{part.title}</h2><p>{part.caption}</p>{part.body}" for part in shown)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in images.notes)
     experiment = html.escape(trained.experiment.to_yaml())
+    rows = _numbers(numbers, trained.modality.datum)
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>
 <h1>{title}</h1><p>{html.escape(_summary(trained, images))}</p>
 {_ending(folder, numbers)}
-<table><tr class=head><th>measure</th><th>value</th><th>what it says</th></tr>{_numbers(numbers)}</table>
+<table><tr class=head><th>measure</th><th>value</th><th>what it says</th></tr>{rows}</table>
 {figures}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
 <details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details></html>
 """
 
 
-def _summary(trained: Trained, images: Images) -> str:
+def _summary(trained: Trained, images: Dataset) -> str:
     model, schema = trained.experiment.model, trained.schema
     parameters = sum(p.numel() for p in trained.model.parameters())
+    said = "".join(f"{name}: {word}, " for name, word in schema.reported.items())
     return (
-        f"{len(images):,} images of {schema.height} x {schema.width} x {schema.channels} from {images.source}. "
+        f"{len(images):,} {schema} from {images.source}. "
         f"{model.architecture} network, {parameters:,} parameters, "
         f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
-        f"{model.likelihood} likelihood, binarisation: {schema.binarise}, "
+        f"{model.likelihood} likelihood, {said}"
         f"objective {trained.experiment.objective.bound}, beta {trained.experiment.objective.beta:g}."
     )
 
@@ -141,28 +103,28 @@ def _ended(folder: Path, facts: dict[str, Any]) -> str:
     return f"<p>Training: {html.escape(ending(facts))}.</p>"
 
 
-def _ceiling(value: float, n: int) -> str:
+def _ceiling(value: float, n: int, datum: str) -> str:
     """What the estimate of the mutual information cannot exceed, and whether it is there."""
     limit = math.log(n)
     there = ". It is at that limit: the true value may be higher" if value > 0.95 * limit else ""
     return (
-        f"nats that the code tells of the image; to tell {n:,} images apart takes ln {n:,} = {limit:.2f}, "
+        f"nats that the code tells of the {datum}; to tell {n:,} {datum}s apart takes ln {n:,} = {limit:.2f}, "
         f"and the estimate, made on so many, cannot exceed that{there}"
     )
 
 
-def _numbers(numbers: dict[str, Any]) -> str:
+def _numbers(numbers: dict[str, Any], datum: str) -> str:
     part, n = numbers["data"], numbers["n"]
     rows = [
-        ("ELBO", in_words(numbers["elbo"]), f"nats per image, {n:,} {part} images, beta = 1; higher is better"),
+        ("ELBO", in_words(numbers["elbo"]), f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better"),
         ("distortion", in_words(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
         ("rate", in_words(numbers["rate"]), "KL(q || p): the nats that the code carries"),
-        *_use(numbers, min(n, MI_IMAGES)),
+        *_use(numbers, min(n, MI_IMAGES), datum),
     ]
     if "nll" in numbers:
         few = numbers["nll"]
         rows.append(
-            ("NLL", in_words(few), f"importance sampling, K = {few['draws']}, {few['n']:,} images; lower is better")
+            ("NLL", in_words(few), f"importance sampling, K = {few['draws']}, {few['n']:,} {datum}s; lower is better")
         )
     if "bits_per_dim" in numbers:
         rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
@@ -170,7 +132,7 @@ def _numbers(numbers: dict[str, Any]) -> str:
     return "".join(f"<tr><td>{a}</td><td class=n>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
 
 
-def _use(numbers: dict[str, Any], n: int) -> list[tuple[str, str, str]]:
+def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, str]]:
     """What use is made of the latents."""
     rows = []
     if "codes_used" in numbers:
@@ -184,14 +146,8 @@ def _use(numbers: dict[str, Any], n: int) -> list[tuple[str, str, str]]:
         rows.append(("active units", used, "latent dimensions in use"))
     if "mutual_information" in numbers:
         shared = numbers["mutual_information"]
-        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n)))
+        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))
     return rows
-
-
-def _figure(folder: Path, name: str, title: str, caption: str) -> str:
-    picture = base64.b64encode((folder / "plots" / f"{name}.png").read_bytes()).decode()
-    wide = "" if name == "latent" else " class=wide"  # on a phone it scrolls rather than shrinks
-    return f'<h2>{title}</h2><p>{caption}</p><div{wide}><img alt="{title}" src="data:image/png;base64,{picture}"></div>'
 
 
 _STYLE = """:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--line:#e5e7eb;--paper:#fff;--box:#f8fafc}
@@ -199,6 +155,7 @@ _STYLE = """:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--line:#e
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}
 body{color:var(--ink);background:var(--paper)}p{color:var(--soft)}pre,code,.cut{background:var(--box)}
 img{max-width:100%;border:1px solid var(--line);border-radius:6px}table{border-collapse:collapse;width:100%}
+table.rows td,table.rows th{font-size:.8rem;display:table-cell}
 td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
 .n{font-variant-numeric:tabular-nums;white-space:nowrap}.cut{border-left:4px solid #d97706;padding:.5rem .8rem}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}pre{padding:1rem;overflow:auto}code{display:block;white-space:nowrap;overflow-x:auto}.wide{overflow-x:auto}

@@ -6,23 +6,16 @@ import math
 import shutil
 from dataclasses import dataclass, field
 
-import torch
-
 from vaekit import build
 from vaekit.build import latents, priors
 from vaekit.config import Experiment
+from vaekit.data import Dataset, Schema, modality
 from vaekit.data.conditions import describe
-from vaekit.data.images import DiskImages, Images, ImageSchema
-from vaekit.data.images.binarise import is_black_and_white
-from vaekit.data.images.likelihoods import likelihood
 from vaekit.engine import choose_device, has_fast_bf16
 from vaekit.errors import VaekitError
 
 STEPS = 10_000
 """About how many steps a run takes when nothing is said of its length."""
-
-LOOKED_AT = 50_000
-"""So many images, evenly spread, are looked at for grey levels."""
 
 BF16_PAYS = 5e7
 """Multiply-adds of a batch's forward pass above which bfloat16 products gain more than the casts cost."""
@@ -30,9 +23,6 @@ BF16_PAYS = 5e7
 COMPILE_PAYS = 2.5e12
 """Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
 
-
-FEW = 5000
-"""So many small images or fewer get a convolutional net (600 of MNIST: held-out ELBO 466 instead of 298 nats)."""
 
 COMPILE_MINUTES = 10
 """A run that is cut off sooner is not compiled: that may take minutes of it."""
@@ -43,7 +33,7 @@ class Resolved:
     """An experiment without `auto`, the data as its likelihood wants them, and why."""
 
     experiment: Experiment
-    images: Images
+    images: Dataset
     reasons: list[str] = field(default_factory=list)
     parameters: int = 0
     steps: int = 0
@@ -51,12 +41,12 @@ class Resolved:
     """Multiply-adds of one image's forward pass."""
 
 
-def resolve(experiment: Experiment, images: Images) -> Resolved:
+def resolve(experiment: Experiment, images: Dataset) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
     reasons = [f"told of each image: {describe(field)}" for field in images.schema.conditions]
-    changes, schema = _likelihood(experiment, images, reasons)
-    changes += _network(experiment, images, reasons) + _prior(experiment, images, reasons)
-    settled = experiment.override(*changes)
+    kind = latents.kind_of(experiment.model)
+    changes, schema = modality(images.schema.modality).settle(experiment, images, kind, reasons)
+    settled = experiment.override(*changes, *_prior(experiment, images, reasons))
     settled = settled.override(*_length(settled, images, reasons))
     training = len(images) - held_out(settled, len(images))
     objective = build.objective_of(settled, training, schema)
@@ -82,37 +72,7 @@ def total_steps(experiment: Experiment, n: int) -> int:
     return train.steps or train.epochs * -(-(n - held_out(experiment, n)) // train.batch)
 
 
-def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> tuple[list[str], ImageSchema]:
-    name, binarise = experiment.model.likelihood, experiment.model.binarise
-    two_valued = _is_two_valued(images)
-    if name == "auto":
-        name = "bernoulli" if two_valued else "gaussian"
-        reasons.append(f"likelihood {name}: the pixels are {'black or white' if two_valued else 'of many levels'}")
-    wanted = likelihood(name, images.schema.channels)
-    if wanted.binary and not two_valued and binarise == "none":
-        raise VaekitError(
-            f"{images.source}: likelihood '{name}' wants pixels in {{0, 1}}, these are grey levels; use "
-            "model.binarise=dynamic (or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
-        )
-    if not wanted.binary and binarise in ("static", "dynamic"):
-        raise VaekitError(f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'")
-    if wanted.discrete and not wanted.binary and images.schema.dtype != "uint8":
-        raise VaekitError(f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}")
-    if binarise == "static" and isinstance(images.raw, DiskImages):
-        raise VaekitError(f"{images.source}: static binarisation wants images that fit in memory; use dynamic")
-    if binarise == "auto":
-        binarise = "dynamic" if wanted.binary and not two_valued else "none"
-        reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (binarise == "dynamic")
-    schema = images.schema.model_copy(update={"binarise": binarise})
-    return [f"model.likelihood={name}", f"model.binarise={binarise}"], schema
-
-
-def _is_two_valued(images: Images) -> bool:
-    chosen = torch.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).long()
-    return all(is_black_and_white(images.raw.take(index)) for index in chosen.split(4096))
-
-
-def _fits_data(experiment: Experiment, schema: ImageSchema, training: int) -> None:
+def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
     """More codes or components than data are refused: none of them could be learned."""
     network = experiment.model
     places, wanted = latents.codes(network, schema), priors.learned_from_data(network.prior)
@@ -127,7 +87,7 @@ def _fits_data(experiment: Experiment, schema: ImageSchema, training: int) -> No
         )
 
 
-def _prior(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
+def _prior(experiment: Experiment, images: Dataset, reasons: list[str]) -> list[str]:
     """A standard prior is no match for the codes of one class: of MNIST, only 56 % came as asked, 90 % with a flow."""
     if experiment.model.prior != "auto":
         return []
@@ -139,21 +99,7 @@ def _prior(experiment: Experiment, images: Images, reasons: list[str]) -> list[s
     return [f"model.prior={name}"]
 
 
-def _network(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
-    if experiment.model.architecture != "auto":
-        return []
-    schema, n = images.schema, len(images)
-    if latents.kind_of(experiment.model) == "codes":
-        reasons.append("architecture conv: codes lie on a grid, and of a dense net each tells of the whole picture")
-        return ["model.architecture=conv"]
-    small = schema.channels == 1 and schema.height * schema.width <= 1024
-    name = "mlp" if small and n > FEW else "conv"
-    few = f", {n:,} of them: with so few, a dense net learns them by heart" if small and n <= FEW else ""
-    reasons.append(f"architecture {name}: {schema.height}x{schema.width}x{schema.channels} pixels{few}")
-    return [f"model.architecture={name}"]
-
-
-def _length(experiment: Experiment, images: Images, reasons: list[str]) -> list[str]:
+def _length(experiment: Experiment, images: Dataset, reasons: list[str]) -> list[str]:
     train, n = experiment.train, len(images) - held_out(experiment, len(images))
     if train.batch == "auto":
         most = 512 if experiment.model.architecture == "mlp" else 128  # maps of features fill the memory
@@ -186,7 +132,7 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
 
 
-def with_schema(images: Images, schema: ImageSchema) -> Images:
+def with_schema(images: Dataset, schema: Schema) -> Dataset:
     from dataclasses import replace
 
     test = images.test and replace(images.test, schema=schema)

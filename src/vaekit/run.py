@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,8 +21,7 @@ from vaekit import build, checkpoint, evaluate, files, lock
 from vaekit.advance import Advance, Apart, Guard, Step, Whole
 from vaekit.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.config import Experiment
-from vaekit.data.images import Images, ResidentImages, to_tensor
-from vaekit.data.images.binarise import draw_bits, prepare
+from vaekit.data import Resident, modality
 from vaekit.engine import Engine
 from vaekit.errors import VaekitError
 from vaekit.log import Log, environment
@@ -85,7 +84,8 @@ class Run:
         self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
         self.fingerprint = resolved.images.fingerprint
-        self.images = fixed_bits(resolved.images, train.seed)
+        self.modality = modality(resolved.images.schema.modality)
+        self.images = self.modality.fixed(resolved.images, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.images))
         self.objective = build.objective_of(self.experiment, len(self.train_index), self.images.schema)
         self.model = build.model(self.experiment.model, self.images.schema)
@@ -134,7 +134,7 @@ class Run:
                 lock.release(self.folder)
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
-        window, why, each = self.window, "done", max(1, self.plan.steps // self.experiment.train.validations)
+        window, why, each = self.window, "done", -(-self.plan.steps // self.experiment.train.validations)
         limit = time.perf_counter() + (self.experiment.train.max_minutes or float("inf")) * 60
         for costs in self._fit():
             window.add(costs)
@@ -290,25 +290,25 @@ class Run:
     def _start(self) -> None:
         """Let what has to look at training data do so: the decoder's bias, codebooks, pseudo-inputs."""
         images, index = self.images, self.train_index
-        x = prepare(images.raw.take(index[:2000]), images.schema)
+        x = self.modality.prepare(images.raw.take(index[:2000]), images.schema, None)
         context = None if images.context is None else images.context[index[:2000]]
-        mean = to_tensor(images.raw.take(index[:5000]), images.schema).mean(0)
-        build.start(self.model, self.experiment.model, images.schema, mean, x, context)
+        raw = images.raw.take(index[:5000])
+        build.start(self.model, self.experiment.model, images.schema, raw, x, context)
 
     def _feed(self) -> Feed:
         raw, index, device = self.images.raw, self.train_index, self.engine.device
-        resident = isinstance(raw, ResidentImages)
-        if isinstance(raw, ResidentImages) and device.type != "cpu":
+        resident = isinstance(raw, Resident)
+        if isinstance(raw, Resident) and device.type != "cpu":
             raw, index = raw.to(device), index.to(device)
         context = None if self.images.context is None else self.images.context[self.train_index].to(device)
 
         def take(part: Tensor) -> tuple[Tensor, Tensor | None]:
             return raw.take(index[part.to(index.device)]), None if context is None else context[part.to(device)]
 
-        schema, train = self.images.schema, self.experiment.train
+        schema, train, prepare = self.images.schema, self.experiment.train, self.modality.prepare
         return Feed(
             take,
-            lambda batch: prepare(batch.to(device), schema),
+            lambda batch: prepare(batch.to(device), schema, None),
             len(index),
             int(train.batch),
             train.seed,
@@ -371,14 +371,3 @@ def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-
-def fixed_bits(images: Images, seed: int) -> Images:
-    """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
-    if images.schema.binarise != "static":
-        return images
-    generator = torch.Generator().manual_seed(seed)
-    bits = [draw_bits(images.raw.take(i), generator).mul(255).byte() for i in torch.arange(len(images)).split(4096)]
-    test = images.test and fixed_bits(images.test, seed + 1)
-    schema = images.schema.model_copy(update={"dtype": "uint8"})
-    return replace(images, raw=ResidentImages(torch.cat(bits)), schema=schema, test=test)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,21 @@ def keep(path: Path, word: str, fitted: nn.Module, trained: Trained) -> None:
     context = trained.experiment.model.condition_width if conditions else 0
     classes = len(conditions[0].classes) + 1 if conditions and word != "flow" else 1
     about = {"word": word, "latent": trained.latent, "context": context, "classes": classes}
+    about["weights"] = _weights(trained)
     checkpoint.save_tensors(path, fitted.state_dict(), about)
+
+
+def fits(path: Path, trained: Trained) -> bool:
+    """Whether the sampler kept there was fitted to the weights that the model has now."""
+    return path.is_file() and checkpoint.load_about(path).get("weights") == _weights(trained)
+
+
+def _weights(trained: Trained) -> str:
+    """A digest of the model's weights."""
+    digest = hashlib.sha256()
+    for tensor in trained.model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read(path: Path) -> nn.Module:

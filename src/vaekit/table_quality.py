@@ -248,3 +248,19 @@ def _nearest(points: np.ndarray, among: np.ndarray) -> np.ndarray:
 def _ratio(distances: np.ndarray) -> float:
     first, second = distances[:, 0], distances[:, -1]
     return float(np.median(np.where(second > 0, first / np.where(second > 0, second, 1), 1.0)))
+
+
+class Placed:
+    """Rows (N, C) as points, among which others are looked for; distances as in `privacy`."""
+
+    def __init__(self, rows: np.ndarray, categories: np.ndarray) -> None:
+        self.rows, self.categories = rows, categories
+        self.points = _placed(rows, rows, categories)
+
+    def nearest(self, rows: np.ndarray) -> np.ndarray:
+        """How far each of rows (M, C) is from the nearest of these, (M,)."""
+        return _nearest(_placed(rows, self.rows, self.categories), self.points)[:, 0]
+
+    def own_nearest(self) -> np.ndarray:
+        """How far each of these is from the nearest other, (N,)."""
+        return _nearest(self.points, self.points)[:, -1]

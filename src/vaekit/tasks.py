@@ -17,10 +17,7 @@ from vaekit import build, checkpoint, evaluate
 from vaekit.build.latents import in_words as latent_in_words
 from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
-from vaekit.data import conditions
-from vaekit.data.images import Images, ImageSchema, Progress, load, to_tensor
-from vaekit.data.images.binarise import is_black_and_white, prepare
-from vaekit.data.images.likelihoods import likelihood
+from vaekit.data import Dataset, Modality, Progress, Schema, conditions, modality
 from vaekit.errors import VaekitError
 from vaekit.guidance import extrapolate
 from vaekit.rng import seeded
@@ -42,22 +39,6 @@ BELOW = "a latent's mean moves with those above it, so that its variance does no
 UNPAIRED = "it wants the density of every code under every image, which here takes a pass of the model for each pair"
 """Why a number is left out."""
 
-Pixels = Callable[[Distribution], Tensor]
-"""How a picture is read off p(x | z)."""
-
-
-def picture(likelihood: Distribution) -> Tensor:
-    """The likelihood's mean, in [0, 1], on the CPU."""
-    return likelihood.mean.clamp(0, 1).cpu()
-
-
-def drawn_picture(likelihood: Distribution) -> Tensor:
-    """A draw from the likelihood, in [0, 1], on the CPU."""
-    return likelihood.sample().clamp(0, 1).cpu()
-
-
-READINGS: dict[str, Pixels] = {"mean": picture, "sample": drawn_picture}
-
 
 @dataclass(frozen=True)
 class Codes:
@@ -72,15 +53,19 @@ class Trained:
     """A trained model with all that it takes to use it: `vaekit.load("runs/digits")`."""
 
     model: Model
-    schema: ImageSchema
+    schema: Schema
     experiment: Experiment
     folder: Path | None = None
 
     def __repr__(self) -> str:
-        model, form = self.experiment.model, self.schema
+        model = self.experiment.model
         latent = latent_in_words(model.latent, model.levels, model.posterior)
         kind = f"{model.architecture}, {latent}, prior {model.prior}, likelihood {model.likelihood}"
-        return f"<Trained {self.folder or 'in memory'}: {form.height}x{form.width}x{form.channels} images, {kind}>"
+        return f"<Trained {self.folder or 'in memory'}: {self.schema}, {kind}>"
+
+    @property
+    def modality(self) -> Modality:
+        return modality(self.schema.modality)
 
     @cached_property
     def shapes(self) -> tuple[Size, ...]:
@@ -112,27 +97,36 @@ class Trained:
         self,
         n: int,
         seed: int | None = None,
-        pixels: Pixels = picture,
+        reading: str | None = None,
         where: Mapping[str, Any] | None = None,
         guidance: float = 1.0,
     ) -> Tensor:
-        """New images at `n` draws from the prior, (n, C, H, W) in [0, 1]: `pixels` reads them, by default the mean.
+        """New data at `n` draws from the prior, (n, *shape), read off p(x | z) as `reading` says: "mean" or "sample".
+
+        Dataset (n, C, H, W) in [0, 1] are the likelihood's means, rows (n, C) are drawn from it.
 
         `where` says of a conditional model what they shall be, such as `{"label": 7}`; `guidance` above 1 makes more of
         that, at the price of variety.
         """
         if n < 1:
-            raise VaekitError(f"expected to generate at least 1 image, got {n}")
+            raise VaekitError(f"expected to generate at least 1 {self.modality.datum}, got {n}")
         if guidance != 1 and not self.schema.conditions:
             raise VaekitError("guidance strengthens what is asked for; this model was trained without --condition")
         if not 0 <= guidance < math.inf or (guidance != 1 and not where):
             raise VaekitError(
                 f"guidance {guidance:g}: expected a number of at least 0, and something asked for by where"
             )
-        context = self.context(where or {}, n)
+        context, read = self.context(where or {}, n), self._reading(reading)
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
-            return torch.cat([pixels(self._drawn(size, head(context, size), guidance)) for size in sizes])
+            return torch.cat([read(self._drawn(size, head(context, size), guidance)) for size in sizes])
+
+    def _reading(self, name: str | None) -> Callable[[Distribution], Tensor]:
+        known = self.modality.readings
+        name = name or next(iter(known))
+        if name not in known:
+            raise VaekitError(f"reading '{name}': expected {' or '.join(known)}")
+        return known[name]
 
     def _drawn(self, n: int, context: Tensor | None, guidance: float) -> Distribution:
         context = None if context is None else context.to(self.device)
@@ -141,24 +135,25 @@ class Trained:
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
-        """The posteriors of images x (N, C, H, W) in [0, 1], of which `context` (N, F) is known."""
+        """The posteriors of data x (N, *shape), images in [0, 1], of which `context` (N, F) is known."""
         with torch.no_grad():
             posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
             return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Images at latents z (N, Z): the decoder's means, (N, C, H, W) in [0, 1]."""
+        """Data at latents z (N, Z): for each the one that stands for the decoder's p(x | z), (N, *shape)."""
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise VaekitError(f"expected latents of shape (N, {self.latent}), got {tuple(z.shape)}")
         with torch.no_grad():
-            return torch.cat([picture(self.model.decode(self._latents(a), c)) for a, c in self._split(z, context)])
+            parts = [self.model.decode(self._latents(a), c) for a, c in self._split(z, context)]
+            return torch.cat([self.modality.point(part) for part in parts])
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x (N, C, H, W) encoded to its posterior mean and decoded again."""
+        """x (N, *shape) encoded to its posterior mean and decoded again."""
         return self.decode(self.encode(x, context).mean, context)
 
     def interpolate(self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None) -> Tensor:
-        """Images on the straight line between the posterior means of a and b, ends included: (steps, C, H, W).
+        """Data on the straight line between the posterior means of a and b, ends included: (steps, *shape).
 
         `context` (2, F) is what is known of a and b: numbers go from the one to the other, classes change half way.
         """
@@ -171,33 +166,24 @@ class Trained:
             between = torch.lerp(context[0], context[1], torch.where(counted, way.round(), way))
         return self.decode(torch.lerp(ends[0], ends[1], way), between)
 
-    def read(self, source: str | Path, **options: Any) -> Images:
+    def read(self, source: str | Path, **options: Any) -> Dataset:
         """Data for this model from a file, a folder or a named set, in the form of its schema.
 
         Where training resized, so does this, and so with `data.channels`; else they must fit. `notes` tell of it.
         """
         if options.get("channels") is None:
             options["channels"] = self.experiment.data.channels
-        return load(source, schema=self.schema, **options)
+        return self.modality.load(source, schema=self.schema, **options)
 
-    def batches(self, images: Images, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def batches(self, images: Dataset, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
         for x, context in batches(images, self.schema, seed, self.device):
-            if self.binary and self.schema.binarise != "dynamic" and not is_black_and_white(x):
-                raise VaekitError(
-                    f"{images.source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
-                    "make them black and white, or train with binarise=dynamic"
-                )
+            self.modality.refuse(x, self.experiment.model, self.schema, images.source)
             yield x, context
-
-    @property
-    def binary(self) -> bool:
-        """Whether its pixels are 0 or 1."""
-        return likelihood(self.experiment.model.likelihood, self.schema.channels).binary
 
     def evaluate(
         self,
-        images: Images,
+        images: Dataset,
         draws: int = 500,
         seed: int = 0,
         limit: int | None = None,
@@ -223,7 +209,7 @@ class Trained:
         """What the latents are: `continuous`, `categories` or `codes`."""
         return kind_of(self.experiment.model)
 
-    def _use(self, images: Images, order: Tensor, seed: int) -> dict[str, Any]:
+    def _use(self, images: Dataset, order: Tensor, seed: int) -> dict[str, Any]:
         """What use is made of the latents."""
         if self.kind == "codes":
             return evaluate.code_use(self.model, self.batches(images, seed))
@@ -237,18 +223,19 @@ class Trained:
         few = images.subset(order[:MI_IMAGES].sort().values)
         return use | {"mutual_information": evaluate.mutual_information(self.model, self.batches(few, seed), seed)}
 
-    def _nll(self, images: Images, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
+    def _nll(self, images: Dataset, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
         told, rows = _told(self.batches(images, seed), len(images), progress), max(16, NLL_PIXELS // self.schema.dims)
         estimate = evaluate.nll(self.model, told, draws, min(rows, 8192), seed)
         numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
-        if likelihood(self.experiment.model.likelihood, self.schema.channels).discrete:
+        if self.modality.discrete(self.experiment.model, self.schema):
             numbers["bits_per_dim"] = evaluate.bits_per_dim(estimate.value, self.schema.dims)
         return numbers
 
     def _parts(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        if not isinstance(x, Tensor) or x.dim() != 4 or not len(x) or x.shape[1:] != self.schema.shape:
+        shape = self.schema.shape
+        if not isinstance(x, Tensor) or x.dim() != 1 + len(shape) or not len(x) or x.shape[1:] != shape:
             raise VaekitError(
-                f"expected images of shape (N, {_by(self.schema.shape)}), got ({_by(getattr(x, 'shape', ()))})"
+                f"expected {self.modality.datum}s of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
             )
         self.model.eval()
         yield from self._split(x.float(), context)
@@ -294,10 +281,10 @@ def _told(
 
 
 def batches(
-    images: Images, schema: ImageSchema, seed: int, device: torch.device | str = "cpu", index: Tensor | None = None
+    images: Dataset, schema: Schema, seed: int, device: torch.device | str = "cpu", index: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """x (B, C, H, W) and context, of all images or of those at `index`; bits, if any, are drawn from `seed`."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, prepare = torch.Generator().manual_seed(seed), modality(schema.modality).prepare
     for part in (torch.arange(len(images)) if index is None else index).split(ROWS):
         context = None if images.context is None else images.context[part].to(device)
         yield prepare(images.raw.take(part), schema, generator).to(device), context
@@ -321,9 +308,9 @@ def save(trained: Trained, folder: str | Path) -> None:
     checkpoint.save_tensors(folder / checkpoint.WEIGHTS, trained.model.state_dict(), {})
 
 
-def as_images(images: Images) -> Tensor:
-    """All of a data set as one tensor (N, C, H, W) in [0, 1]."""
-    return to_tensor(images.raw.take(torch.arange(len(images))), images.schema)
+def as_tensor(data: Dataset) -> Tensor:
+    """All of a data set as one tensor (N, *shape); images in [0, 1]."""
+    return modality(data.schema.modality).to_tensor(data.raw.take(torch.arange(len(data))), data.schema)
 
 
 def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:

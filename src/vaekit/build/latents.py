@@ -21,8 +21,7 @@ from vaekit.codes import (
     usage,
 )
 from vaekit.config import Network
-from vaekit.data.images import ImageSchema
-from vaekit.data.images import networks as nets
+from vaekit.data import Schema, modality
 from vaekit.errors import VaekitError
 from vaekit.families import normal
 from vaekit.flows import FlowPosterior
@@ -52,6 +51,9 @@ CODE_WIDTH = 32
 
 MOST_LEVELS = 16
 
+FLAT = "numbers or categories, such as 8 or categorical:20x10"
+"""Latents that lie on no grid."""
+
 USE = {"perplexity": perplexity, "usage": usage}
 """Of a codebook: what is logged."""
 
@@ -78,18 +80,20 @@ class Latent:
     """Of a codebook: K."""
 
 
-def latent(network: Network, grid: tuple[int, int]) -> Latent:
-    """The latent of `network`; codes lie on `grid` (height, width)."""
+def latent(network: Network, schema: Schema) -> Latent:
+    """The latent of `network` for data of this schema."""
     word = str(network.latent)
     if isinstance(network.latent, int):
-        return _vector(words.bounded("latent", network.latent), network.posterior)
+        return _vector(words.bounded("latent", network.latent), network.posterior, len(schema.shape))
     name, _ = words.choose("latent", word, {"16": "16", **LATENTS})
     word = word if ":" in word else LATENTS[name]
     if network.posterior != "normal":
         raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
     if name in CATEGORIES:
-        return _categories(CATEGORIES[name](*words.wholes("latent", word, "x", 2, least=2)))
-    return _quantised(_codebook(name, word), grid)
+        groups, classes = words.wholes("latent", word, "x", 2, least=2)
+        words.bounded("latent", groups * classes, word)
+        return _categories(CATEGORIES[name](groups, classes), len(schema.shape))
+    return _quantised(_codebook(name, word), _grid(word, schema))
 
 
 def kind_of(network: Network) -> str:
@@ -120,31 +124,41 @@ def of_levels(network: Network) -> tuple[int, ...]:
     return (*[top] * (levels - 1), 2 * top)
 
 
-def codes(network: Network, schema: ImageSchema) -> tuple[int, int] | None:
+def codes(network: Network, schema: Schema) -> tuple[int, int] | None:
     """(codes an image, codes in the book) of a latent with a codebook to be learned, else None."""
     name = str(network.latent).partition(":")[0]
     if name not in ("vq", "vq-gradient", "rvq"):
         return None
-    grid = nets.grid(schema.shape)
-    return math.prod(grid), latent(network, grid).codes
+    made = latent(network, schema)
+    return math.prod(made.shape[1:]), made.codes
 
 
-def _vector(n: int, posterior: str) -> Latent:
+def _grid(word: str, schema: Schema) -> tuple[int, int]:
+    """What codes lie on."""
+    kind = modality(schema.modality)
+    if kind.grid is None:
+        raise VaekitError(f"latent '{word}': codes lie on a grid, which {kind.name} have none of; use {FLAT}")
+    return kind.grid(schema)
+
+
+def _vector(n: int, posterior: str, event_dim: int) -> Latent:
     words.choose("posterior", posterior, POSTERIORS)
     if posterior == "normal":
-        return Latent("continuous", (2 * n,), (n,), partial(_conditional, normal))
+        return Latent("continuous", (2 * n,), (n,), partial(_conditional, normal, event_dim))
     flow = FlowPosterior(n)
-    return Latent("continuous", (2 * n + flow.features,), (n,), partial(_conditional, flow))
+    return Latent("continuous", (2 * n + flow.features,), (n,), partial(_conditional, flow, event_dim))
 
 
-def _conditional(family: Callable, net: nn.Module) -> nn.Module:
-    return Conditional(net, family, event_dim=3)
+def _conditional(family: Callable, event_dim: int, net: nn.Module) -> nn.Module:
+    return Conditional(net, family, event_dim=event_dim)
 
 
-def _categories(family: GumbelSoftmax | StraightThroughGumbelSoftmax) -> Latent:
+def _categories(family: GumbelSoftmax | StraightThroughGumbelSoftmax, event_dim: int) -> Latent:
     size = (family.groups * family.classes,)
     terms = {"perplexity": Term(perplexity, WATCHED)}
-    return Latent("categories", size, size, partial(_conditional, family), terms, (family.groups, family.classes))
+    return Latent(
+        "categories", size, size, partial(_conditional, family, event_dim), terms, (family.groups, family.classes)
+    )
 
 
 def _codebook(name: str, word: str) -> AnyCodebook:

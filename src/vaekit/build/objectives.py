@@ -96,7 +96,9 @@ def _bound(word: str, cost: Cost, setting: Setting) -> Objective:
     if cost.beta != 1:
         raise VaekitError(f"objective.beta={cost.beta:g}: the {name} bound has no beta; leave it at 1 or use the elbo")
     if name == "miwae":
-        return multiply_weighted(*words.wholes("bound", word, "x", 2, most=4096))
+        groups, draws = words.wholes("bound", word, "x", 2, most=4096)
+        words.bounded("bound", groups * draws, word, most=4096)
+        return multiply_weighted(groups, draws)
     if name == "ciwae":
         count, _, weight = argument.partition(",")
         share = words.fraction("bound", word, weight or "0.5")
@@ -109,14 +111,29 @@ def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objectiv
     name, argument = words.choose("term of an objective", word, TERMS)
     if name in CONTINUOUS and setting.kind != "continuous":
         raise VaekitError(f"'{word}' is for latents that are continuous, these are {setting.kind}; leave it out")
-    if name in built.terms or (name in REPLACING and not _pays_rate(built)):
-        raise VaekitError(f"objective '{cost.bound}': '{word}' cannot be added to what stands before it")
+    if name in REPLACING and setting.kind == "codes":
+        raise VaekitError(
+            f"'{word}' would make the prior of codes worse, for the rate of codes is the prior's alone; leave it out"
+        )
+    if name in REPLACING and not _pays_rate(built):
+        raise VaekitError(
+            f"objective '{cost.bound}': '{word}' stands in for the rate, which is not paid for as it is by what stands "
+            "before it; it goes with the elbo, once"
+        )
+    twin = next((other for other in SAME.get(name, (name,)) if other in built.terms), "")
+    if twin:
+        raise VaekitError(
+            f"objective '{cost.bound}': '{word}' is about the same as a term before it; take one of them"
+        )
     return _ADD[name](built, word, argument, cost, setting)
 
 
 def _pays_rate(built: Objective) -> bool:
     return "rate" in built.terms and built.terms["rate"].schedule != WATCHED
 
+
+SAME = {"beta-tc": ("tc",), "factor": ("tc",), "dip-i": ("dip",)}
+"""By the term that is asked for: what it is called in an objective, where that is another name."""
 
 CONTINUOUS = ("beta-tc", "factor", "dip", "dip-i", "mmd")
 """Terms about where continuous latents lie."""
@@ -140,6 +157,8 @@ def _target_rate(built: Objective, word: str, argument: str, cost: Cost, setting
 
 def _beta_tc(built: Objective, word: str, argument: str, cost: Cost, setting: Setting) -> Objective:
     beta = words.positive("term", word, argument)
+    if beta < 1:
+        raise VaekitError(f"'{word}': expected at least 1, for the rate has the total correlation once already")
     return built.plus("tc", Term(TotalCorrelation(setting.data), LinearWarmup(beta - 1, cost.warmup)))
 
 

@@ -11,9 +11,10 @@ from vaekit.cli.shared import Array, Channels, Device, Json, Resize, RunFolder, 
 from vaekit.cli.terminal import out as stdout
 from vaekit.cli.terminal import reading, show, tell
 from vaekit.cli.words import at_least, listed, sides
+from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
-    from vaekit.data.images import Images
+    from vaekit.data import Dataset
     from vaekit.tasks import Trained
 
 METRICS = ("nll", "samples", "disentanglement")
@@ -25,8 +26,16 @@ def evaluate(
     draws: Annotated[int, typer.Option(help="Importance draws per image for the NLL; 0 leaves it out.")] = 500,
     limit: Annotated[int | None, typer.Option(help="Images for the NLL (default all).")] = None,
     metrics: Annotated[
-        str, typer.Option(help="What to measure beside the bound, with commas: nll, samples, disentanglement.")
-    ] = "nll",
+        str | None,
+        typer.Option(
+            help="What to measure beside the bound, with commas: nll (default), samples (default of tables), "
+            "disentanglement."
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Of a table: how well classifiers of this column learn from new rows."),
+    ] = None,
     factors: Annotated[
         str, typer.Option(help="For disentanglement: what images are made of; label, arrays, columns of --table.")
     ] = "label",
@@ -50,34 +59,40 @@ def evaluate(
       vaekit evaluate runs/mnist --metrics nll,samples --sampler gmm:10
 
       vaekit evaluate runs/sprites --metrics disentanglement --factors shape,scale,x,y
+
+      vaekit evaluate runs/customers holdout.csv --target churned
     """
     at_least("--draws", draws, 0)
     at_least("--limit", limit, 1)
-    asked = listed("--metrics", metrics, METRICS)
     trained = load(run, device)
+    metrics = metrics or ("nll,samples" if trained.schema.modality == "tables" else "nll")
+    asked = listed("--metrics", metrics, METRICS)
+    if sampler and "samples" not in asked:
+        raise VaekitError(f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
-        further = _further(trained, images, asked, sampler, factors, table, seed, hook)
+        further = _further(trained, images, asked, sampler, factors, table, target, seed, hook)
     reasons = numbers.get("left_out", {}) | further.pop("left_out", {})
     numbers |= further | ({"left_out": reasons} if reasons else {})
     if not draws or "nll" not in asked:
         tell(f"NLL left out: --{'metrics ' + metrics if draws else 'draws 0'}")
     for name, reason in reasons.items():
         tell(f"{name} left out: {reason}")
-    for sentence in _without_number(numbers):
+    for sentence in _without_number(numbers, trained.modality.datum):
         tell(sentence)
-    numbers |= {"binarise": trained.schema.binarise, "seed": seed}
-    show(numbers if as_json else _readable(numbers), as_json)
+    numbers |= {**trained.schema.reported, "seed": seed}
+    show(numbers if as_json else _readable(numbers, trained.modality.datum), as_json)
 
 
 def _further(
     trained: Trained,
-    images: Images,
+    images: Dataset,
     asked: list[str],
     sampler: str | None,
     factors: str,
     table: str | None,
+    target: str | None,
     seed: int,
     hook: Any,
 ) -> dict[str, Any]:
@@ -89,7 +104,10 @@ def _further(
     numbers: dict[str, Any] = {}
     if "samples" in asked:
         made = sampled(trained, sampler, tell) if sampler else trained
-        numbers |= metrics.samples(made, training_part(trained), images, seed, hook)
+        if made.schema.modality == "tables":
+            numbers |= metrics.rows(made, training_part(trained), images, target, seed)
+        else:
+            numbers |= metrics.samples(made, training_part(trained), images, seed, hook)
     if "disentanglement" in asked:
         everything = own_data(trained)
         names = [name.strip() for name in factors.split(",")]
@@ -117,22 +135,22 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
         stdout.print(page(facts))
 
 
-def _without_number(numbers: dict[str, Any]) -> list[str]:
+def _without_number(numbers: dict[str, Any], datum: str) -> list[str]:
     """Why some of the results are no number, and null in JSON."""
     estimates = {name: part for name, part in numbers.items() if isinstance(part, dict) and "value" in part}
     values = {name: part["value"] for name, part in estimates.items()}
     values |= {name: part for name, part in numbers.items() if isinstance(part, float)}
     lone = [name for name, part in estimates.items() if part["n"] == 1]
     endless = [name for name, value in values.items() if not math.isfinite(value)]
-    told = [f"{', '.join(lone)}: a single image has no standard error (null in JSON)"] if lone else []
+    told = [f"{', '.join(lone)}: a single {datum} has no standard error (null in JSON)"] if lone else []
     return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
 
 
-GROUPS = ("samples", "disentanglement", "neighbours")
+GROUPS = ("samples", "disentanglement", "neighbours", "utility", "privacy")
 """Names that say nothing beside those of their parts."""
 
 
-def _readable(numbers: dict[str, Any], before: str = "") -> dict[str, str]:
+def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str, str]:
     """A line for every number, those of a group under its name; a measure's floor in brackets behind it."""
     lines: dict[str, str] = {}
     for name, value in numbers.items():
@@ -140,22 +158,22 @@ def _readable(numbers: dict[str, Any], before: str = "") -> dict[str, str]:
         if name in ("left_out", "floor"):
             continue
         if isinstance(value, dict) and "value" not in value:
-            parts = _readable(value, before if name in GROUPS else f"{full} ")
+            parts = _readable(value, datum, before if name in GROUPS else f"{full} ")
             lines |= {f"{full} {part}" if part in lines else part: figure for part, figure in parts.items()}
         else:
-            lines[full] = _figure(value)
-    floor = _readable(numbers["floor"], before) if "floor" in numbers else {}
-    return lines | {name: f"{lines[name]} (training images: {value})" for name, value in floor.items()}
+            lines[full] = _figure(value, datum)
+    floor = _readable(numbers["floor"], datum, before) if "floor" in numbers else {}
+    return lines | {name: f"{lines[name]} (training {datum}s: {value})" for name, value in floor.items()}
 
 
-def _figure(value: Any) -> str:
+def _figure(value: Any, datum: str) -> str:
     from vaekit.tasks import in_words
 
     if isinstance(value, list):
-        return ", ".join(map(_figure, value))
+        return ", ".join(_figure(part, datum) for part in value)
     if not isinstance(value, dict):
         return f"{value:.4f}" if isinstance(value, float) else str(value)
     if "n" not in value:
         return in_words(value, 4)
     draws = f", K = {value['draws']}" if "draws" in value else ""
-    return f"{in_words(value, 3)} nats ({value['n']:,} image{'s' * (value['n'] > 1)}{draws})"
+    return f"{in_words(value, 3)} nats ({value['n']:,} {datum}{'s' * (value['n'] > 1)}{draws})"

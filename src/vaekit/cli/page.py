@@ -12,14 +12,17 @@ MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "
 
 def page(facts: dict[str, Any]) -> str:
     """The facts of `vaekit.status.status`, a line or a few each, and what one can type next."""
+    from vaekit.data import modality
+
+    datum = modality(facts["images"]["modality"]).datum
     parts = {
         "run": [facts["run"]],
         "data": _data(facts),
         "model": _model(facts),
         "objective": [_objective(facts["objective"])],
         "training": _training(facts),
-        "best": [_best(facts["best"])],
-        "evaluation": _evaluation(facts["evaluation"]),
+        "best": [_best(facts["best"], datum)],
+        "evaluation": _evaluation(facts["evaluation"], datum),
         "next": _next(facts),
     }
     marked = [(name if i == 0 else "", line) for name, lines in parts.items() for i, line in enumerate(lines)]
@@ -28,6 +31,8 @@ def page(facts: dict[str, Any]) -> str:
 
 def _data(facts: dict[str, Any]) -> list[str]:
     schema, count = facts["images"], facts["image_count"]
+    if schema["modality"] == "tables":
+        return _table(facts, schema)
     what = f"{schema['height']}x{schema['width']} {'grey' if schema['channels'] == 1 else 'colour'}"
     classes = f", {len(schema['classes'])} classes" if schema["classes"] else ""
     bits = {"none": "", "static": ", made bits once", "dynamic": ", made bits anew at every visit"}[schema["binarise"]]
@@ -35,6 +40,14 @@ def _data(facts: dict[str, Any]) -> list[str]:
     told = ", ".join(_told(field) for field in schema["conditions"])
     line = f"{f'{count:,} images' if count else 'images'} of {facts['data']['source']}: {what}{classes}{bits}{held}"
     return [line, f"told of each: {told}; ask with --where"] if told else [line]
+
+
+def _table(facts: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    from vaekit.data.tables import TableSchema, describe
+
+    count, held = facts["image_count"], facts["held_out"]
+    rows = f"{count:,} rows, {held:,} of them held out," if count else "rows"
+    return [f"{rows} of {facts['data']['source']}", *describe(TableSchema.model_validate(schema))]
 
 
 def _told(field: dict[str, Any]) -> str:
@@ -80,14 +93,14 @@ def _training(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _best(row: dict[str, Any] | None) -> str:
+def _best(row: dict[str, Any] | None, datum: str) -> str:
     if row is None:
         return "not measured yet: the first validation was not reached"
     name = "nll" if "nll" in row else "elbo"
-    return f"{MEASURES[name]} {row[name]:.2f} nats per image on the held-out images, at step {row['step']:,}"
+    return f"{MEASURES[name]} {row[name]:.2f} nats per {datum} on the held-out {datum}s, at step {row['step']:,}"
 
 
-def _evaluation(numbers: dict[str, Any] | None) -> list[str]:
+def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     if not numbers or not {"n", "data", "elbo"} <= numbers.keys():
         return []
     lines = [f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}" for k in MEASURES if k in numbers]
@@ -99,7 +112,7 @@ def _evaluation(numbers: dict[str, Any] | None) -> list[str]:
         used = f"rates of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
     else:
         used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
-    return [f"nats per image, {numbers['n']:,} {numbers['data']} images", ", ".join(lines), used]
+    return [f"nats per {datum}, {numbers['n']:,} {numbers['data']} {datum}s", ", ".join(lines), used]
 
 
 def _error(number: dict[str, Any]) -> str:

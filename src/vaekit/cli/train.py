@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaekit.resolve import Resolved
     from vaekit.run import Run
 
-WHY = {"time": "--max-time was over", "patience": "no gain on held-out images any more (train.patience)"}
+WHY = {"time": "--max-time was over", "patience": "no gain on held-out data any more (train.patience)"}
 
 WORTH_TIMING = 100
 """A run of fewer steps is not asked beforehand how long it will take."""
@@ -272,7 +272,15 @@ def _meter(run: Run, quiet: bool) -> Meter:
     train = run.experiment.train
     limit = train.max_minutes and train.max_minutes * 60
     terms, steps = list(run.objective.terms), run.plan.steps
-    return Meter(steps, terms, lambda: run.progress.step, quiet or not run.leads, train.compile is True, limit)
+    return Meter(
+        steps,
+        terms,
+        lambda: run.progress.step,
+        quiet or not run.leads,
+        train.compile is True,
+        limit,
+        run.modality.datum,
+    )
 
 
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
@@ -286,14 +294,15 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
         "ended": why,
         "steps": run.progress.step,
     }
+    datum = run.modality.datum
     if as_json:
         show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
         return
-    out.print(f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} images")
+    out.print(f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s")
     if why != "done":
         tell(f"cut short after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
-        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out images")
+        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
     if quiet := silence(numbers):
         tell(quiet)
     out.print(f"report: {result['report']}")
@@ -308,12 +317,12 @@ def _plan(resolved: Resolved) -> dict[str, Any]:
     weights = resolved.parameters * 4 * 5  # weights, gradients, two moments, the moving average
     data = 0 if resolved.images.raw.__class__.__name__ == "DiskImages" else len(resolved.images) * schema.dims
     return {
-        "data": f"{len(resolved.images):,} images of {schema.height}x{schema.width}x{schema.channels}",
+        "data": f"{len(resolved.images):,} {schema}",
         "model": f"{experiment.model.architecture} {experiment.model.hidden or experiment.model.size}, "
         f"latent {experiment.model.latent}, prior {experiment.model.prior}",
         "parameters": resolved.parameters,
         "memory": f"{weights / 2**20:.1f} MiB weights and optimiser, {data / 2**20:.1f} MiB data",
-        "likelihood": f"{experiment.model.likelihood}, binarisation {schema.binarise}",
+        "likelihood": ", ".join([experiment.model.likelihood, *(f"{k} {v}" for k, v in schema.reported.items())]),
         "objective": f"{experiment.objective.bound}, beta {experiment.objective.beta:g}",
         "batch": train.batch,
         "steps": resolved.steps,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaekit.cli import rows
 from vaekit.cli.shared import (
     Array,
     Channels,
@@ -49,13 +50,16 @@ def generate(
         typer.Option(help="Draw from a density fitted to the training images' codes, not the prior: gmm:K or flow."),
     ] = None,
     guidance: Annotated[float, typer.Option(min=0, help="Above 1: more of what --where asks, less variety.")] = 1.0,
-    pixels: Annotated[str, typer.Option(help="mean: the decoder's mean; sample: drawn from the likelihood.")] = "mean",
+    pixels: Annotated[
+        str | None, typer.Option(help="mean: the decoder's mean (default); sample: drawn from the likelihood.")
+    ] = None,
+    escape: rows.Escape = False,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """New images from the prior: a PNG sheet and an array.
+    """New images from the prior, as a PNG sheet and an array; of the model of a table new rows, as a CSV.
 
     Examples:
 
@@ -66,19 +70,26 @@ def generate(
       vaekit generate runs/mnist --where label=7 -n 64 --guidance 1.5
 
       vaekit generate runs/mnist --sampler gmm:10
+
+      vaekit generate runs/customers -n 10000 --where churned=yes --out synthetic.csv
     """
     from vaekit.api import sampled
-    from vaekit.tasks import READINGS
 
-    if pixels not in READINGS:
-        raise VaekitError(f"--pixels {pixels}: expected mean or sample")
     trained = load(run, device)
+    if pixels and pixels not in trained.modality.readings:
+        raise VaekitError(f"--pixels {pixels}: expected {' or '.join(trained.modality.readings)}")
     asked = _asked(where or [])
+    if trained.schema.modality == "tables":
+        _refuse_of_pictures({"--pixels": pixels, "--guidance": None if guidance == 1 else guidance})
+        if sampler:
+            trained = sampled(trained, sampler, tell)
+        rows.generate(trained, run, n, asked, seed, out, escape, as_json)
+        return
     if guidance != 1 and not asked and trained.schema.conditions:
         raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
     if sampler:
         trained = sampled(trained, sampler, tell)
-    pictures = trained.generate(n, seed, READINGS[pixels], asked, guidance)
+    pictures = trained.generate(n, seed, pixels, asked, guidance)
     _write(trained, pictures, out or run / "generated", "samples", None, as_json)
 
 
@@ -106,6 +117,7 @@ def reconstruct(
 
     at_least("-n", n, 1)
     trained = load(run, device)
+    _pictures_only(trained, "reconstruct")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     originals = _pictures(images, n)
     copies = trained.reconstruct(originals, None if images.context is None else images.context[: len(originals)])
@@ -127,23 +139,29 @@ def encode(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """The posterior of every image: mean and standard deviation of each latent dimension, as .npz and .csv.
+    """The posterior of every image or row: mean and standard deviation of each latent dimension, as .npz and .csv.
 
     Examples:
 
       vaekit encode runs/digits
 
       vaekit encode runs/photos new-photos/ --out codes
+
+      vaekit encode runs/customers new.csv --out codes.parquet
     """
     import torch
 
-    from vaekit.data.images.notes import counted
-    from vaekit.tasks import ROWS, as_images
+    from vaekit.data.dataset import counted
+    from vaekit.tasks import ROWS, as_tensor
 
     trained = load(run, device)
+    if trained.schema.modality == "tables":
+        _refuse_of_pictures({"--resize": resize, "--channels": channels, "--array": array})
+        rows.encode(trained, run, data, out, as_json)
+        return
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
     few = [images.subset(i) for i in torch.arange(len(images)).split(ROWS)]
-    parts = [trained.encode(as_images(part), part.context) for part in few]
+    parts = [trained.encode(as_tensor(part), part.context) for part in few]
     mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
     folder = _folder(out or run / "encoded")
     _save_codes(folder, mean, scale, images)
@@ -176,16 +194,28 @@ def interpolate(
     """
     import torch
 
-    from vaekit.tasks import as_images
+    from vaekit.tasks import as_tensor
 
     at_least("--steps", steps, 2)
     trained = load(run, device)
+    _pictures_only(trained, "interpolate")
     part = images_of(trained, None) if is_number(a) or is_number(b) else None
     ends = [_one(trained, end, part, size=sides(resize), channels=channels) for end in (a, b)]
-    first, last = (as_images(end)[0] for end in ends)
+    first, last = (as_tensor(end)[0] for end in ends)
     known = [end.context for end in ends if end.context is not None]
     pictures = trained.interpolate(first, last, steps, torch.cat(known) if known else None)
     _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
+
+
+def _pictures_only(trained: Trained, verb: str) -> None:
+    if trained.schema.modality != "images":
+        raise VaekitError(f"{verb}: is for pictures, and this run is of {trained.schema.modality}")
+
+
+def _refuse_of_pictures(options: Mapping[str, object]) -> None:
+    wrong = [name for name, value in options.items() if value is not None]
+    if wrong:
+        raise VaekitError(f"{wrong[0]}: is for pictures, and this run is of a table: leave it out")
 
 
 def _asked(words: list[str]) -> dict[str, str]:
@@ -204,9 +234,9 @@ def _asked(words: list[str]) -> dict[str, str]:
 def _pictures(images: Images, n: int) -> Tensor:
     import torch
 
-    from vaekit.tasks import as_images
+    from vaekit.tasks import as_tensor
 
-    return as_images(images.subset(torch.arange(min(n, len(images)))))
+    return as_tensor(images.subset(torch.arange(min(n, len(images)))))
 
 
 def _one(trained: Trained, end: str, part: Images | None, **options: Any) -> Images:
@@ -233,14 +263,13 @@ def _folder(wanted: Path) -> Path:
 def _write(
     trained: Trained, pictures: Tensor, wanted: Path, stem: str, shown: tuple[Tensor, int] | None, as_json: bool
 ) -> Path:
-    from vaekit.data.images import write
     from vaekit.plots import save_sheet
 
     folder = _folder(wanted)
-    write(pictures, trained.schema, folder, stem)
+    written = trained.modality.write(pictures, trained.schema, folder, stem)
     if shown:
         save_sheet(folder / f"{stem}.png", *shown)
-    show({"sheet": str(folder / f"{stem}.png"), "array": str(folder / f"{stem}.npy"), "n": len(pictures)}, as_json)
+    show({**written, "n": len(pictures)}, as_json)
     return folder
 
 

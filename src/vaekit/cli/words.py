@@ -36,6 +36,8 @@ def listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
     for word in found:
         if word not in known:
             raise VaekitError(f"{option} {word}: expected some of {', '.join(known)}")
+    if not found:
+        raise VaekitError(f"{option}: is empty; expected some of {', '.join(known)}")
     return found
 
 

@@ -1,1 +1,32 @@
 """The modalities: where data comes from, how it becomes tensors, and how it goes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from vaekit.data.dataset import Dataset, Progress, Raw, Resident, Schema
+from vaekit.data.modality import Modality
+
+__all__ = ["Dataset", "Modality", "Progress", "Raw", "Resident", "Schema", "modality", "named", "schema"]
+
+MODALITIES = {"tables": "vaekit.data.tables.modality:TABLES", "images": "vaekit.data.images.modality:IMAGES"}
+"""Where each is found, imported when it is first needed."""
+
+
+def modality(name: str) -> Modality:
+    """The modality of a schema's `modality`."""
+    module, _, attribute = MODALITIES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def named(source: str) -> Modality:
+    """The modality of what a source names, images if nothing else."""
+    kinds = (modality(name) for name in MODALITIES)
+    return next((kind for kind in kinds if kind.recognises(source)), modality("images"))
+
+
+def schema(form: Mapping[str, Any]) -> Schema:
+    """A schema from its JSON. Raises pydantic's ValidationError, or KeyError for a modality that is not known."""
+    return modality(form["modality"]).schema.model_validate(form)

@@ -50,6 +50,10 @@ def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = 
 
     `names` are those of the classes 0..K-1, or of the flags; `kind` overrides what the values suggest.
     """
+    if not 1 <= values.ndim <= 2:
+        raise VaekitError(
+            f"condition '{name}' has values of shape {values.shape[1:]} each; expected one, or a row of flags"
+        )
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 2:
@@ -156,6 +160,8 @@ def _numbers(words: np.ndarray) -> np.ndarray | None:
 
 def _classes(name: str, values: np.ndarray) -> tuple[str, ...]:
     classes = np.unique(values[~is_missing(values)])
+    if len(classes) > 2 and len(classes) == len(values):
+        raise VaekitError(f"condition '{name}' is another for each of {len(values):,}; choose one that some share")
     if len(classes) < 2 or len(classes) > 10_000:
         found = "only one value" if len(classes) else "no values"
         found = found if len(classes) < 2 else f"{len(classes):,} different values, which no class has often enough"

@@ -1,9 +1,10 @@
 """Images: where they come from, how they become tensors, how they go back, how they are written and shown."""
 
-from vaekit.data.images.collection import Images, Progress
+from vaekit.data.dataset import Progress, Raw, Resident
+from vaekit.data.images.collection import Images
 from vaekit.data.images.load import load, recognises
 from vaekit.data.images.output import sheet, to_array, write
-from vaekit.data.images.raw import DiskImages, Raw, ResidentImages
+from vaekit.data.images.raw import DiskImages
 from vaekit.data.images.schema import ImageSchema, from_tensor, to_tensor
 
 __all__ = [
@@ -12,7 +13,7 @@ __all__ = [
     "Images",
     "Progress",
     "Raw",
-    "ResidentImages",
+    "Resident",
     "from_tensor",
     "load",
     "recognises",

@@ -18,9 +18,9 @@ from torch import Tensor
 from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition
+from vaekit.data.dataset import counted
 from vaekit.data.images import arrays, streams
 from vaekit.data.images.collection import Images, Request
-from vaekit.data.images.notes import counted
 from vaekit.errors import VaekitError
 
 LABEL = "label"
@@ -125,6 +125,10 @@ def _labels(images: Images) -> Column:
 def _array(name: str, images: Images, path: Path, request: Request) -> Column:
     held = arrays.open_arrays(path)
     chosen = arrays.choose(held, request)
+    if name in (*chosen.names[0], *chosen.names[1]):
+        raise VaekitError(f"condition '{name}': these are the images themselves; name an array beside them")
+    if name in held and not held[name].shape:
+        raise VaekitError(f"{request.source}: '{name}' is one value, not one for each image; choose another array")
     train = [_beside(held, image, name) for image in chosen.names[0]]
     test = [_beside(held, image, name) for image in chosen.names[1]]
     if any(other is None for other in train):

@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vaekit.data.dataset import Raw, Resident
 from vaekit.data.images.collection import Images
 from vaekit.data.images.labels import renamed
-from vaekit.data.images.raw import Raw, ResidentImages
 from vaekit.data.images.schema import ImageSchema, describe
 from vaekit.data.images.sizes import size_option
 from vaekit.errors import VaekitError
@@ -50,10 +50,10 @@ def _with_channels(raw: Raw, schema: ImageSchema, source: str) -> Raw:
     channels = raw.shape[1]
     if channels == schema.channels:
         return raw
-    if (channels, schema.channels) == (1, 3) and isinstance(raw, ResidentImages):
-        return ResidentImages(raw.values.expand(-1, 3, -1, -1).contiguous())
-    if (channels, schema.channels) == (3, 1) and isinstance(raw, ResidentImages) and _is_grey(raw.values):
-        return ResidentImages(raw.values[:, :1].contiguous())
+    if (channels, schema.channels) == (1, 3) and isinstance(raw, Resident):
+        return Resident(raw.values.expand(-1, 3, -1, -1).contiguous())
+    if (channels, schema.channels) == (3, 1) and isinstance(raw, Resident) and _is_grey(raw.values):
+        return Resident(raw.values[:, :1].contiguous())
     raise VaekitError(
         f"{source}: images are{describe_colour(channels)}, this model reads{describe_colour(schema.channels)} ones: "
         f"convert them with --channels {schema.channels}, or use a model trained on such images"
@@ -76,6 +76,6 @@ def _with_dtype(raw: Raw, schema: ImageSchema, source: str) -> Raw:
         raise VaekitError(
             f"{source}: values are floats, this model reads whole numbers 0..255: round them and save them as uint8"
         )
-    if isinstance(raw, ResidentImages):
-        return ResidentImages(raw.values.float() / 255)
+    if isinstance(raw, Resident):
+        return Resident(raw.values.float() / 255)
     raise VaekitError(f"{source}: too many images to turn into float32 in memory: save them as float32 in [0, 1]")

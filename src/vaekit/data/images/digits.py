@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
+from vaekit.data.dataset import Resident
 from vaekit.data.images.collection import Images, Request
 from vaekit.data.images.fitting import refit
 from vaekit.data.images.labels import Labelling, label
-from vaekit.data.images.raw import ResidentImages
 
 
 def read(request: Request) -> Images:
@@ -16,4 +16,4 @@ def read(request: Request) -> Images:
     digits = load_digits()
     pixels = np.rint(digits.images / 16 * 255).astype(np.uint8)[:, None]
     values = torch.from_numpy(np.ascontiguousarray(refit(pixels, request.size, request.channels)))
-    return label([ResidentImages(values)], Labelling(digits.target), request.source, pixels.shape[2:])
+    return label([Resident(values)], Labelling(digits.target), request.source, pixels.shape[2:])

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from vaekit.data.dataset import Raw, Resident
 from vaekit.data.images import notes, packed
 from vaekit.data.images.collection import Images, Request
 from vaekit.data.images.notes import COLOURED
 from vaekit.data.images.picture import Header, Picture, Source, Unreadable, quiet, read_header, read_picture
-from vaekit.data.images.raw import DiskImages, Raw, ResidentImages
+from vaekit.data.images.raw import DiskImages
 from vaekit.data.images.schema import ImageSchema, describe
 from vaekit.data.images.sizes import Sizes, choose, listed, resizing, size_option
 from vaekit.data.images.threads import ordered
@@ -122,7 +123,7 @@ def _carried_out(plan: Plan, survey: Survey, request: Request, path: Path) -> tu
         values = torch.empty((count, plan.channels, plan.height, plan.width), dtype=torch.uint8)
         remarks = _decode(survey.items, outcomes, plan, request, _Rows(values.numpy()).append)
         facts = _facts(survey, outcomes, plan, remarks, request)
-        return facts, ResidentImages(values[: sum(facts["counts"])])
+        return facts, Resident(values[: sum(facts["counts"])])
     with packed.packing(path, count * plan.bytes_each) as file:
         remarks = _decode(survey.items, outcomes, plan, request, lambda pixels: file.write(pixels.data))
     facts = _facts(survey, outcomes, plan, remarks, request)
@@ -278,7 +279,7 @@ def _classes(groups: Sequence[str | None], schema: ImageSchema | None) -> tuple[
 def _kept_raw(path: Path, facts: Facts, budget: int) -> Raw:
     channels, height, width = facts["form"]
     disk = DiskImages(path, (sum(facts["counts"]), channels, height, width))
-    return ResidentImages(disk.take(torch.arange(len(disk)))) if facts["bytes"] <= budget else disk
+    return Resident(disk.take(torch.arange(len(disk)))) if facts["bytes"] <= budget else disk
 
 
 def _images(facts: Facts, raw: Raw, request: Request, unseen: Sequence[tuple[str, str]]) -> Images:
@@ -306,6 +307,6 @@ def _images(facts: Facts, raw: Raw, request: Request, unseen: Sequence[tuple[str
 
 def _slice(raw: Raw, part: slice) -> Raw:
     """Neighbouring images; in memory without a copy."""
-    if isinstance(raw, ResidentImages):
-        return ResidentImages(raw.values[part])
+    if isinstance(raw, Resident):
+        return Resident(raw.values[part])
     return raw.subset(torch.arange(part.start, part.stop))

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data.dataset import Raw
 from vaekit.data.images.collection import Images
-from vaekit.data.images.raw import Raw
 from vaekit.data.images.schema import ImageSchema
 from vaekit.errors import VaekitError
 

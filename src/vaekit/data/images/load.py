@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vaekit.data.dataset import Progress
 from vaekit.data.images import arrays, digits, folder, hub, idx, packed
-from vaekit.data.images.collection import Images, Progress, Request
+from vaekit.data.images.collection import Images, Request
 from vaekit.data.images.columns import as_known, factors, with_conditions
 from vaekit.data.images.conform import conform
 from vaekit.data.images.schema import ImageSchema, describe

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from vaekit.data.dataset import counted
+
 COLOURED = "coloured"
 """The remark on a picture whose red, green and blue differ somewhere; `colours` tells what comes of it."""
 
@@ -45,11 +47,6 @@ def skips(skipped: Sequence[tuple[str, str]], training: bool) -> list[str]:
     names = ", ".join(name for name, _ in skipped[:3]) + more
     where = "; training lists them in skipped.tsv of the run's folder" if training else ""
     return [f"{counted(len(skipped), 'file')} {_was(len(skipped))} skipped ({counts}): {names}{where}"]
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 file", "2,000 files"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _was(count: int) -> str:

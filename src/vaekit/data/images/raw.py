@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,60 +15,6 @@ from vaekit.errors import VaekitError
 
 Layout = Literal["CHW", "HWC"]
 DTYPES: dict[torch.dtype, Any] = {torch.uint8: np.uint8, torch.float32: np.float32}
-
-
-class Raw(Protocol):
-    """N stored images of one size."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W)."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    def take(self, index: Tensor) -> Tensor:
-        """The images at `index`, int64 (B,) in 0..N-1: (B, C, H, W) of the raw dtype. Raises IndexError."""
-        ...
-
-    def subset(self, index: Tensor) -> "Raw":
-        """Only the images at `index`, int64 (B,), in that order."""
-        ...
-
-
-class ResidentImages:
-    """Images held in one tensor (N, C, H, W), on whichever device it lives."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-
-    def __len__(self) -> int:
-        return self.values.shape[0]
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        count, channels, height, width = self.values.shape
-        return count, channels, height, width
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.values.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.values.device
-
-    def take(self, index: Tensor) -> Tensor:
-        return self.values.index_select(0, index.to(self.values.device))
-
-    def subset(self, index: Tensor) -> "ResidentImages":
-        return ResidentImages(self.take(index))
-
-    def to(self, device: torch.device | str) -> "ResidentImages":
-        return ResidentImages(self.values.to(device))
 
 
 class DiskImages:

@@ -3,19 +3,19 @@
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
-from vaekit.data.conditions import Condition
+from vaekit.data.dataset import Schema
 
 
-class ImageSchema(BaseModel, frozen=True, extra="forbid"):
+class ImageSchema(Schema, frozen=True, extra="forbid"):
     """The form of a set of images: plain data, saved as JSON beside a model.
 
     `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the names of
     the labels (index = label), empty when there are none. `resized` says whether images of other sizes were
     brought to this one, as new ones then are too. `binarise` says how {0, 1} values are drawn from grey ones;
-    reading files never sets it. `conditions` are the fields of what the model is told beside the image.
+    reading files never sets it.
     """
 
     modality: Literal["images"] = "images"
@@ -26,7 +26,13 @@ class ImageSchema(BaseModel, frozen=True, extra="forbid"):
     classes: tuple[str, ...] = ()
     resized: bool = False
     binarise: Literal["none", "static", "dynamic"] = "none"
-    conditions: tuple[Condition, ...] = ()
+
+    def __str__(self) -> str:
+        return f"images of {self.height}x{self.width}x{self.channels}"
+
+    @property
+    def reported(self) -> dict[str, str]:
+        return {"binarise": self.binarise}
 
     @property
     def shape(self) -> tuple[int, int, int]:

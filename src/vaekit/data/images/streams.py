@@ -12,10 +12,11 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
+from vaekit.data.dataset import Raw, Resident
 from vaekit.data.images import packed
 from vaekit.data.images.collection import Request
 from vaekit.data.images.fitting import over_white, refit
-from vaekit.data.images.raw import DiskImages, Layout, Raw, ResidentImages
+from vaekit.data.images.raw import DiskImages, Layout
 from vaekit.data.images.reading import BYTES, Chunk, Reading, choose
 from vaekit.data.images.sizes import resizing
 from vaekit.errors import VaekitError
@@ -193,13 +194,13 @@ def _final_shape(part: Sequence[Stream], request: Request) -> tuple[int, int, in
     return sum(s.shape[0] for s in part), request.channels or min(channels, 3), height, width
 
 
-def _in_memory(pieces: Iterable[np.ndarray], shape: tuple[int, int, int, int], dtype: torch.dtype) -> ResidentImages:
+def _in_memory(pieces: Iterable[np.ndarray], shape: tuple[int, int, int, int], dtype: torch.dtype) -> Resident:
     values = torch.empty(shape, dtype=dtype)
     target, row = values.numpy(), 0
     for piece in pieces:
         target[row : row + len(piece)] = piece
         row += len(piece)
-    return ResidentImages(values)
+    return Resident(values)
 
 
 def _to_file(pieces: Iterable[np.ndarray], path: Path, need: int, count: int, request: Request) -> None:

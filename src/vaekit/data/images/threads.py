@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from vaekit.data.images.collection import Progress
+from vaekit.data.dataset import Progress
 
 In = TypeVar("In")
 Out = TypeVar("Out")

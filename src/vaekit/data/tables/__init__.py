@@ -2,7 +2,7 @@
 
 from vaekit.data.tables.build import as_frame
 from vaekit.data.tables.codec import from_tensor, from_units, prepare, to_tensor, to_units
-from vaekit.data.tables.collection import Progress, ResidentRows, Table
+from vaekit.data.tables.collection import Progress, Table
 from vaekit.data.tables.decode import Columns, decode
 from vaekit.data.tables.encode import encode
 from vaekit.data.tables.load import load, open_frame, recognises
@@ -15,7 +15,6 @@ __all__ = [
     "Columns",
     "LeftOut",
     "Progress",
-    "ResidentRows",
     "Table",
     "TableSchema",
     "as_frame",

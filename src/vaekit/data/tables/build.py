@@ -19,17 +19,20 @@ def as_frame(columns: Columns, schema: TableSchema, backend: Any = "polars") -> 
     """Columns as `decode` gives them, as a frame made by `backend`, with the dtypes that the schema knows.
 
     `backend` is a frame's "pandas", "polars", "pyarrow", "numpy" (an array (N, C): float64 with NaN, or objects with
-    None where some column is no number) or "file", for which Polars serves. Raises VaekitError.
+    None where some column is no number), "records" (a structured array) or "file", for which Polars serves.
+    Raises VaekitError.
     """
     if backend == "numpy":
         return _array(columns)
+    if backend == "records":
+        return _records(columns)
     if backend in ("file", "polars"):
         frames.polars()
         backend = "polars"
     known = {column.name: column for column in (*schema.columns, *schema.given)}
     known |= {left.name: left.column for left in schema.left_out if left.column is not None}
     series = {name: _series(name, cells, known.get(name), backend) for name, cells in columns.items()}
-    return nw.from_dict(series, backend=backend).to_native()
+    return nw.from_dict(series).to_native()  # of series, since with a backend named it would forget their types
 
 
 def _series(name: str, cells: np.ma.MaskedArray, column: Column | None, backend: Any) -> nw.Series[Any]:
@@ -95,4 +98,17 @@ def _array(columns: Columns) -> np.ndarray:
     table = np.empty((rows, len(columns)), object)
     for i, cells in enumerate(columns.values()):
         table[:, i] = cells.tolist()
+    return table
+
+
+def _records(columns: Columns) -> np.ndarray:
+    arrays = {
+        name: np.ma.filled(cells, np.nan) if cells.dtype.kind == "f" else cells for name, cells in columns.items()
+    }
+    arrays |= {
+        name: np.array(cells.tolist(), object) for name, cells in arrays.items() if np.ma.getmaskarray(cells).any()
+    }
+    table = np.empty(len(next(iter(arrays.values()))), [(name, cells.dtype) for name, cells in arrays.items()])
+    for name, cells in arrays.items():
+        table[name] = cells
     return table

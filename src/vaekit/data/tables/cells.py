@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,8 +24,18 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", r
 COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+", re.ASCII)
 """A number with a decimal comma, such as 0,5 or 1.234,50."""
 
+GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
+"""A number with its thousands apart, such as 1,234.50."""
+
 PADDED = r"^[+-]?0\d"
 """A number that begins with a zero that counts for nothing is a code."""
+
+
+FEW_CELLS = 2000
+"""For so many cells or fewer, calling Polars takes longer than the work that it does."""
+
+DIGITS = 12
+"""Values that need more digits behind the point are taken for measured, with as many as a float has."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,19 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Cells:
-    """One column. `place` says in words where row i, from 0, stands; `commas` whether decimals may have commas."""
+    """One column. `place` says in words where row i, from 0, stands.
+
+    `commas` says whether decimals may have commas, `text` whether the cells are a file's text, `measured` whether they
+    come from an array of numbers, of which none need stand for classes.
+    """
 
     name: str
     values: Any
     place: Callable[[int], str]
     commas: bool = False
     text: bool = False
+    measured: bool = False
+    parsed: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -84,6 +100,12 @@ class Cells:
             return {"b": "Boolean", "i": "Int64", "u": "Int64", "f": "Float64"}.get(self.values.dtype.kind, "String")
         return "Enum" if self.values.dtype == nw.Enum else str(self.values.dtype)
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The words that its type lists in an order of their own, if it does."""
+        dtype = None if isinstance(self.values, np.ndarray) else self.values.dtype
+        return tuple(dtype.categories) if isinstance(dtype, nw.Enum) else ()
+
     @cached_property
     def family(self) -> str:
         """What its type says of it: "number", "boolean", "date", "words" or "other"."""
@@ -98,11 +120,6 @@ class Cells:
             return "boolean"
         return "words" if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown) else "other"
 
-    @property
-    def single(self) -> bool:
-        """Whether the cells are numbers of 32 bits or less, whose decimals are fewer than float64 shows."""
-        return str(self.values.dtype).lower() in ("float32", "float16")
-
     @cached_property
     def numbers(self) -> Numbers:
         """The cells as numbers: a boolean is 0 or 1, a date days since 1970-01-01."""
@@ -113,12 +130,14 @@ class Cells:
             return Numbers(_floats(self.values), none)
         if self.family == "date":
             return Numbers(_days(self.values), none)
-        if not isinstance(self.values, np.ndarray) and self.values.implementation.is_polars() and self._is_string():
+        if self._is_fast():
             return _parsed(self.values.to_native(), self.commas)
         return self._read(self.words)
 
-    def _is_string(self) -> bool:
-        return bool(self.values.dtype == nw.String)
+    def _is_fast(self) -> bool:
+        """Whether Polars takes less time to look through all cells than Python does to look through the levels."""
+        held = not isinstance(self.values, np.ndarray) and self.values.implementation.is_polars()
+        return held and self.values.dtype == nw.String and len(self) > FEW_CELLS
 
     def _read(self, words: Words) -> Numbers:
         levels = words.levels
@@ -129,13 +148,25 @@ class Cells:
         return Numbers(words.table(table), np.flatnonzero(odd[words.codes]), padded, _pointed(levels))
 
     @cached_property
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The different numbers there are, float64 (K,), rising, and how many cells hold each, int64 (K,)."""
+        ordered = np.sort(self.numbers.values[~np.isnan(self.numbers.values)])
+        return runs(ordered)
+
+    def days(self, form: str) -> np.ndarray:
+        """The levels of words as dates written so, float64 (K,), NaN for what is none."""
+        if form not in self.parsed:
+            self.parsed[form] = dates.parse(self.words.levels, form)
+        return self.parsed[form]
+
+    @cached_property
     def words(self) -> Words:
         """The cells as words: 3.0 is "3"."""
-        if self.family in ("number", "boolean"):
+        if self.family in ("number", "boolean", "date"):
             return _worded(self.numbers.values, self.family == "boolean")
         if isinstance(self.values, np.ndarray):
             return _factorised(self.values.tolist())
-        if self.values.implementation.is_polars() and self._is_string():
+        if self._is_fast():
             return _coded(self.values.to_native())
         return _factorised(self.values.to_list())
 
@@ -155,14 +186,36 @@ def word(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
+def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of a rising array (N,), and how many times each comes."""
+    begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else np.empty(0, np.int64)
+    return ordered[begins], np.diff(np.append(begins, len(ordered)))
+
+
+def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
+    """How many digits behind the point tell finite values (K,) as they are; None if more than `most`."""
+    some = values[:: max(1, len(values) // 1000)]
+    largest = np.abs(values).max(initial=0)
+    for digits in range(most + 1):
+        if largest * 10.0**digits > 2**53:
+            return 0 if digits == 0 and (values == np.round(values)).all() else None
+        if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, values)):
+            return digits
+    return None
+
+
 # Numbers
 
 
 def _floats(values: Any) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float64)
-    floats = values.cast(nw.Float64).to_numpy()
-    return np.array(floats, np.float64)  # a copy of its own: the frame may change
+    """A copy as float64; what is of 32 bits as the decimal that it stands for, 0.1 and not 0.100000001."""
+    array = values if isinstance(values, np.ndarray) else values.cast(nw.Float64).to_numpy()
+    floats = np.array(array, np.float64)
+    if str(values.dtype).lower() not in ("float32", "float16"):
+        return floats
+    short = floats[np.isfinite(floats)].astype(str(values.dtype).lower())
+    digits = decimals(short, 6)
+    return floats if digits is None else np.round(floats, digits)
 
 
 def _days(series: Any) -> np.ndarray:
@@ -183,8 +236,8 @@ def _number(level: str, commas: bool) -> float | None:
     """The number that a word is, NaN where it stands for none, else None."""
     if NUMBER.fullmatch(level):
         return float(level)
-    if commas and COMMA.fullmatch(level):
-        return float(level.replace(".", "").replace(",", "."))
+    if (COMMA if commas else GROUPED).fullmatch(level):
+        return float(level.replace(".", "").replace(",", ".") if commas else level.replace(",", ""))
     return np.nan if is_missing(level) else None
 
 
@@ -196,16 +249,19 @@ def _parsed(series: Any, commas: bool) -> Numbers:
     """A Polars series of words as numbers, without a Python object for each."""
     import polars as pl
 
-    stripped = series.str.strip_chars()
-    values = stripped.cast(pl.Float64, strict=False)
-    if commas and (commaed := stripped.str.contains(f"^(?:{COMMA.pattern})$")).any():
-        plain = stripped.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-        values = values.zip_with(~commaed.fill_null(False), plain.cast(pl.Float64, strict=False))
+    stripped, values = series, series.cast(pl.Float64, strict=False)
+    if values.null_count() > stripped.null_count():
+        stripped = series.str.strip_chars()
+        values = stripped.cast(pl.Float64, strict=False)
+        punctuated = stripped.str.contains(f"^(?:{(COMMA if commas else GROUPED).pattern})$").fill_null(False)
+        plain = stripped.str.replace_all("." if commas else ",", "", literal=True).str.replace(",", ".", literal=True)
+        values = values.zip_with(~punctuated, plain.cast(pl.Float64, strict=False))
     doubtful = stripped.filter(values.is_null() & stripped.is_not_null()).unique().to_list()
     odd = [word for word in doubtful if not is_missing(word)]
     rows = stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)
-    padded = bool(stripped.str.contains(PADDED).any())
-    pointed = bool(stripped.str.contains(r"[.eE]").any())
+    whole = bool((values.floor() == values).all())  # only among whole numbers do these two matter
+    padded = whole and bool(stripped.str.contains(PADDED).any())
+    pointed = whole and bool(stripped.str.contains(r"^[+-]?[0-9]*[.][0-9]|[0-9][.eE]").any())
     return Numbers(np.array(values.to_numpy(), np.float64), rows.astype(np.int64), padded, pointed)
 
 

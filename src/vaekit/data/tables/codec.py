@@ -40,7 +40,8 @@ def from_units(column: Column, units: Tensor, clip: bool = False) -> Tensor:
 def rounded(column: Column, values: Tensor) -> Tensor:
     """Raw values (...) on the column's steps: its decimals, or a date's resolution."""
     if column.step:
-        return (values * (DAY / column.step)).round() * column.step / DAY
+        whole = values.floor()
+        return (whole * DAY + ((values - whole) * (DAY / column.step)).round() * column.step) / DAY
     if column.decimals is None:
         return values
     return values.round(decimals=column.decimals)

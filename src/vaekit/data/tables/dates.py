@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,11 @@ PARTS = {
 TIGHT = {"%m": r"(?P<m>\d{2})", "%d": r"(?P<d>\d{2})", "%H": r"(?P<H>\d{2})"}
 """Where digits follow each other without a gap."""
 
-STEPS = {"%f": 1, "%S": 1_000_000, "%M": 60_000_000}
-"""The resolution of a way of writing, in microseconds, by its smallest part; a day where it has no time."""
+WIDTHS = {"%Y": 4, "%m": 2, "%d": 2, "%H": 2, "%M": 2, "%S": 2, "%f": 6}
+"""How many digits each part is written with."""
+
+WHERE = {part: slice(at, at + WIDTHS[part]) for part, at in zip(WIDTHS, (0, 5, 8, 11, 14, 17, 20), strict=True)}
+"""Where each part stands in 1970-01-01T00:00:00.000000."""
 
 
 BEGINS = re.compile(r"\d{1,4}[-/.:]\d|\d{8}T")
@@ -62,38 +66,82 @@ def is_ambiguous(words: Sequence[str], form: str) -> bool:
     return not np.isnan(parse(words, swapped)).any()
 
 
-def step(form: str) -> float:
-    """The resolution of a way of writing, in days."""
-    return next((micro for part, micro in STEPS.items() if part in form), DAY) / DAY
-
-
 def parse(words: Sequence[str], form: str) -> np.ndarray:
-    """Days since 1970-01-01, float64 (N,), exact to the microsecond; NaN for what is not written so."""
+    """Days since 1970-01-01, float64 (N,), exact to the microsecond from 1790 to 2149; NaN for what is none."""
+    days = _aligned(words, form)
+    rest = np.flatnonzero(np.isnan(days))
     pattern = _pattern(form)
-    matches = [pattern.fullmatch(word) for word in words]
-    try:
-        return _days(np.array([_iso(match) for match in matches], "datetime64[us]"))
-    except ValueError:  # some day of some month is none
-        return np.array([_one(match) for match in matches])
+    for i in rest.tolist():
+        match = pattern.fullmatch(words[i])
+        days[i] = np.nan if match is None else _one(match)
+    return days
 
 
 def write(days: np.ndarray, form: str) -> list[str]:
     """Days since 1970-01-01 (N,) as they are written; they lie in the years 1 to 9999 or are brought there."""
-    plain = form.replace("%Y", "{0.year:04d}")
-    times = from_days(days).astype(object).tolist()
-    if plain == form:  # a time of day
-        return [time.strftime(form) for time in times]
-    return [time.strftime(plain.format(time)) for time in times]
+    text = np.datetime_as_string(from_days(days), "us")  # 1970-01-01T00:00:00.000000
+    letters = text.astype("U26").view("U1").reshape(len(text), 26)
+    fields = _fields(form)
+    whole = np.empty((len(text), sum(width for _, width in fields)), "U1")
+    at = 0
+    for part, width in fields:
+        whole[:, at : at + width] = letters[:, WHERE[part]] if part in WHERE else np.array(list(part))
+        at += width
+    return [str(word) for word in whole.view(f"U{at}")[:, 0].tolist()]
 
 
 def from_days(days: np.ndarray) -> np.ndarray:
     """Days since 1970-01-01 (N,), none missing, as datetime64[us] in the years 1 to 9999."""
-    micro = np.rint(np.clip(days, -719_162, 2_932_896.999) * DAY)
-    return micro.astype(np.int64).astype("datetime64[us]")
+    return micro(np.clip(days, -719_162, 2_932_896.999)).astype("datetime64[us]")
 
 
-def _days(times: np.ndarray) -> np.ndarray:
-    return np.where(np.isnat(times), np.nan, times.astype(np.int64) / DAY)
+def micro(days: np.ndarray) -> np.ndarray:
+    """Days (N,) as microseconds, int64: the fraction apart, so that nothing is lost beside what float64 lost."""
+    whole = np.floor(days)
+    return whole.astype(np.int64) * DAY + np.rint((days - whole) * DAY).astype(np.int64)
+
+
+def _fields(form: str) -> list[tuple[str, int]]:
+    """The parts of a way of writing, what stands between them included, and how many characters each takes."""
+    return [(part, WIDTHS.get(part, len(part))) for part in re.findall(r"%\w|[^%]+", form)]
+
+
+def _aligned(words: Sequence[str], form: str) -> np.ndarray:
+    """As `parse`, of the words whose parts have all their digits; NaN for the others."""
+    fields = _fields(form)
+    width = sum(size for _, size in fields)
+    try:
+        bytes_ = np.array(words, "S")
+    except UnicodeEncodeError:
+        return np.full(len(words), np.nan)
+    if not len(words) or bytes_.itemsize < width:
+        return np.full(len(words), np.nan)
+    letters = bytes_.view(np.uint8).reshape(len(words), -1)
+    well, at = ~letters[:, width:].any(axis=1), 0
+    parts: dict[str, Any] = {"%Y": 1970, "%m": 1, "%d": 1}
+    for part, size in fields:
+        piece = letters[:, at : at + size]
+        if part in WIDTHS:
+            digits = piece.astype(np.int64) - ord("0")
+            well &= ((digits >= 0) & (digits <= 9)).all(axis=1)
+            parts[part] = digits @ 10 ** np.arange(size)[::-1]
+        else:
+            well &= (piece == np.frombuffer(part.encode(), np.uint8)).all(axis=1)
+        at += size
+    return _assembled(parts, well)
+
+
+def _assembled(parts: dict[str, Any], well: Any) -> np.ndarray:
+    """Days (N,) from years, months and so on, where there is such a day and time, else NaN."""
+    clock = [np.asarray(parts.get(part, 0)) for part in ("%H", "%M", "%S", "%f")]
+    months = (parts["%Y"] - 1970) * 12 + parts["%m"] - 1
+    first = np.broadcast_to(np.where(well, months, 0), well.shape).astype("datetime64[M]")
+    days = first.astype("datetime64[D]").astype(np.int64) + np.where(well, parts["%d"] - 1, 0)
+    same = days.astype("datetime64[D]").astype("datetime64[M]") == first
+    real = (parts["%m"] >= 1) & (parts["%m"] <= 12) & (parts["%d"] >= 1) & (parts["%Y"] >= 1000) & (parts["%Y"] < 3000)
+    real = real & (clock[0] < 24) & (clock[1] < 60) & (clock[2] < 60)
+    micro = ((clock[0] * 60 + clock[1]) * 60 + clock[2]) * 1_000_000 + clock[3]
+    return np.where(well & same & real, (days * DAY + micro) / DAY, np.nan)
 
 
 def _pattern(form: str) -> re.Pattern[str]:
@@ -101,19 +149,13 @@ def _pattern(form: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"%\w", lambda found: parts[found[0]], form.replace(".", r"\.")), re.ASCII)
 
 
-def _iso(match: re.Match[str] | None) -> str:
-    if match is None:
-        return "NaT"
+def _one(match: re.Match[str]) -> float:
+    """One date, of which some parts have fewer digits than others have."""
     found = match.groupdict()
-    date = f"{found.get('Y', '1970')}-{found.get('m', '01'):0>2}-{found.get('d', '01'):0>2}"
-    return f"{date}T{found.get('H', '0'):0>2}:{found.get('M', '00')}:{found.get('S', '00')}.{found.get('f', '0'):0<6}"
-
-
-def _one(match: re.Match[str] | None) -> float:
-    try:
-        return float(_days(np.array([_iso(match)], "datetime64[us]"))[0])
-    except ValueError:
-        return np.nan
+    parts: dict[str, Any] = {"%Y": 1970, "%m": 1, "%d": 1} | {f"%{name}": int(text) for name, text in found.items()}
+    if "f" in found:
+        parts["%f"] = int(found["f"].ljust(6, "0"))
+    return float(_assembled(parts, np.array([True]))[0])
 
 
 def time_of_day(days: np.ndarray) -> list[dt.time]:

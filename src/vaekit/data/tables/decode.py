@@ -94,7 +94,7 @@ def _measured(present: np.ndarray, column: Column) -> np.ndarray:
         return _objects(dates.write(present, column.format)) if column.format else _dates(present, column.dtype)
     if column.dtype in ("String", "Categorical", "Object", "Enum"):
         return _objects([_written(value, column.decimals) for value in present.tolist()])
-    return _typed(present, column.dtype)
+    return present >= 0.5 if column.dtype == "Boolean" else _typed(present, column.dtype)
 
 
 def _written(value: float, decimals: int | None) -> str:

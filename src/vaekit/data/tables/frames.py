@@ -43,19 +43,21 @@ class Held(Frame):
         self.backend = frame.implementation.value
 
     def cells(self, name: str) -> Cells:
-        return Cells(name, self.frame.get_column(name), _row)
+        column = self.frame.get_column(name)
+        return Cells(name, _numbers_of(column) if column.dtype == nw.Object else column, _row)
 
 
 class Array(Frame):
-    """A numpy array (N, C), or a structured one whose fields are the columns; also a mapping of columns."""
+    """A numpy array (N, C), or a structured one whose fields are the columns ("records")."""
 
-    backend = "numpy"
-
-    def __init__(self, columns: Mapping[str, np.ndarray], rows: int, source: str) -> None:
+    def __init__(self, columns: Mapping[str, np.ndarray], rows: int, source: str, backend: str = "numpy") -> None:
         self.columns, self.names, self.rows, self.source = columns, tuple(columns), rows, source
+        self.backend = backend
 
     def cells(self, name: str) -> Cells:
-        return Cells(name, self.columns[name], _row)
+        column = self.columns[name]
+        plain = self.backend == "numpy" and column.dtype != object
+        return Cells(name, _numbers_of(column) if column.dtype == object else column, _row, measured=plain)
 
 
 class Parquet(Frame):
@@ -129,7 +131,7 @@ def is_frame(source: object) -> bool:
 
 def _array(values: np.ndarray, source: str) -> Array:
     if values.dtype.names:
-        return Array({name: values[name] for name in values.dtype.names}, len(values), source)
+        return Array({name: values[name] for name in values.dtype.names}, len(values), source, "records")
     if values.ndim != 2:
         raise VaekitError(
             f"{source}: expected an array of 2 dimensions, rows and columns, got shape {values.shape}"
@@ -138,7 +140,20 @@ def _array(values: np.ndarray, source: str) -> Array:
     if values.dtype.kind not in "biufUSO":
         raise VaekitError(f"{source}: is an array of {values.dtype}; expected numbers or words")
     wide = len(str(max(0, values.shape[1] - 1)))
-    return Array({f"x{i:0{wide}}": values[:, i] for i in range(values.shape[1])}, len(values), source)
+    return Array({f"x{i:0{wide}}": values[:, i] for i in range(values.shape[1])}, len(values), source, "numpy")
+
+
+def _numbers_of(values: Any) -> Any:
+    """Python objects as an array of numbers, if all that are not None are numbers; else as they are."""
+    cells = values.tolist() if isinstance(values, np.ndarray) else values.to_list()
+    types = {type(cell) for cell in cells} - {type(None)}
+    if not types or not all(issubclass(kind, (int, float, np.number)) and kind is not bool for kind in types):
+        return values
+    try:
+        whole = all(issubclass(kind, (int, np.integer)) for kind in types) and None not in cells
+        return np.array(cells, np.int64 if whole else np.float64)
+    except OverflowError:
+        return values
 
 
 def _plainly_named(source: Any, name: str) -> Any:

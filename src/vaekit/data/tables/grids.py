@@ -45,10 +45,11 @@ def grid_of(column: Column) -> Grid:
     edges = np.array(column.edges)
     if not len(column.points) and not len(edges):
         edges = _edges(np.array(column.knots or (column.low, column.high)), column, BINS // FINE)
-    points = to_units(column, torch.tensor(column.points, dtype=torch.float64))
-    if not len(edges):
-        return Grid(points, torch.zeros(0, FINE + 1))
-    return Grid(points, torch.from_numpy(_rising(to_units(column, torch.from_numpy(edges)).numpy())))
+    with torch.device("cpu"):  # what is learned has values even where a model is only counted
+        points = to_units(column, torch.tensor(column.points, dtype=torch.float64))
+        if not len(edges):
+            return Grid(points, torch.zeros(0, FINE + 1))
+        return Grid(points, torch.from_numpy(_rising(to_units(column, torch.from_numpy(edges)).numpy())))
 
 
 def _parted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,13 @@
 """What kind a column is of, from its cells: the rules, in the order in which they are tried.
 
 1. No cell holds a value: left out. One value in every row: left out.
-2. Values of a type (numbers, booleans, dates of a frame) are what their type says; words of a file or a frame are
-   numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
+2. Values of a type (numbers, booleans, dates, categories of a frame) are what their type says; words of a file or a
+   frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
-3. Whole numbers that are all different and count on, or rise or fall throughout, or whose name says so: an id.
+3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
 5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
-   times each on average: a category.
+   times each on average: a category. (Not in a plain array of numbers, which are measured unless a kind is given.)
 6. Other whole numbers, none negative and none written with a decimal point: a count; all others: a number.
 7. Words: all different: ids. More than TOO_MANY levels, or more than one for RARE rows each: those in fewer than RARE
    rows go to one class, "(other)"; where that would be most rows, it is text and left out. Else a category.
@@ -27,6 +27,9 @@ from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
 from vaekit.data.tables.transform import measured
 from vaekit.errors import VaekitError
 
+DROP = "drop"
+"""What a column is to be taken for that is to be left out."""
+
 EACH = 20
 """Whole numbers are a category where each comes so many times on average: fewer would not tell its share."""
 
@@ -38,6 +41,9 @@ TOO_MANY = 10_000
 
 SURE = 10
 """In fewer rows, values that are all different may be so by chance."""
+
+GAPS = 10
+"""Numbers that rise from row to row count the rows if so many times as many would fill their range."""
 
 MOSTLY = 0.9
 """A column is of numbers that are wrong in places, rather than of words, if so many of its cells are numbers."""
@@ -59,14 +65,19 @@ Decision = Column | LeftOut
 
 def infer(cells: Cells, kind: str = "") -> Decision:
     """The column that `cells` make, or why it is left out; `kind` overrides what they suggest. Raises VaekitError."""
+    if kind == DROP:
+        return LeftOut(name=cells.name, reason="asked", why="as asked")
     if kind and kind not in KINDS:
-        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {', '.join(KINDS)}")
+        known = ", ".join((*KINDS, DROP))
+        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {known}")
     if cells.family == "other":
         return _left(cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates")
     if kind:
         return _forced(cells, kind)
     if cells.family != "words":
         return _typed(cells)
+    if cells.dtype in ("Categorical", "Enum"):
+        return _as_classes(cells, boolean=False)
     numbers = cells.numbers
     if not len(numbers.odd) and not numbers.padded:
         return _of_numbers(cells)
@@ -75,28 +86,46 @@ def infer(cells: Cells, kind: str = "") -> Decision:
 
 def _forced(cells: Cells, kind: str) -> Decision:
     if kind in ("category", "boolean"):
-        column = _category(cells, cells.words, forced=True)
-        if kind == "boolean" and column.size != 2:
-            raise VaekitError(f"column '{cells.name}' has {column.size:,} different values; a boolean has 2")
-        return column if kind == "category" else _ordered(column)
-    if kind == "date" and cells.family == "words":
-        known = [level for level in cells.words.levels if not is_missing(level)]
-        if not (form := _form(known)):
-            raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31{_instead(known)}")
-        return _date_of_words(cells, form)
+        return _as_classes(cells, kind == "boolean")
+    return _as_date(cells) if kind == "date" else _as_number(cells, kind == "count")
+
+
+def _as_classes(cells: Cells, boolean: bool) -> Decision:
+    words = cells.words
+    known = [level for level in words.levels if not is_missing(level, certain=True)]
+    if len(known) < 2:
+        return _constant(cells, known[0], int(words.counts().max())) if known else _empty(cells)
+    column = _category(cells, words, forced=True)
+    if not boolean:
+        return column
+    if len(known) > 2:
+        raise VaekitError(f"column '{cells.name}' has {len(known):,} different values; a boolean has 2")
+    return column.model_copy(update={"kind": "boolean", "classes": _whether(known) or column.classes})
+
+
+def _as_date(cells: Cells) -> Decision:
+    if cells.family == "date":
+        return _of_numbers(cells)
+    known = [level for level in cells.words.levels if not is_missing(level)]
+    form = _form(known) if cells.family == "words" else ""
+    if known and not form:
+        raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31, got '{_short(known[0])}'")
+    return _date_of_words(cells, form) if known else _empty(cells)
+
+
+def _as_number(cells: Cells, count: bool) -> Decision:
+    if cells.family == "date":
+        raise VaekitError(
+            f"column '{cells.name}' holds dates ({cells.dtype}), which are no numbers; leave its kind open"
+        )
     require_numbers(cells, f"use kind category for '{cells.name}'")
-    return measured(cells, "number" if kind == "count" and _negative(cells) else _as_kind(kind), "as asked")
-
-
-def _as_kind(kind: str) -> Kind:
-    return next(known for known in KINDS if known == kind)
-
-
-def _negative(cells: Cells) -> bool:
-    values = cells.numbers.values
-    if (values < 0).any() or (values != np.round(values))[~np.isnan(values)].any():
+    distinct, times = cells.runs
+    if len(distinct) < 2 and times.sum() in (0, len(cells)):
+        return _constant(cells, word(distinct[0].item()), len(cells)) if len(distinct) else _empty(cells)
+    if count and (distinct[0] < 0 or (distinct != np.round(distinct)).any()):
         raise VaekitError(f"column '{cells.name}' has values below zero or between whole numbers: it is no count")
-    return False
+    why = f"{len(distinct):,} different values, {_span(distinct)}, as asked"
+    return measured(cells, "count" if count else "number", why)
 
 
 def _typed(cells: Cells) -> Decision:
@@ -122,7 +151,7 @@ def require_numbers(cells: Cells, remedy: str) -> None:
     if len(infinite):
         row = int(infinite[0])
         raise VaekitError(
-            f"column '{cells.name}', {cells.place(row)}: {cells.word(row)} is infinite; "
+            f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is infinite; "
             "leave such cells empty, or give the largest number that there can be"
         )
 
@@ -133,7 +162,7 @@ def _of_numbers(cells: Cells) -> Decision:
     present = values[~np.isnan(values)]
     if not len(present):
         return _empty(cells)
-    distinct = np.unique(present)
+    distinct = cells.runs[0]
     if len(distinct) == 1:
         return _constant(cells, word(present[0].item()), len(present))
     if cells.family == "date":
@@ -141,13 +170,15 @@ def _of_numbers(cells: Cells) -> Decision:
     whole = bool((distinct == np.round(distinct)).all())
     if whole and (why := _key(cells, present, distinct)):
         return _left(cells, "id", why)
-    if set(distinct.tolist()) == {0.0, 1.0}:
+    if len(distinct) == 2 and tuple(distinct) == (0, 1):
         return _classed(cells, "boolean", ("0", "1"), "0 or 1")
     codes = CODE.search(cells.name) is not None
-    if whole and len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH):
+    few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
+    if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
         return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
     called = "whole numbers" if whole else "numbers"
+    called += ", rounded to 16 digits" if whole and max(-distinct[0], distinct[-1]) > 2**53 else ""
     kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
     return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct)}")
 
@@ -161,10 +192,12 @@ def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
         return f"an id by its name, with {len(distinct):,} different values in {count:,} rows"
     if len(distinct) < count:
         return ""
-    steps = np.diff(present)
-    if distinct[-1] - distinct[0] == count - 1:
+    span, steps = distinct[-1] - distinct[0] + 1, np.diff(present)
+    if span == count:
         return f"an id: each number from {_span(distinct)} once"
-    return "an id: whole numbers that change in one direction" if (steps > 0).all() or (steps < 0).all() else ""
+    if span <= GAPS * count and ((steps > 0).all() or (steps < 0).all()):
+        return f"an id: whole numbers that count on, {_span(distinct)}"
+    return ""
 
 
 def _span(distinct: np.ndarray) -> str:
@@ -231,7 +264,8 @@ def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
     if len(kept) > TOO_MANY or (len(kept) > max(FEW, total // RARE) and not forced):
         common = sorted((level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level])
         kept = common[: TOO_MANY - 1]
-    classes = tuple(sorted(kept, key=_in_order))
+    places = {level: i for i, level in enumerate(cells.categories)}
+    classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
     other = len(kept) < len(counts)
     why = f"{len(classes):,} classes" + (f" and one for {len(counts) - len(kept):,} rare ones" if other else "")
     if other and OTHER in classes:
@@ -251,11 +285,6 @@ def _whether(levels: list[str]) -> tuple[str, str] | None:
             if first.lower() in no and second.lower() in yes:
                 return first, second
     return None
-
-
-def _ordered(column: Column) -> Column:
-    pair = _whether(list(column.classes)) or column.classes
-    return column.model_copy(update={"kind": "boolean", "classes": pair})
 
 
 def _form(known: list[str]) -> str:
@@ -280,11 +309,7 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
 def require_dates(cells: Cells, form: str) -> None:
     """Raise a VaekitError that names the first cell that is no date written so."""
     words = cells.words
-    wrong = [
-        i
-        for i, value in enumerate(dates.parse(words.levels, form))
-        if np.isnan(value) and not is_missing(words.levels[i])
-    ]
+    wrong = [i for i in np.flatnonzero(np.isnan(cells.days(form))) if not is_missing(words.levels[i])]
     if wrong:
         row = int(np.flatnonzero(np.isin(words.codes, wrong))[0])
         cell = _short(words.levels[words.codes[row]])
@@ -315,20 +340,20 @@ def _left(cells: Cells, reason: Literal["text", "id"], why: str) -> LeftOut:
 
 def _empty(cells: Cells) -> LeftOut:
     dtype = "String" if cells.dtype == TEXT else cells.dtype
-    column = Column(name=cells.name, kind="number", dtype=dtype, missing=True)
+    kinds: dict[str, Kind] = {"number": "number", "date": "date", "boolean": "boolean"}
+    classes = ("false", "true") if cells.family == "boolean" else ()
+    kind = kinds.get(cells.family, "category")
+    column = Column(name=cells.name, kind=kind, dtype=dtype, missing=True, classes=classes)
     return LeftOut(name=cells.name, reason="missing", why="no cell has a value", column=column)
 
 
 def _constant(cells: Cells, value: str, present: int) -> Decision:
     """A column of one value is left out, unless cells are missing: then whether they are is worth modelling."""
-    column = _classed(cells, "category", (value,), f"always {_short(value)}")
+    shown = cells.word(int(np.flatnonzero(~np.isnan(cells.numbers.values))[0])) if cells.family == "date" else value
+    column = _classed(cells, "category", (value,), f"always {_short(shown)}")
     if present < len(cells):
         return column
     return LeftOut(name=cells.name, reason="constant", why=column.why, value=0.0, column=column)
-
-
-def _instead(words: list[str]) -> str:
-    return f", got '{_short(words[0])}'" if words else ", and no cell has a value"
 
 
 def _short(text: str) -> str:

@@ -23,6 +23,7 @@ from vaekit.families import bounded
 NAMES = {
     "binned": "numbers by probabilities of single values and of bins, with an even density within each",
     "gaussian": "numbers normal, with a mean and a variance from the decoder",
+    "gaussian-shared": "numbers normal, with a mean from the decoder and one variance a column, learned",
     "student-t": "numbers by Student's t, with location, scale and degrees of freedom from the decoder",
     "log-normal": "numbers above zero log-normal, the rest binned",
     "counts": "counts negative binomial, the rest binned",
@@ -111,6 +112,28 @@ class GaussianFamily(Present):
         return torch.stack((x.mean(), _log_spread(x)))
 
 
+class SharedGaussianFamily(Present):
+    """N(mean, scale^2) in model units, one scale for the column, in (e^-6, e^6), learned: raw (..., 1) is the mean.
+
+    Sigma-VAE, Rybkin et al. 2021, section 3.1, a column at a time.
+    """
+
+    outputs = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, raw: Tensor) -> Normal:
+        mean = raw.float().squeeze(-1)
+        return Normal(mean, bounded(self.log_scale, -6, 6).exp().expand_as(mean), validate_args=False)
+
+    @torch.no_grad()
+    def begin(self, x: Tensor) -> Tensor:
+        self.log_scale.copy_(_log_spread(x))
+        return x.mean()[None]
+
+
 class StudentFamily(Present):
     """Student's t in model units: raw (..., 3) holds location, log scale in (-6, 6), and log (degrees - 2)."""
 
@@ -187,6 +210,7 @@ def _measured(column: Column, name: str) -> Present:
 _MAKERS: dict[str, Callable[[Column], Present]] = {
     "binned": BinnedFamily,
     "gaussian": lambda column: GaussianFamily(),
+    "gaussian-shared": lambda column: SharedGaussianFamily(),
     "student-t": lambda column: StudentFamily(),
     "log-normal": LogNormalFamily,
     "counts": CountFamily,

@@ -14,9 +14,10 @@ import torch
 from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition
+from vaekit.data.dataset import Resident
 from vaekit.data.tables import frames
 from vaekit.data.tables.cells import Cells
-from vaekit.data.tables.collection import Progress, ResidentRows, Table
+from vaekit.data.tables.collection import Progress, Table
 from vaekit.data.tables.encode import context_of, encode_all, labels_of, read_column
 from vaekit.data.tables.infer import infer
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
@@ -33,12 +34,15 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".pkl.gz")
 SPLIT = "split"
 """A column of this name whose words are train and test says which part a row belongs to."""
 
+NOTHING = "there are none beside conditions and target"
+
 LEFT = {
     "missing": "without any value",
     "constant": "of one value",
     "duplicate": "repeating another",
     "id": "an id of the rows",
     "text": "of text, or of values that hardly repeat",
+    "asked": "as asked",
 }
 """Why columns are left out, as notes say it."""
 
@@ -62,10 +66,10 @@ def load(
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
-    `kinds` overrides what columns are taken for (`{"zip": "category"}`; one word for all). `condition` names columns
-    that the model is told instead of modelling them, `target` the column that holds the rows' labels. A file's column
-    `split` of the words train and test makes the test part. With `schema`, the rows are new data for an existing
-    model, and come in its form.
+    `kinds` overrides what columns are taken for (`{"zip": "category", "name": "drop"}`; one word for all). `condition`
+    names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels. A
+    column `split` of the words train and test makes the test part. With `schema`, the rows are new data for an
+    existing model, and come in its form.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:
@@ -195,7 +199,7 @@ class Learner:
         """What was learned. Raises VaekitError where nothing is left to model."""
         if not self.columns:
             reasons = "; ".join(f"{left.name}: {left.why}" for left in self.left[:3])
-            raise VaekitError(f"{self.frame.source}: no column is left to model ({reasons or 'all are conditions'})")
+            raise VaekitError(f"{self.frame.source}: no column is left to model ({reasons or NOTHING})")
         pairs = [self.given[name] for name in self.wanted.conditions]
         return TableSchema(
             columns=tuple(self.columns),
@@ -212,7 +216,7 @@ class Learner:
         schema = self.schema()
         told = {name: raw for name, (_, raw) in self.given.items()}
         return Table(
-            raw=ResidentRows(torch.from_numpy(self.raw)[:, : len(self.columns)]),
+            raw=Resident(torch.from_numpy(self.raw)[:, : len(self.columns)]),
             schema=schema,
             source=self.frame.source,
             labels=labels_of(self.target[1]) if self.target else None,
@@ -242,7 +246,7 @@ def _known(frame: frames.Frame, schema: TableSchema, progress: Progress) -> Tabl
     """New rows in the form of a model's schema."""
     found = encode_all(frame, schema, progress)
     return Table(
-        raw=ResidentRows(found.raw),
+        raw=Resident(found.raw),
         schema=schema,
         source=frame.source,
         labels=found.labels,

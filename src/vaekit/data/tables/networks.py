@@ -68,6 +68,34 @@ class RowEncoder(nn.Module):
         return self.net(torch.cat(cells, dim=-1), context)
 
 
+class PlainEncoder(nn.Module):
+    """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs), numbers as they are.
+
+    A column that was ever missing has a bit beside it that says so; classes are embedded. Smoother than `RowEncoder`,
+    which cuts numbers into places.
+    """
+
+    def __init__(self, schema: TableSchema, outputs: int, hidden: Sequence[int] = (256, 256), context: int = 0) -> None:
+        super().__init__()
+        discrete = torch.tensor([column.discrete for column in schema.columns])
+        lost = torch.tensor([column.missing for column in schema.columns]) & ~discrete
+        self.register_buffer("measured", torch.where(~discrete)[0])
+        self.register_buffer("lost", torch.where(lost)[0])
+        self.places = [i for i, column in enumerate(schema.columns) if column.discrete]
+        self.cells = nn.ModuleList(CellEmbedding(schema.columns[i]) for i in self.places)
+        width = len(self.measured) + len(self.lost) + WIDTH * len(self.places)
+        self.net = MLP((width,), hidden, (outputs,), context=context)
+
+    measured: Tensor
+    lost: Tensor
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        numbers = torch.nan_to_num(x.index_select(-1, self.measured), nan=0.0)
+        bits = x.index_select(-1, self.lost).isnan().to(x.dtype)
+        classes = [cell(x[:, i]) for i, cell in zip(self.places, self.cells, strict=True)]
+        return self.net(torch.cat((numbers, bits, *classes), dim=-1), context)
+
+
 class CellNet(nn.Module):
     """(N, inputs) to (N, outputs) by a hidden layer and a residual one; many outputs come of a matrix of low rank."""
 

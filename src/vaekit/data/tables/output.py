@@ -39,8 +39,8 @@ def write(table: Any, path: str | Path, escape: bool = False) -> Path:
     if form not in ENDINGS or (packed and form == ".parquet"):
         raise VaekitError(f"{path}: expected a name that ends on {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
     with files.replacing(path) as file:
-        if packed:
-            with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packer:
+        if packed:  # without name and time: the same table is the same bytes
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packer:
                 _written(frame, packer, form)
         else:
             _written(frame, file, form)
@@ -48,6 +48,15 @@ def write(table: Any, path: str | Path, escape: bool = False) -> Path:
 
 
 def _written(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
+    try:
+        _put(frame, file, form)
+    except frames.polars().exceptions.PolarsError as error:
+        raise VaekitError(
+            f"the table cannot be written as {form} ({str(error).splitlines()[0]}); try another"
+        ) from None
+
+
+def _put(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
     if form == ".parquet":
         frame.write_parquet(file)
     elif form in (".jsonl", ".ndjson"):

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from vaekit.data.conditions import Condition
+from vaekit.data.dataset import Schema
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
-Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target"]
+Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target", "asked"]
 
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
 
@@ -85,7 +85,7 @@ class LeftOut(BaseModel, frozen=True, extra="forbid"):
     column: Column | None = None
 
 
-class TableSchema(BaseModel, frozen=True, extra="forbid"):
+class TableSchema(Schema, frozen=True, extra="forbid"):
     """The form of a table: `columns` are the modelled ones, in the order of the tensors' last dimension.
 
     `conditions` are the fields of what the model is told beside a row, and `given` the columns that they were made
@@ -96,11 +96,13 @@ class TableSchema(BaseModel, frozen=True, extra="forbid"):
     modality: Literal["tables"] = "tables"
     columns: tuple[Column, ...]
     left_out: tuple[LeftOut, ...] = ()
-    conditions: tuple[Condition, ...] = ()
     given: tuple[Column, ...] = ()
     order: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     rows: int = Field(0, ge=0)
+
+    def __str__(self) -> str:
+        return f"rows of {len(self.columns)} columns"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,7 +137,7 @@ def describe(schema: TableSchema) -> list[str]:
     told |= {left.name: ("target" if left.reason == "target" else "left out", left.why) for left in schema.left_out}
     names = [name for name in schema.order or tuple(told) if name in told]
     wide = min(max((len(name) for name in names), default=0), 32)
-    return [f"{name:<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
+    return [f"{' '.join(name.split()):<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
 
 
 def in_words(column: Column) -> str:

@@ -77,6 +77,7 @@ def survey(path: Path, delimiter: str, width: int, head: int, quotes: bool = Tru
         line += found.newlines
         if len(rest) > MOST:
             break
+    stray = stray or _stray_line(rest, ord(delimiter), line) * quotes
     unclosed = line if rest else 0
     return Survey(np.concatenate(starts), np.concatenate(blanks), ragged, stray, unclosed)
 
@@ -113,12 +114,21 @@ def _records(part: bytes, delimiter: int, quotes: bool) -> Records:
     return Records(lines, widths, blank, size, len(places), first)
 
 
+def _stray_line(rest: bytes, delimiter: int, line: int) -> int:
+    """The line of the first stray quote in what begins on `line` and never ends as a row, or 0."""
+    values = np.frombuffer(rest, np.uint8)
+    places = np.flatnonzero(values == QUOTE)
+    stray = _stray(values, places, delimiter) if len(places) else places
+    return line + rest[: int(stray[0])].count(b"\n") if len(stray) else 0
+
+
 def _stray(values: np.ndarray, places: np.ndarray, delimiter: int) -> np.ndarray:
-    """Where a quote opens that follows no separator, or closes one that precedes none."""
+    """Where quotes open that follow no separator; where those open that are closed before anything but a separator."""
     before = np.concatenate([[NEWLINE], values[places[1:] - 1] if places[0] == 0 else values[places - 1]])
     before = before if places[0] == 0 else before[1:]
     after = np.append(values, NEWLINE)[places + 1]
     opening = np.arange(len(places)) % 2 == 0
     neighbour = np.where(opening, before, after)
     allowed = np.isin(neighbour, (delimiter, NEWLINE, QUOTE)) | (~opening & (neighbour == RETURN))
-    return places[~allowed]
+    opens = np.where(opening, places, np.roll(places, 1))
+    return opens[~allowed]

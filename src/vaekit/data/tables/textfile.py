@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from vaekit.data.tables import frames
-from vaekit.data.tables.cells import Cells
+from vaekit.data.tables.cells import NUMBER, Cells
 from vaekit.data.tables.survey import Survey, survey
 from vaekit.errors import VaekitError
 
@@ -41,6 +41,12 @@ BOMS = {
 
 WINDOWS = "cp1252"
 
+LONGEST = 250
+"""A column's name has at most so many characters."""
+
+INDEX = "index"
+"""What the first column is called that has no name, as files have that hold the index of a pandas frame."""
+
 KNOWN = {
     b"PK": "a zip archive, or an Excel workbook: save its sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save its sheet as CSV",
@@ -51,6 +57,11 @@ KNOWN = {
     b"\xfd7zXZ": "compressed by xz: unpack it, or use gzip",
     b"(\xb5/\xfd": "compressed by zstd: unpack it, or use gzip",
     b"%PDF": "a PDF: save the table as CSV",
+    b"[{": "JSON: save the table as CSV or Parquet",
+    b'{"': "JSON: save the table as CSV or Parquet",
+    b"<!": "a page of the web: save the table as CSV",
+    b"<html": "a page of the web: save the table as CSV",
+    b"<?xml": "XML: save the table as CSV",
 }
 """How files begin that are no text, and what to do with them."""
 
@@ -66,10 +77,18 @@ class TextFile(frames.Frame):
         self.plain, encoding = self._plain(path)
         notes += [f"Read as Windows text ({WINDOWS}): it is not UTF-8"] * (encoding == WINDOWS)
         head = _head(self.plain)
-        self.delimiter = delimiter or sniff(head, self.source)
+        self.delimiter = sniff(head, self.source) if delimiter is None else _asked(delimiter, head, self.source)
         self.names, self.lines = _names(self.plain, self.delimiter, self.source)
+        if not self.names[0]:
+            self.names = (INDEX, *self.names[1:])
+            notes.append(f"The first column has no name: it is called '{INDEX}'")
+        frames.require_distinct(self.names, self.source)
         self.survey, self.quotes = self._survey()
         self.rows = self.survey.rows
+        if self.survey.blank.any():
+            self.plain = self._without(self.survey.starts[self.survey.blank])
+        if any(NUMBER.fullmatch(name) for name in self.names):
+            notes.append(f"The first line was taken for the columns' names: {_few(self.names)}")
         if len(self.names) > 1 and self.delimiter != ",":
             notes.append(f"Cells are separated by {DELIMITERS.get(self.delimiter, repr(self.delimiter))}")
         if not self.quotes:
@@ -88,7 +107,7 @@ class TextFile(frames.Frame):
         return f"line {self.survey.line(row):,}"
 
     def _read(self, first: int) -> dict[str, Any]:
-        """As many columns as are read together, from the one at `first` on."""
+        """As many columns as are read together, from the one at `first` on, without blank lines."""
         pl = frames.polars()
         count = max(1, min(len(self.names) - first, TOGETHER // max(1, self.rows)))
         chosen = list(range(first, first + count))
@@ -102,10 +121,7 @@ class TextFile(frames.Frame):
             separator=self.delimiter,
             quote_char='"' if self.quotes else None,
             infer_schema=False,
-            schema_overrides=[pl.String] * len(self.names),
         )
-        keep = ~self.survey.blank
-        frame = frame if keep.all() else frame.filter(pl.Series(keep))
         return {self.names[i]: frame.to_series(place) for place, i in enumerate(chosen)}
 
     def _plain(self, path: Path) -> tuple[Path, str]:
@@ -128,10 +144,26 @@ class TextFile(frames.Frame):
         except UnicodeError:
             raise VaekitError(f"{path}: says that it is {encoding} and is not; save it as CSV in UTF-8") from None
 
-    def _copied(self, path: Path, packed: bool, encoding: str) -> Path:
+    def _without(self, blank: np.ndarray) -> Path:
+        """A copy without the lines of these numbers, rising."""
+        copy, numbers = self._place(), iter(blank.tolist())
+        skipped = next(numbers, 0)
+        with self.plain.open("rb") as old, copy.open("wb") as new:
+            for number, line in enumerate(old, 1):
+                if number == skipped:
+                    skipped = next(numbers, 0)
+                else:
+                    new.write(line)
+        return copy
+
+    def _place(self) -> Path:
+        """Where a copy may lie that goes when this does."""
         folder = tempfile.mkdtemp(prefix="vaekit-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        copy = Path(folder) / "table.csv"
+        return Path(folder) / "table.csv"
+
+    def _copied(self, path: Path, packed: bool, encoding: str) -> Path:
+        copy = self._place()
         with (
             _opened(path, packed) as file,
             io.TextIOWrapper(file, encoding) as text,
@@ -176,6 +208,18 @@ def sniff(text: str, source: str) -> str:
     return best
 
 
+def _asked(delimiter: str, text: str, source: str) -> str:
+    """The separator that the caller named. Raises VaekitError where it is none, or separates nothing."""
+    if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
+        raise VaekitError(f"delimiter {delimiter!r}: expected a single character, such as , or ;")
+    other = sniff(text, source)
+    if delimiter not in text.split("\n", 1)[0] and other in text.split("\n", 1)[0]:
+        raise VaekitError(
+            f"{source}: has no {delimiter!r} in its first line; cells seem to be separated by {DELIMITERS[other]}"
+        )
+    return delimiter
+
+
 def _refuse_other_separators(lines: list[str], source: str) -> None:
     """One column whose name and cells all hold the same mark as often is a table with another separator."""
     for mark, called in {":": "colons", " ": "spaces", "^": "carets", "~": "tildes"}.items():
@@ -205,8 +249,18 @@ def _names(path: Path, delimiter: str, source: str) -> tuple[tuple[str, ...], in
     if not any(names):
         what = "its first line is empty" if row or path.stat().st_size else "the file is empty"
         raise VaekitError(f"{source}: {what}; expected a table with the columns' names in its first line")
-    frames.require_distinct(names, source)
+    long = next((name for name in names if len(name) > LONGEST), "")
+    if long:
+        raise VaekitError(f"{source}: a column's name has {len(long):,} characters, '{long[:30]}...'; shorten it")
+    if all(NUMBER.fullmatch(name) for name in names):
+        raise VaekitError(
+            f"{source}: its first line holds numbers ({_few(names)}) and no names of columns; add a line of names"
+        )
     return names, reader.line_num
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 # Text
@@ -243,7 +297,8 @@ def _is_utf8(path: Path, packed: bool) -> bool:
     try:
         with _opened(path, packed) as file:
             while part := file.read(2**22):
-                decoder.decode(part)
+                if decoder.getstate()[0] or not part.isascii():  # ASCII is UTF-8, and seen to be so in no time
+                    decoder.decode(part)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vaekit.data.tables import dates
-from vaekit.data.tables.cells import TEXT, Cells
+from vaekit.data.tables.cells import TEXT, Cells, decimals, runs
 from vaekit.data.tables.schema import Column, Kind
 
 KNOTS = 101
@@ -17,15 +17,11 @@ SHARE, LEAST = 0.02, 5
 TAIL = 0.005
 """Mean and scale are those of the values with this part of them at either end brought to the rest."""
 
-DIGITS = 12
-"""Values that need more digits behind the point are taken for measured, with as many as a float has."""
-
 
 def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
     """The column that numbers or dates make; `form` is how the dates are written. All values are finite or missing."""
-    values = values_of(cells, form)
-    present = np.sort(values[~np.isnan(values)])
-    distinct, counts = np.unique(present, return_counts=True)
+    distinct, counts = _runs_of(cells, form)
+    present = np.repeat(distinct, counts)
     whole = bool((distinct == np.round(distinct)).all())
     atom = counts >= max(LEAST, SHARE * len(present))
     mean, scale = standard(present)
@@ -34,12 +30,12 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
         kind=kind,
         dtype=_dtype(cells, kind, whole),
         why=why,
-        decimals=None if kind == "date" else decimals(distinct.astype(np.float32) if cells.single else distinct),
+        decimals=None if kind == "date" else decimals(distinct),
         format=form,
         step=resolution(distinct) if kind == "date" else 0,
         mean=mean,
         scale=scale,
-        knots=tuple(np.quantile(present, np.linspace(0, 1, KNOTS)).tolist()),
+        knots=tuple(quantiles(present, np.linspace(0, 1, KNOTS)).tolist()),
         atoms=tuple(distinct[atom].tolist()),
         shares=tuple((counts[atom] / len(present)).tolist()),
     )
@@ -47,34 +43,38 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
 
 def values_of(cells: Cells, form: str) -> np.ndarray:
     """Raw values (N,) of a measured column, NaN where there is none."""
-    return cells.words.table(dates.parse(cells.words.levels, form)) if form else cells.numbers.values
+    return cells.words.table(cells.days(form)) if form else cells.numbers.values
+
+
+def _runs_of(cells: Cells, form: str) -> tuple[np.ndarray, np.ndarray]:
+    if not form:
+        return cells.runs
+    values = values_of(cells, form)
+    return runs(np.sort(values[~np.isnan(values)]))
+
+
+def quantiles(present: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Those of sorted values (N,), N > 0, linear between them; differences, which may overflow, are not taken."""
+    places = probabilities * (len(present) - 1)
+    below = np.floor(places).astype(int)
+    part = places - below
+    return present[below] * (1 - part) + present[np.minimum(below + 1, len(present) - 1)] * part
 
 
 def standard(present: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of sorted values (N,), N > 0, with the ends brought in; the scale is above zero."""
-    low, high = np.quantile(present, (TAIL, 1 - TAIL))
+    low, high = quantiles(present, np.array([TAIL, 1 - TAIL]))
     for values in (present.clip(low, high), present):
         largest = float(np.abs(values).max()) or 1.0  # so that the squares do not overflow
-        mean, scale = float(values.mean()), float((values / largest).std()) * largest
-        if np.isfinite(scale) and scale > 1e-9 * largest:
+        mean, scale = (float(part) * largest for part in ((values / largest).mean(), (values / largest).std()))
+        if scale > 1e-9 * largest:
             return mean, scale
-    return float(present.mean()), 1.0
-
-
-def decimals(distinct: np.ndarray) -> int | None:
-    """How many digits behind the point tell the values (K,) as they are, None if more than DIGITS."""
-    some = distinct[:: max(1, len(distinct) // 1000)]
-    for digits in range(DIGITS + 1):
-        if (np.abs(distinct).max() * 10.0**digits) > 2**53:
-            return 0 if digits == 0 else None
-        if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, distinct)):
-            return digits
-    return None
+    return mean, 1.0
 
 
 def resolution(days: np.ndarray) -> int:
     """The widest of day, hour, minute, second, microsecond that all `days` (K,) are multiples of, in microseconds."""
-    micro = np.rint(days * dates.DAY)
+    micro = dates.micro(days)
     return next((unit for unit in (dates.DAY, 3_600_000_000, 60_000_000, 1_000_000) if not (micro % unit).any()), 1)
 
 

@@ -1,0 +1,177 @@
+"""What the verbs do with the model of a table, and the verbs that only tables have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaekit.cli.shared import Device, Json, RunFolder, Seed, images_of, load
+from vaekit.cli.terminal import show, tell
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit.data.tables import Table, TableSchema
+    from vaekit.tasks import Trained
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
+
+TableOut = Annotated[
+    Path | None,
+    typer.Option("--out", help="A new file: .csv, .tsv, .parquet or .jsonl (default: a CSV in a folder inside RUN)."),
+]
+Escape = Annotated[
+    bool, typer.Option("--escape", help="An apostrophe before words that a spreadsheet would run as formulas.")
+]
+
+
+def generate(
+    trained: Trained, run: Path, n: int, where: dict[str, str], seed: int, out: Path | None, escape: bool, as_json: bool
+) -> None:
+    """n new rows; cells asked for by `where` are conditions that the model is told, or columns that it is held to."""
+    import torch
+
+    from vaekit import rows
+    from vaekit.data.tables import decode, from_tensor
+    from vaekit.rng import seeded
+
+    schema = _tables_only(trained, "rows")
+    told = {name: word for name, word in where.items() if name in {field.name for field in schema.conditions}}
+    held = {name: word for name, word in where.items() if name not in told}
+    context = trained.context(told)
+    with seeded(seed), torch.no_grad():
+        if held:
+            x = rows.draw_as(trained.model, n, rows.asked(held, schema), context)
+        else:
+            x = rows.draw(trained.model, n, context if context is None else context.expand(n, -1))
+    known = None if context is None else context.expand(n, -1)
+    path = _write(decode(from_tensor(x, schema, clip=True), schema, known), run, out, "generated", "rows", escape)
+    show({"table": str(path), "n": n}, as_json)
+
+
+def impute(
+    run: RunFolder,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A table with missing cells.")],
+    draws: Annotated[int, typer.Option(min=1, help="How many filled copies; they differ as much as is unsure.")] = 1,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: TableOut = None,
+    escape: Escape = False,
+    as_json: Json = False,
+) -> None:
+    """Missing cells filled with draws from the model, given the cells that are there.
+
+    With several draws the table has them all, one copy after another, and a column `draw`.
+
+    Examples:
+
+      vaekit impute runs/customers customers.csv --out filled.csv
+
+      vaekit impute runs/customers customers.csv --draws 5 --out filled.parquet
+    """
+    import torch
+
+    from vaekit import rows
+    from vaekit.data.tables import decode, from_tensor, to_tensor
+    from vaekit.rng import seeded
+
+    trained = load(run, device)
+    schema, table = _tables_only(trained, "impute"), _read(trained, data)
+    x, lost = to_tensor(table.raw.values, schema), int(table.raw.values.isnan().sum())
+    if not lost:
+        tell(f"{data}: no cell of the columns that the model knows is missing")
+    with seeded(seed):
+        filled = [rows.fill(trained.model, x, table.context) for _ in range(draws)]
+    known = None if table.context is None else table.context.repeat(draws, 1)
+    drawn = from_tensor(torch.stack(filled), schema, clip=True)
+    raw = torch.where(table.raw.values.isnan(), drawn, table.raw.values)
+    columns: dict[str, Any] = {**decode(raw.flatten(0, 1), schema, known)}
+    if draws > 1:
+        columns = {"draw": torch.arange(draws).repeat_interleave(len(x)).numpy(), **columns}
+    path = _write(columns, run, out, "imputed", "rows", escape)
+    show({"table": str(path), "cells": lost, "draws": draws, "n": len(x)}, as_json)
+
+
+def augment(
+    run: RunFolder,
+    balance: Annotated[str, typer.Option(metavar="COLUMN", help="The category whose rare classes are filled up.")],
+    n: Annotated[
+        int | None, typer.Option("-n", "--number", help="Rows that each class shall have (default: the commonest's).")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: TableOut = None,
+    escape: Escape = False,
+    as_json: Json = False,
+) -> None:
+    """The run's training rows with new ones of the rare classes of a column; near-copies of training rows are refused.
+
+    A column `synthetic` tells new rows from real ones.
+
+    Examples:
+
+      vaekit augment runs/customers --balance churned --out more.csv
+    """
+    import numpy as np
+    import torch
+
+    from vaekit import rows
+    from vaekit.api import training_part
+    from vaekit.data.tables import decode
+    from vaekit.rng import seeded
+
+    trained = load(run, device)
+    schema = _tables_only(trained, "augment")
+    real: Any = training_part(trained)
+    with seeded(seed):
+        made = rows.balanced(trained.model, real, schema, balance, n, tell)
+    context = None if made.context is None else torch.cat((real.context, made.context))
+    columns = decode(torch.cat((real.raw.values, made.raw)), schema, context)
+    new = np.repeat((False, True), (len(real), len(made.raw)))
+    path = _write(columns | {"synthetic": new}, run, out, "augmented", "rows", escape)
+    show({"table": str(path), "real": len(real), "new": len(made.raw), **made.counts}, as_json)
+
+
+def encode(trained: Trained, run: Path, data: str | None, out: Path | None, as_json: bool) -> None:
+    """Mean and standard deviation of every latent dimension, a row for each row."""
+    import torch
+
+    from vaekit.tasks import ROWS, as_tensor
+
+    table = images_of(trained, data)
+    parts = [
+        trained.encode(as_tensor(part), part.context)
+        for part in map(table.subset, torch.arange(len(table)).split(ROWS))
+    ]
+    columns: dict[str, Any] = {}
+    for name in ("mean", "scale"):
+        values = torch.cat([getattr(part, name) for part in parts]).numpy()
+        columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}
+    path = _write(columns, run, out, "encoded", "codes", False)
+    show({"table": str(path), "n": len(table), "latent": trained.latent}, as_json)
+
+
+def _tables_only(trained: Trained, verb: str) -> TableSchema:
+    if trained.schema.modality != "tables":
+        raise VaekitError(f"{verb}: is for tables, and this run is of {trained.schema.modality}")
+    schema: Any = trained.schema
+    return schema
+
+
+def _read(trained: Trained, data: str) -> Table:
+    table: Any = images_of(trained, data)
+    return table
+
+
+def _write(columns: Any, run: Path, out: Path | None, folder: str, stem: str, escape: bool) -> Path:
+    from vaekit.data.tables import write
+    from vaekit.files import new_folder
+
+    if out is None:
+        out = new_folder(run / folder) / f"{stem}.csv"
+    if out.suffix.lower() not in ENDINGS:
+        raise VaekitError(f"--out {out}: expected a file that ends on .csv, .tsv, .parquet or .jsonl")
+    if out.exists():
+        raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
+    return write(columns, out, escape)

@@ -1,0 +1,232 @@
+"""What images answer to the rest of the system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.config import Data, Experiment, Network
+from vaekit.data.dataset import Resident
+from vaekit.data.images import networks
+from vaekit.data.images.binarise import draw_bits, is_black_and_white, prepare
+from vaekit.data.images.collection import Images
+from vaekit.data.images.likelihoods import Likelihood, likelihood
+from vaekit.data.images.load import load, recognises
+from vaekit.data.images.output import write
+from vaekit.data.images.raw import DiskImages
+from vaekit.data.images.schema import ImageSchema, to_tensor
+from vaekit.data.modality import Between, Modality
+from vaekit.errors import VaekitError
+from vaekit.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
+from vaekit.vae import Conditional
+
+LOOKED_AT = 50_000
+"""So many images, evenly spread, are looked at for grey levels."""
+
+FEW = 5000
+"""So many small images or fewer get a convolutional net (600 of MNIST: held-out ELBO 466 instead of 298 nats)."""
+
+
+def picture(likelihood: Distribution) -> Tensor:
+    """The likelihood's mean, in [0, 1], on the CPU."""
+    return likelihood.mean.clamp(0, 1).cpu()
+
+
+def drawn_picture(likelihood: Distribution) -> Tensor:
+    """A draw from the likelihood, in [0, 1], on the CPU."""
+    return likelihood.sample().clamp(0, 1).cpu()
+
+
+def _read(data: Data, **options: Any) -> Images:
+    return load(
+        data.source,
+        size=data.size,
+        channels=data.channels,
+        array=data.array,
+        labels=data.labels,
+        memory_budget=data.memory_budget,
+        condition=data.condition,
+        table=data.table,
+        **options,
+    )
+
+
+def _again(data: Data, schema: ImageSchema, **options: Any) -> Images:
+    images, then = _read(data, **options), data
+    ours = images.schema
+    if ours.shape != schema.shape and then.size is None and ours.resized:
+        then = then.model_copy(update={"size": (schema.height, schema.width)})
+    if ours.shape != schema.shape and then.channels is None and (ours.channels, schema.channels) == (1, 3):
+        then = then.model_copy(update={"channels": 3})
+    return images if then is data else _read(then, **options)
+
+
+def _write(x: Tensor, schema: ImageSchema, folder: Path, stem: str) -> dict[str, str]:
+    sheet, array = write(x, schema, folder, stem)
+    return {"sheet": str(sheet), "array": str(array)}
+
+
+# What the data suggest
+
+
+def _settle(experiment: Experiment, images: Images, kind: str, reasons: list[str]) -> tuple[list[str], ImageSchema]:
+    changes, schema = _likelihood(experiment, images, reasons)
+    return changes + _network(experiment, images, kind, reasons), schema
+
+
+def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> tuple[list[str], ImageSchema]:
+    name, binarise = experiment.model.likelihood, experiment.model.binarise
+    two_valued = _is_two_valued(images)
+    if name == "auto":
+        name = "bernoulli" if two_valued else "gaussian"
+        reasons.append(f"likelihood {name}: the pixels are {'black or white' if two_valued else 'of many levels'}")
+    wanted = likelihood(name, images.schema.channels)
+    if wanted.binary and not two_valued and binarise == "none":
+        raise VaekitError(
+            f"{images.source}: likelihood '{name}' wants pixels in {{0, 1}}, these are grey levels; use "
+            "model.binarise=dynamic (or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
+        )
+    if not wanted.binary and binarise in ("static", "dynamic"):
+        raise VaekitError(f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'")
+    if wanted.discrete and not wanted.binary and images.schema.dtype != "uint8":
+        raise VaekitError(f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}")
+    if binarise == "static" and isinstance(images.raw, DiskImages):
+        raise VaekitError(f"{images.source}: static binarisation wants images that fit in memory; use dynamic")
+    if binarise == "auto":
+        binarise = "dynamic" if wanted.binary and not two_valued else "none"
+        reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (binarise == "dynamic")
+    schema = images.schema.model_copy(update={"binarise": binarise})
+    return [f"model.likelihood={name}", f"model.binarise={binarise}"], schema
+
+
+def _is_two_valued(images: Images) -> bool:
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), LOOKED_AT)).long()
+    return all(is_black_and_white(images.raw.take(index)) for index in chosen.split(4096))
+
+
+def _network(experiment: Experiment, images: Images, kind: str, reasons: list[str]) -> list[str]:
+    if experiment.model.architecture == "chain":
+        raise VaekitError("architecture chain is for the columns of tables; images have mlp, or conv")
+    if experiment.model.architecture != "auto":
+        return []
+    schema, n = images.schema, len(images)
+    if kind == "codes":
+        reasons.append("architecture conv: codes lie on a grid, and of a dense net each tells of the whole picture")
+        return ["model.architecture=conv"]
+    small = schema.channels == 1 and schema.height * schema.width <= 1024
+    name = "mlp" if small and n > FEW else "conv"
+    few = f", {n:,} of them: with so few, a dense net learns them by heart" if small and n <= FEW else ""
+    reasons.append(f"architecture {name}: {schema.height}x{schema.width}x{schema.channels} pixels{few}")
+    return [f"model.architecture={name}"]
+
+
+def fixed_bits(images: Images, seed: int) -> Images:
+    """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
+    if images.schema.binarise != "static":
+        return images
+    generator = torch.Generator().manual_seed(seed)
+    bits = [draw_bits(images.raw.take(i), generator).mul(255).byte() for i in torch.arange(len(images)).split(4096)]
+    test = images.test and fixed_bits(images.test, seed + 1)
+    schema = images.schema.model_copy(update={"dtype": "uint8"})
+    return replace(images, raw=Resident(torch.cat(bits)), schema=schema, test=test)
+
+
+def _refuse(x: Tensor, network: Network, schema: ImageSchema, source: str) -> None:
+    if _of(network, schema).binary and schema.binarise != "dynamic" and not is_black_and_white(x):
+        raise VaekitError(
+            f"{source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
+            "make them black and white, or train with binarise=dynamic"
+        )
+
+
+# What they are modelled with
+
+
+def _of(network: Network, schema: ImageSchema) -> Likelihood:
+    return likelihood(network.likelihood, schema.channels)
+
+
+def _parts(network: Network, schema: ImageSchema, between: Between, context: int) -> tuple[nn.Module, nn.Module]:
+    pixels = _of(network, schema)
+    encoding, decoding = _nets(network, schema, between, pixels.outputs, context)
+    return encoding, Conditional(decoding, pixels.family, len(between[1]))
+
+
+def _nets(
+    network: Network, schema: ImageSchema, between: Between, outputs: int, context: int
+) -> tuple[nn.Module, nn.Module]:
+    if network.architecture == "conv":
+        _refuse_dense(network)
+        size = networks.CONVOLUTIONAL[network.size]
+        return networks.convolutional(schema.shape, *size, between, outputs, context)
+    widths = network.hidden or networks.DENSE[network.size]
+    return networks.dense(schema.shape, widths, between, outputs, network.activation, context, network.dropout)
+
+
+def _hierarchy(network: Network, schema: ImageSchema, sizes: Sequence[int], context: int) -> Hierarchy:
+    pixels = _of(network, schema)
+    if network.activation == "gated":
+        raise VaekitError(f"levels={network.levels}: a hierarchy's layers cannot be gated; use model.activation=silu")
+    if network.architecture == "conv":
+        _refuse_dense(network)
+        width, blocks = networks.CONVOLUTIONAL[network.size]
+        stride = networks.first_stride(schema.shape)
+        return conv_hierarchy(
+            schema.shape, pixels.outputs, sizes, width, blocks, pixels.family, stride, context=context
+        )
+    width, blocks = networks.LADDER[network.size]
+    width = network.hidden[0] if network.hidden else width
+    return dense_hierarchy(
+        schema.shape,
+        pixels.outputs,
+        sizes,
+        width,
+        blocks,
+        pixels.family,
+        network.activation,
+        context,
+        dropout=network.dropout,
+    )
+
+
+def _refuse_dense(network: Network) -> None:
+    """What only fully connected networks have."""
+    for field in ("hidden", "dropout"):
+        if getattr(network, field):
+            raise VaekitError(f"model.{field} belongs to the mlp; leave it out for conv, or use model.architecture=mlp")
+
+
+def _begin(decoder: nn.Module, network: Network, schema: ImageSchema, raw: Tensor) -> None:
+    pixels = _of(network, schema)
+    if pixels.start is not None:
+        networks.start_at(cast(Conditional, decoder).net, pixels.start(to_tensor(raw, schema).mean(0)))
+
+
+IMAGES = Modality(
+    name="images",
+    datum="image",
+    schema=ImageSchema,
+    recognises=recognises,
+    read=_read,
+    again=_again,
+    load=load,
+    settle=_settle,
+    fixed=fixed_bits,
+    prepare=prepare,
+    to_tensor=to_tensor,
+    refuse=_refuse,
+    discrete=lambda network, schema: _of(network, schema).discrete,
+    parts=_parts,
+    begin=_begin,
+    point=picture,
+    readings={"mean": picture, "sample": drawn_picture},
+    write=_write,
+    hierarchy=_hierarchy,
+    grid=lambda schema: networks.grid(schema.shape),
+)

@@ -1,0 +1,148 @@
+"""What tables answer to the rest of the system."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.config import Data, Experiment, Network, nearest
+from vaekit.data.modality import Between, Modality
+from vaekit.data.tables.codec import from_tensor, prepare, to_tensor
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.decode import decode
+from vaekit.data.tables.grids import with_grids
+from vaekit.data.tables.likelihoods import NAMES
+from vaekit.data.tables.load import load, recognises
+from vaekit.data.tables.networks import ChainDecoder, RowDecoder, RowEncoder
+from vaekit.data.tables.output import write
+from vaekit.data.tables.schema import TableSchema, describe
+from vaekit.errors import VaekitError
+
+WIDTHS = {"tiny": 64, "small": 128, "base": 256, "large": 512}
+"""Of the hidden layers of each column's network; those of all columns together are twice as wide."""
+
+EPOCHS, LEAST, MOST = 8, 500, 2000
+"""When nothing is said a run takes so many epochs, and at least and at most so many steps."""
+
+BATCH = 512
+
+PICTURES = ("size", "channels", "array")
+"""Options that only pictures have."""
+
+
+def reading_mean(likelihood: Distribution) -> Tensor:
+    """Numbers at their means, categories at the likeliest class, (N, C) on the CPU."""
+    return likelihood.mean.cpu()
+
+
+def reading_sample(likelihood: Distribution) -> Tensor:
+    """Rows drawn from p(x | z), (N, C) on the CPU."""
+    return likelihood.sample().cpu()
+
+
+def _read(data: Data, **options: Any) -> Table:
+    told = {name: getattr(data, name) for name in ("size", "channels", "array", "table")}
+    return _load(data.source, condition=data.condition, kinds=data.kinds, target=data.labels, **told, **options)
+
+
+def _again(data: Data, schema: TableSchema, **options: Any) -> Table:
+    return _read(data, **options)
+
+
+def _load(source: Any, **options: Any) -> Table:
+    """`load`, with a word about options that tables have not."""
+    wrong = [name for name in (*PICTURES, "table") if options.pop(name, None) is not None]
+    if wrong:
+        option = {"size": "--resize"}.get(wrong[0], f"--{wrong[0]}")
+        raise VaekitError(f"{source}: {option} is for pictures, and this is a table: leave it out")
+    return load(source, **options)
+
+
+# What the data suggest
+
+
+def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str]) -> tuple[list[str], TableSchema]:
+    reasons += describe(table.schema)
+    changes = [*_model(experiment.model, reasons), *_length(experiment, len(table), reasons)]
+    return changes, with_grids(table.schema, table.raw.values)
+
+
+def _model(network: Network, reasons: list[str]) -> list[str]:
+    name, architecture = network.likelihood, network.architecture
+    if architecture not in ("auto", "chain", "mlp"):
+        raise VaekitError(f"architecture {architecture} is for pictures; rows have chain, or mlp")
+    if name not in ("auto", *NAMES):
+        raise VaekitError(f"there is no likelihood '{name}' of columns{nearest(name, list(NAMES))}")
+    if network.binarise not in ("auto", "none"):
+        raise VaekitError(f"model.binarise={network.binarise} is for pictures; leave it out")
+    if architecture == "auto":
+        reasons.append("architecture chain: each column follows those before it, and the latents")
+    name = "binned" if name == "auto" else name
+    architecture = "chain" if architecture == "auto" else architecture
+    return [f"model.likelihood={name}", f"model.architecture={architecture}", "model.binarise=none"]
+
+
+def _length(experiment: Experiment, rows: int, reasons: list[str]) -> list[str]:
+    train, changes = experiment.train, []
+    batch = max(2, min(BATCH, rows // 8)) if train.batch == "auto" else train.batch
+    if train.batch == "auto":
+        reasons.append(f"batch {batch}: {rows:,} rows")
+        changes.append(f"train.batch={batch}")
+    if train.epochs == "auto" and train.steps is None:
+        steps = max(LEAST, min(MOST, math.ceil(EPOCHS * rows / batch)))
+        reasons.append(f"steps {steps:,}: {EPOCHS} epochs, and from {LEAST} to {MOST:,} steps")
+        changes.append(f"train.steps={steps}")
+    return changes
+
+
+# What they are modelled with
+
+
+def _parts(network: Network, schema: TableSchema, between: Between, context: int) -> tuple[nn.Module, nn.Module]:
+    (features,), (z,) = between
+    width = WIDTHS[network.size]
+    widths = network.hidden or (2 * width, 2 * width)
+    encoding = RowEncoder(schema, features, widths, context)
+    if network.architecture == "mlp":
+        return encoding, RowDecoder(schema, z, widths, context, likelihood=network.likelihood)
+    chain = ChainDecoder(schema, z, width, context, dropout=network.dropout, likelihood=network.likelihood)
+    return encoding, chain
+
+
+def _begin(decoder: nn.Module, network: Network, schema: TableSchema, raw: Tensor) -> None:
+    cast(ChainDecoder | RowDecoder, decoder).begin(to_tensor(raw, schema))
+
+
+def _write(x: Tensor, schema: TableSchema, folder: Path, stem: str) -> dict[str, str]:
+    path = write(decode(from_tensor(x, schema, clip=True), schema), folder / f"{stem}.csv")
+    return {"table": str(path)}
+
+
+def _refuse(x: Tensor, network: Network, schema: TableSchema, source: str) -> None:
+    """Whatever a table holds has its place in a likelihood of columns."""
+
+
+TABLES = Modality(
+    name="tables",
+    datum="row",
+    schema=TableSchema,
+    recognises=recognises,
+    read=_read,
+    again=_again,
+    load=_load,
+    settle=_settle,
+    fixed=lambda table, seed: table,
+    prepare=prepare,
+    to_tensor=to_tensor,
+    refuse=_refuse,
+    discrete=lambda network, schema: False,
+    parts=_parts,
+    begin=_begin,
+    point=reading_mean,
+    readings={"sample": reading_sample, "mean": reading_mean},
+    write=_write,
+)

@@ -1,0 +1,40 @@
+"""What the estimators do with what they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, validate_data
+from torch import Tensor
+
+from vaekit.data.tables import Table, TableSchema, load, to_tensor
+from vaekit.data.tables.frames import Frame, frame_of
+
+
+def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
+    """A frame as it is, anything else as an array (N, C) that scikit-learn has looked at; NaN are missing cells."""
+    if any(hasattr(X, name) for name in ("__dataframe__", "__narwhals_dataframe__", "__arrow_c_stream__")):
+        frame = frame_of(X)
+        _check_feature_names(estimator, X, reset=reset)
+        if reset:
+            estimator.n_features_in_ = len(frame.names)
+        return frame
+    least = 1 + reset
+    X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=least)
+    return frame_of(X if X.dtype.kind != "O" else _numbers(X), "X")
+
+
+def tensor(estimator: BaseEstimator, X: Any, schema: TableSchema) -> Tensor:
+    """New rows in the form of the schema, (N, C) in model units."""
+    table: Table = load(checked(estimator, X, reset=False), schema=schema)
+    return to_tensor(table.raw.values, schema)
+
+
+def _numbers(X: np.ndarray) -> np.ndarray:
+    """An array of objects as float64 where all of it is numbers."""
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError):
+        return X

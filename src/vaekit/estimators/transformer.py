@@ -1,0 +1,146 @@
+"""Fewer columns by a VAE, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted
+from torch import Tensor
+
+from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
+from vaekit.data.tables.networks import PlainEncoder, RowDecoder
+from vaekit.errors import VaekitError
+from vaekit.estimators.base import checked, tensor
+from vaekit.estimators.training import ROWS, train
+from vaekit.families import normal
+from vaekit.loop import Plan
+from vaekit.objectives import LinearWarmup, beta_elbo
+from vaekit.priors import StandardNormal
+from vaekit.rng import seeded
+from vaekit.vae import VAE, Conditional
+
+EPOCHS, LEAST, MOST = 200, 300, 3000
+"""Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
+
+HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 100
+"""This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
+
+
+class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """The means of a VAE's codes: rows of a table as points in `n_components` dimensions, and back.
+
+    log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || N(0, I)): numbers are normal with a standard deviation a column
+    that is learned, so that no weight between reconstruction and rate has to be chosen; classes are categorical.
+
+    Parameters
+    ----------
+    n_components : dimensions of z.
+    hidden : widths of the layers of encoder and decoder.
+    beta : weight of the rate. At 1 (the bound) dimensions that tell less than they cost stay empty; at 0.1 few do.
+    learning_rate, batch_size : of the training.
+    max_steps : steps of the training; None for 200 epochs, at least 300 and at most 3000 steps.
+    kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
+    random_state : seed or generator of the training.
+
+    Attributes
+    ----------
+    schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
+    model_ : the model, `vaekit.vae.VAE`.
+    n_features_in_, feature_names_in_ : as scikit-learn has them.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 8,
+        *,
+        hidden: tuple[int, ...] = (128, 128),
+        beta: float = 0.1,
+        learning_rate: float = 2e-3,
+        batch_size: int = 256,
+        max_steps: int | None = None,
+        kinds: Mapping[str, str] | str | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.hidden = hidden
+        self.beta = beta
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.kinds = kinds
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
+        frame = checked(self, X, reset=True)
+        if isinstance(self.n_components, bool) or self.n_components != int(self.n_components) or self.n_components < 1:
+            raise VaekitError(f"n_components={self.n_components!r}: expected a whole number of at least 1")
+        table = load(frame, kinds=self.kinds)
+        self.backend_: Any = frame.backend
+        self.schema_ = table.schema
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with seeded(seed):
+            self.model_ = self._fitted(to_tensor(table.raw.values, self.schema_), seed)
+        self._n_features_out = int(self.n_components)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The mean of q(z | x) of every row, (N, n_components), float64; float32 of a float32 array."""
+        check_is_fitted(self)
+        x = tensor(self, X, self.schema_)
+        with torch.no_grad():
+            codes = torch.cat([self.model_.encoder(part).mean for part in x.split(ROWS)]).numpy()
+        return codes if getattr(X, "dtype", None) == np.float32 else codes.astype(np.float64)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Rows at points z (N, n_components): numbers at their means, the likeliest classes; as the kind was fitted."""
+        check_is_fitted(self)
+        z = check_array(X, dtype=np.float32)
+        if z.shape[1] != self._n_features_out:
+            raise ValueError(f"X has {z.shape[1]} features, expected the {self._n_features_out} components of codes")
+        with torch.no_grad():
+            x = torch.cat([self.model_.decoder(part).mean for part in torch.from_numpy(z).split(ROWS)])
+        raw = from_tensor(x, self.schema_)
+        return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean over rows of log p(x | z) at the mean code, in nats, less the rate: a bound of log p(x), about."""
+        check_is_fitted(self)
+        parts = [self._bound(part) for part in tensor(self, X, self.schema_).split(ROWS)]
+        return float(torch.cat(parts).mean())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _fitted(self, x: Tensor, seed: int) -> VAE:
+        x = x[torch.randperm(len(x))]
+        held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
+        rows, batch = x[held:], max(1, min(self.batch_size, len(x) // 4))
+        steps = self.max_steps or max(LEAST, min(MOST, math.ceil(EPOCHS * len(rows) / batch)))
+        model, objective = self._model(rows), beta_elbo(LinearWarmup(self.beta, 0.2))
+        plan = Plan(steps, self.learning_rate, ema=0.995)
+        return train(model, objective, rows, x[:held] if held else rows, plan, batch, seed)
+
+    def _model(self, x: Tensor) -> VAE:
+        n, hidden = int(self.n_components), tuple(self.hidden)
+        encoder = Conditional(PlainEncoder(self.schema_, 2 * n, hidden), normal)
+        decoder = RowDecoder(self.schema_, n, tuple(reversed(hidden)), likelihood="gaussian-shared")
+        decoder.begin(x)
+        return VAE(encoder, StandardNormal(n), decoder)
+
+    @torch.no_grad()
+    def _bound(self, x: Tensor) -> Tensor:
+        q = self.model_.encoder(x)
+        gap = torch.distributions.kl_divergence(q, self.model_.prior())
+        return self.model_.decoder(q.mean).log_prob(x) - gap

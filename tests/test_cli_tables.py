@@ -1,0 +1,212 @@
+"""What must hold of the command line where the data are a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commands import call
+
+SHORT = ["--size", "tiny", "--steps", "120", "validations=4", "--seed", "0"]
+COLOURS = ("red", "green", "blue")
+
+
+def made(n: int, seed: int = 0) -> list[list[str]]:
+    """Rows of a table with a bit of everything: `height` follows `colour`, `paid` follows `height`; some cells lack."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        colour = random.choice(3, p=[0.6, 0.3, 0.1])
+        height = 10.0 * colour + random.normal()
+        paid = "yes" if height > 5 else "no"
+        weight = "" if random.random() < 0.2 else f"{random.lognormal():.2f}"
+        rows.append([f"k{i}", COLOURS[colour], f"{height:.3f}", weight, paid, "7", f"2024-01-{1 + i % 28:02d}"])
+    return rows
+
+
+HEADER = ["key", "colour", "height", "weight", "paid", "always", "day"]
+
+
+def write(path: Path, rows: list[list[str]], header: list[str] = HEADER) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.fixture(scope="module")
+def source(place) -> Path:
+    return write(place / "people.csv", made(400))
+
+
+@pytest.fixture(scope="module")
+def trained(place, source):
+    result = call("train", source, *SHORT, "--out", place / "run")
+    assert result.code == 0, result.err
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(place, trained) -> Path:
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def told(place, source) -> Path:
+    """A model that is told the colour."""
+    result = call("train", source, *SHORT, "--condition", "colour", "--out", place / "told")
+    assert result.code == 0, result.err
+    return place / "told"
+
+
+def done(*words: object) -> dict:
+    result = call(*words, "--json")
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+def refused(*words: object) -> str:
+    result = call(*words)
+    assert result.code == 1, result.out
+    assert "Traceback" not in result.err
+    assert "this is a bug" not in result.err
+    return result.err.splitlines()[-1].removeprefix("error: ")
+
+
+def test_training_shows_what_columns_are_taken_for(trained, run) -> None:
+    kinds = {
+        line.split()[0]: line for line in trained.err.splitlines() if line.split()[:1] and line.split()[0] in HEADER
+    }
+    assert "left out" in kinds["key"]
+    assert "left out" in kinds["always"]
+    for name, kind in (("colour", "category"), ("height", "number"), ("paid", "boolean"), ("day", "date")):
+        assert f" {kind} " in kinds[name], kinds[name]
+    assert "rows" in trained.out
+    page = (run / "report.html").read_text()
+    assert "New rows" in page
+    assert "images" not in page.partition("<details>")[0]
+
+
+def test_new_rows_are_as_the_old_ones(run, place) -> None:
+    out = place / "new.csv"
+    assert done("generate", run, "-n", 500, "--seed", 1, "--out", out)["n"] == 500
+    rows = read(out)
+    assert list(rows[0]) == [name for name in HEADER if name != "key"]  # a constant comes back, an id does not
+    assert {row["colour"] for row in rows} <= set(COLOURS)
+    assert {row["always"] for row in rows} == {"7"}
+    assert {row["paid"] for row in rows} <= {"yes", "no"}
+    assert 0.1 < np.mean([row["weight"] == "" for row in rows]) < 0.3  # cells are missing as often as they were
+    assert all(row["day"].startswith("2024-01-") for row in rows)
+    share = np.mean([row["colour"] == "red" for row in rows])
+    assert 0.45 < share < 0.75
+    again = place / "again.csv"
+    done("generate", run, "-n", 500, "--seed", 1, "--out", again)
+    assert again.read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize("model", ["run", "told"])
+def test_rows_come_as_asked(request, model, place) -> None:
+    """Of a rare class, and with what goes with it: by holding a column, or by telling the model."""
+    out = place / f"blue-{model}.csv"
+    done("generate", request.getfixturevalue(model), "-n", 50, "--where", "colour=blue", "--out", out)
+    rows = read(out)
+    assert {row["colour"] for row in rows} == {"blue"}
+    assert np.median([float(row["height"]) for row in rows]) > 12
+
+
+def test_empty_cells_are_filled_and_the_others_left(run, place) -> None:
+    rows = made(60, seed=5)
+    holes = [[*row[:1], "", *row[2:]] for row in rows]
+    answer = done("impute", run, write(place / "holes.csv", holes), "--out", place / "filled.csv")
+    filled = read(place / "filled.csv")
+    assert answer["cells"] == 60 + sum(row[3] == "" for row in rows)
+    assert all(row["colour"] in COLOURS and row["weight"] for row in filled)
+    for before, after in zip(holes, filled, strict=True):
+        assert after["height"] == str(float(before[2]))
+        assert before[3] == "" or float(after["weight"]) == float(before[3])
+    right = np.mean([row["colour"] == truth[1] for row, truth in zip(filled, rows, strict=True)])
+    assert right > 0.8  # the height tells the colour
+
+
+def test_rare_classes_are_filled_up(run, place) -> None:
+    answer = done("augment", run, "--balance", "colour", "--out", place / "more.parquet")
+    counts = {name: answer.get(name, 0) for name in COLOURS}
+    assert answer["new"] == sum(counts.values())
+    assert counts["red"] == 0 < counts["green"] < counts["blue"]
+    assert "every class has" in refused("augment", run, "--balance", "colour", "-n", "1")
+
+
+def test_codes_and_numbers(run, source, place) -> None:
+    assert done("encode", run, source, "--out", place / "codes.csv")["n"] == 400
+    assert set(read(place / "codes.csv")[0]) == {f"{what}_{i}" for what in ("mean", "scale") for i in range(8)}
+    numbers = done("evaluate", run, write(place / "held.csv", made(200, seed=9)), "--draws", 4, "--target", "paid")
+    assert numbers["samples"]["column_error"] < 0.2
+    assert numbers["samples"]["utility"]["auroc"] > 0.8
+    assert numbers["samples"]["privacy"]["copies"] == 0
+
+
+MISTAKES = {
+    ("generate", "--where", "colur=blue"): "did you mean 'colour'?",
+    ("generate", "--where", "colour=bleu"): "did you mean 'blue'?",
+    ("generate", "--where", "height=tall"): "height",
+    ("generate", "--where", "height=1e9"): "outside of all that was seen",
+    ("generate", "--where", "key=k1"): "it is left out",
+    ("generate", "--pixels", "mean"): "--pixels: is for pictures",
+    ("generate", "--guidance", "2"): "--guidance: is for pictures",
+    ("generate", "--out", "rows.xlsx"): "expected a file that ends on",
+    ("augment", "--balance", "height"): "is no category",
+    ("augment", "--balance", "nothing"): "no such column",
+    ("interpolate", "0", "1"): "is for pictures",
+    ("reconstruct",): "is for pictures",
+    ("encode", "--resize", "8"): "is for pictures",
+    ("evaluate", "--target", "nothing"): "no such column",
+    ("encode", "missing.csv"): "there is no such file",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES, ids=" ".join)
+def test_a_mistake_is_told_in_one_line(run, words) -> None:
+    verb, *rest = words
+    assert MISTAKES[words] in refused(verb, run, *rest)
+
+
+TRAINING = {
+    ("--levels", "2"): "there is no hierarchy for tables",
+    ("--latent", "vq:16"): "codes lie on a grid",
+    ("--architecture", "conv"): "rows have chain, or mlp",
+    ("--likelihood", "bernoulli"): "there is no likelihood 'bernoulli' of columns",
+    ("--resize", "8"): "--resize is for pictures",
+    ("--condition", "colur"): "did you mean 'colour'?",
+    ("--condition", "always"): "cannot tell the rows apart",
+    ("data.kinds={colour: kategory}",): "kategory",
+    ("--binarise", "dynamic"): "is for pictures",
+}
+
+
+@pytest.mark.parametrize("words", TRAINING, ids=" ".join)
+def test_what_does_not_suit_is_refused_before_training(source, place, words) -> None:
+    assert TRAINING[words] in refused("train", source, *SHORT, *words, "--out", place / "never")
+    assert not (place / "never").exists()
+
+
+def test_a_run_is_resumed_on_its_own_rows_only(source, place) -> None:
+    mine = write(place / "mine.csv", made(100))
+    result = call("train", mine, *SHORT, "--max-time", "0.0001", "--out", place / "cut")
+    assert result.code == 0, result.err
+    write(mine, made(99))
+    assert "put the data back" in refused("train", "--resume", place / "cut")
+    write(mine, made(100))
+    assert call("train", "--resume", place / "cut", "--max-time", "5").code == 0
