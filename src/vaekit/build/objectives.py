@@ -122,9 +122,7 @@ def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objectiv
         )
     twin = next((other for other in SAME.get(name, (name,)) if other in built.terms), "")
     if twin:
-        raise VaekitError(
-            f"objective '{cost.bound}': '{word}' is about the same as a term before it; take one of them"
-        )
+        raise VaekitError(f"objective '{cost.bound}': '{word}' is about the same as a term before it; take one of them")
     return _ADD[name](built, word, argument, cost, setting)
 
 

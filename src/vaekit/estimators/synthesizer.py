@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaekit.columns import ChainedColumns
 from vaekit.config import nearest
-from vaekit.data.tables import Table, TableSchema, as_frame, decode, from_tensor, load, to_tensor
+from vaekit.data.tables import TableSchema, as_frame, decode, from_tensor, load, to_tensor
 from vaekit.data.tables.encode import read_column
-from vaekit.data.tables.frames import Array, frame_of
+from vaekit.data.tables.frames import Array
 from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.networks import ChainDecoder, RowEncoder
 from vaekit.errors import VaekitError
+from vaekit.estimators.base import checked, tensor
 from vaekit.estimators.training import ROWS, train
 from vaekit.families import normal
 from vaekit.loop import Plan
@@ -49,8 +50,8 @@ CODES, EACH = 8192, 50
 DRAWS = 16
 """Draws of the bound in `score_samples`, the same for every row."""
 
-TRIES = 2_000_000
-"""At most so many rows are drawn in search of those that are asked for."""
+TRIES, RAREST = 200_000, 1e-4
+"""What fewer than this share of so many drawn rows meets cannot be asked for."""
 
 
 class VAESynthesizer(BaseEstimator):
@@ -111,9 +112,10 @@ class VAESynthesizer(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> VAESynthesizer:
         """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
-        frame = self._checked(X, reset=True)
+        self._check()
+        frame = checked(self, X, reset=True)
         table = load(frame, kinds=self.kinds)
-        self.backend_ = _backend(frame)
+        self.backend_ = frame.backend
         self.schema_ = with_grids(table.schema, table.raw.values)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.drawn_ = 0
@@ -142,7 +144,7 @@ class VAESynthesizer(BaseEstimator):
         the same noise, so that its score is the same alone as among others.
         """
         check_is_fitted(self)
-        x = self._tensor(X)
+        x = tensor(self, X, self.schema_)
         with seeded(0):
             noise = torch.randn(DRAWS, 1, self.latent)
         with torch.no_grad():
@@ -161,6 +163,18 @@ class VAESynthesizer(BaseEstimator):
         return tags
 
     # Fitting
+
+    def _check(self) -> None:
+        """Raise a VaekitError for a parameter that means nothing."""
+        for name in ("latent", "hidden", "components", "batch_size", "max_steps"):
+            value = getattr(self, name)
+            whole = isinstance(value, (int, np.integer)) and value >= 1
+            if not whole and not (name == "max_steps" and value is None):
+                raise VaekitError(f"{name}={value!r}: expected a whole number of at least 1")
+        for name, most in (("dropout", 0.99), ("learning_rate", 1.0), ("free_nats", math.inf)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise VaekitError(f"{name}={value!r}: expected a number from 0 to {most:g}")
 
     def _fitted(self, x: Tensor) -> VAE:
         with seeded(self.seed_):
@@ -197,23 +211,6 @@ class VAESynthesizer(BaseEstimator):
         components = max(1, min(self.components, len(codes) // EACH))
         return VAE(model.encoder, fit_gmm(codes, components, self.seed_), model.decoder).eval()
 
-    # Rows in
-
-    def _checked(self, X: Any, reset: bool) -> Any:
-        """A frame as it is, anything else as an array (N, C) that scikit-learn has looked at."""
-        if hasattr(X, "__dataframe__") or hasattr(X, "__narwhals_dataframe__") or hasattr(X, "__arrow_c_stream__"):
-            frame = frame_of(X)
-            _check_feature_names(self, X, reset=reset)
-            if reset:
-                self.n_features_in_ = len(frame.names)
-            return frame
-        X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset)
-        return frame_of(X if X.dtype.kind != "O" else _numbers(X), "X")
-
-    def _tensor(self, X: Any) -> Tensor:
-        table: Table = load(self._checked(X, reset=False), schema=self.schema_)
-        return to_tensor(table.raw.values, self.schema_)
-
     # Rows out
 
     def _next_seed(self, random_state: Any) -> int:
@@ -233,7 +230,7 @@ class VAESynthesizer(BaseEstimator):
         tried = found = 0
         largest = 0.0  # log-weights of densities may exceed 0
         while found < n:
-            if tried >= TRIES:
+            if tried >= TRIES and found < RAREST * tried:
                 raise VaekitError(f"where {_in_words(where)}: {found:,} of {tried:,} rows drawn are so; ask for less")
             rows, weight = cast(ChainedColumns, self.model_.generate(ROWS)).fill(known)
             largest = max(largest, float(weight.max()))
@@ -247,18 +244,6 @@ class VAESynthesizer(BaseEstimator):
         z = q.mean + q.stddev * noise
         weight = self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
         return torch.logsumexp(weight, dim=0) - math.log(len(noise))
-
-
-def _backend(frame: Any) -> Any:
-    return frame.backend
-
-
-def _numbers(X: np.ndarray) -> np.ndarray:
-    """An array of objects as float64 where all of it is numbers."""
-    try:
-        return X.astype(np.float64)
-    except (TypeError, ValueError):
-        return X
 
 
 def _known(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
