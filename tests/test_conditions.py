@@ -62,6 +62,8 @@ def test_the_kind_can_be_said():
         (np.array([[0.5, 1.0]]), "", "expected flags"),
         (np.arange(20_001), "category", "20,001 different values"),
         (np.arange(3), "colour", "expected x:category or x:number"),
+        (np.zeros((4, 2, 2)), "", "of shape \\(2, 2\\) each"),
+        (np.array(["a", "b", "c", "d"]), "", "is another for each of 4"),
     ],
 )
 def test_a_column_that_tells_nothing_apart_is_refused(values, kind, says):

@@ -89,8 +89,17 @@ WRONG = [
     *((f"bound=elbo+{n}:5 latent=vq:8", "latents that are continuous, these are codes; leave it out") for n in LYING),
     *((f"bound=elbo+{n}:5 levels=2", "about one latent, and the model has 2; leave it out") for n in LYING),
     ("bound=elbo+beta-tc:5 posterior=flow", "dimensions are independent given the data"),
-    ("bound=elbo+mmd:3+mmd:4", "'mmd:4' cannot be added"),
-    ("bound=iwae:3+free-bits:1", "'free-bits:1' cannot be added"),
+    ("latent=categorical:60000x60000", "3,600,000,000 is more than the 65,536"),
+    ("bound=miwae:4096x4096", "16,777,216 is more than the 4,096"),
+    *(
+        (f"latent=vq:8 bound=elbo+{term}", "would make the prior of codes worse")
+        for term in ("target-rate:9", "free-bits:9/latent")
+    ),
+    ("bound=elbo+beta-tc:6+factor:3", "'factor:3' is about the same"),
+    ("bound=elbo+dip:1+dip-i:1", "'dip-i:1' is about the same"),
+    ("bound=elbo+beta-tc:0.5", "expected at least 1"),
+    ("bound=elbo+mmd:3+mmd:4", "'mmd:4' is about the same"),
+    ("bound=iwae:3+free-bits:1", "'free-bits:1' stands in for the rate"),
     ("bound=iwae:3 beta=2", "the iwae bound has no beta"),
     ("architecture=conv hidden=[8]", "model.hidden belongs to the mlp; leave it out"),
     ("architecture=conv hidden=null dropout=0.1", "model.dropout belongs to the mlp; leave it out"),

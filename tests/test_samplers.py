@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import vaekit
 from test_priors import SHAPE, model
 from vaekit import VAE
+from vaekit.api import sampled
 from vaekit.errors import VaekitError
 from vaekit.samplers import FullMixture, fit_flow, fit_gmm, sampler
 
@@ -131,3 +134,16 @@ def test_a_flow_prior_learns_what_a_normal_cannot() -> None:
         torch.cdist(drawn, z[1000:]).amin(1).mean()
         < 0.5 * torch.cdist(single(None).sample((1000,)), z[1000:]).amin(1).mean()
     )
+
+
+def test_a_sampler_of_other_weights_is_fitted_anew(tmp_path: Path) -> None:
+    """As after going on with a run: a density of the codes is one of the encoder that made them."""
+    run = vaekit.train("digits", out=tmp_path / "run", architecture="mlp", hidden=[8], steps=2, patience=0)
+    told: list[str] = []
+    sampled(run, "gmm:2", told.append)
+    sampled(run, "gmm:2", told.append)
+    assert len(told) == 1
+    with torch.no_grad():
+        next(iter(run.model.parameters())).add_(0.1)
+    sampled(run, "gmm:2", told.append)
+    assert len(told) == 2

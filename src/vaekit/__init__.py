@@ -31,6 +31,7 @@ _HOMES = {
         *("beta_elbo", "convexly_weighted", "doubly_reparameterised", "importance_weighted", "multiply_weighted"),
         "sticking_the_landing",
     ],
+    "estimators": ["VAESynthesizer", "VAETransformer"],
     "terms": ["FactorTC", "FreeBits", "TargetRate", "TotalCorrelation", "dip_i", "dip_ii", "mmd"],
     "disentanglement": ["dci", "factorvae_score", "mig", "sap"],
     "fidelity": ["frechet", "kernel_distance", "prdc"],

@@ -24,6 +24,9 @@ MISSING = ("", "?", "na", "n/a", "nan", "none", "null", "unknown")
 FEW = 20
 """Whole numbers of at most so many different values are categories; more are numbers."""
 
+MOST = 10_000
+"""A category has at most so many classes."""
+
 FAR = 20.0
 """Nothing that is so many standard deviations from the mean can be asked for."""
 
@@ -58,7 +61,10 @@ def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = 
         values = values[:, 0]
     if values.ndim == 2:
         return _flags(name, values, names)
+    asked = bool(kind)
     kind = kind or _suggested(values, names)
+    if kind == "category" and not asked and not names and 2 < len(np.unique(values)) == len(values) <= MOST:
+        raise VaekitError(f"condition '{name}' is another for each of {len(values):,}; choose one that some share")
     if kind == "number":
         return _number(name, values)
     if kind != "category":
@@ -160,9 +166,7 @@ def _numbers(words: np.ndarray) -> np.ndarray | None:
 
 def _classes(name: str, values: np.ndarray) -> tuple[str, ...]:
     classes = np.unique(values[~is_missing(values)])
-    if len(classes) > 2 and len(classes) == len(values):
-        raise VaekitError(f"condition '{name}' is another for each of {len(values):,}; choose one that some share")
-    if len(classes) < 2 or len(classes) > 10_000:
+    if len(classes) < 2 or len(classes) > MOST:
         found = "only one value" if len(classes) else "no values"
         found = found if len(classes) < 2 else f"{len(classes):,} different values, which no class has often enough"
         raise VaekitError(f"condition '{name}' has {found}; choose a column that tells the data apart")

@@ -55,8 +55,21 @@ class CellEmbedding(nn.Module):
         return self.own + F.pad(sums - 0.5 * sums[-1:], (0, 0, 0, 1))
 
 
+HIDE = 0.1
+"""The share of cells that an encoder does not see while it trains, so that it knows what a missing cell is."""
+
+
+def hidden(x: Tensor) -> Tensor:
+    """Rows (B, C) with cells made NaN at random, of each row another share of them, from 0 to 2 `HIDE`."""
+    share = 2 * HIDE * torch.rand(len(x), 1, device=x.device)
+    return x.masked_fill(torch.rand(x.shape, device=x.device) < share, torch.nan)
+
+
 class RowEncoder(nn.Module):
-    """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs)."""
+    """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs).
+
+    While training, some cells are hidden from it: the bound stays one, whatever q sees.
+    """
 
     def __init__(self, schema: TableSchema, outputs: int, hidden: Sequence[int] = (256, 256), context: int = 0) -> None:
         super().__init__()
@@ -64,6 +77,7 @@ class RowEncoder(nn.Module):
         self.net = MLP((len(schema.columns) * WIDTH,), hidden, (outputs,), context=context)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x = hidden(x) if self.training else x
         cells = [embed(cell) for embed, cell in zip(self.cells, x.unbind(-1), strict=True)]
         return self.net(torch.cat(cells, dim=-1), context)
 
