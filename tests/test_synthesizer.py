@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vaekit import table_quality
+from vaekit import rows, table_quality
 from vaekit.data.tables import load
 from vaekit.errors import VaekitError
 from vaekit.estimators import VAESynthesizer
@@ -130,11 +130,9 @@ def test_parameters_that_mean_nothing_are_refused(wrong: dict) -> None:
 
 
 def test_what_hardly_ever_comes_is_refused(fitted: VAESynthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    import vaekit.estimators.synthesizer as module
-
-    monkeypatch.setattr(module, "TRIES", 2000)
-    monkeypatch.setattr(module, "RAREST", 0.9)
-    with pytest.raises(VaekitError, match="rows drawn are so; ask for less"):
+    monkeypatch.setattr(rows, "TRIES", 2000)
+    monkeypatch.setattr(rows, "RAREST", 0.9)
+    with pytest.raises(VaekitError, match="rows drawn are as asked; ask for fewer"):
         fitted.sample(10_000, where={"place": "west"})
 
 
@@ -170,9 +168,9 @@ def test_columns_that_say_nothing_come_back() -> None:
     assert (made["years"] == made["age"]).all()
 
 
-@pytest.mark.parametrize("rows", [2, 5, 30])
-def test_very_few_rows(rows: int) -> None:
-    made = quick(max_steps=10).fit(frame(40)[:rows]).sample(8)
+@pytest.mark.parametrize("few", [2, 5, 30])
+def test_very_few_rows(few: int) -> None:
+    made = quick(max_steps=10).fit(frame(40)[:few]).sample(8)
     assert len(made) == 8
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vaekit.columns import ChainedColumns
-from vaekit.config import nearest
-from vaekit.data.tables import TableSchema, as_frame, decode, from_tensor, load, to_tensor
-from vaekit.data.tables.encode import read_column
-from vaekit.data.tables.frames import Array
+from vaekit import rows
+from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
 from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.networks import ChainDecoder, RowEncoder
 from vaekit.errors import VaekitError
@@ -50,9 +47,6 @@ CODES, EACH = 8192, 50
 
 DRAWS, TOGETHER = 16, 64
 """Draws of the bound in `score_samples`, the same for every row, and how many rows are scored together."""
-
-TRIES, RAREST = 200_000, 1e-4
-"""What fewer than this share of so many drawn rows meets cannot be asked for."""
 
 
 class VAESynthesizer(BaseEstimator):
@@ -132,9 +126,9 @@ class VAESynthesizer(BaseEstimator):
         check_is_fitted(self)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise VaekitError(f"n={n!r}: expected how many rows to draw, a whole number of at least 1")
-        known = _known(where or {}, self.schema_)
+        known = rows.asked(where or {}, self.schema_)
         with seeded(self._next_seed(random_state)), torch.no_grad():
-            x = self._wanted(int(n), known, where or {}) if where else self._drawn(int(n))
+            x = rows.draw_as(self.model_, int(n), known) if where else rows.draw(self.model_, int(n))
         raw = from_tensor(x, self.schema_, clip=True)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
@@ -182,12 +176,12 @@ class VAESynthesizer(BaseEstimator):
         with seeded(self.seed_):
             x = x[torch.randperm(len(x))]
             held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
-            rows = x[held:]
-            model = self._model(rows)
-            batch = max(2, min(self.batch_size, len(rows) // SMALLEST))
-            plan = self._plan(len(rows), batch)
-            model = train(model, self._objective(), rows, x[:held] if held else rows, plan, batch, self.seed_)
-            return self._with_density(model, rows)
+            learned = x[held:]
+            batch = max(2, min(self.batch_size, len(learned) // SMALLEST))
+            plan = self._plan(len(learned), batch)
+            told = x[:held] if held else learned
+            model = train(self._model(learned), self._objective(), learned, told, plan, batch, self.seed_)
+            return self._with_density(model, learned)
 
     def _plan(self, rows: int, batch: int) -> Plan:
         epoch = math.ceil(rows / batch)
@@ -222,58 +216,9 @@ class VAESynthesizer(BaseEstimator):
         self.drawn_ += 1
         return (self.seed_ + 1_000_003 * self.drawn_) % 2**31
 
-    def _drawn(self, n: int) -> Tensor:
-        sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
-        return torch.cat([self.model_.generate(size).sample() for size in sizes])
-
-    def _wanted(self, n: int, known: Tensor, where: Mapping[str, Any]) -> Tensor:
-        """`n` rows whose cells are as `known` (C,) where that is not NaN: each drawn one is kept by its weight."""
-        kept: list[Tensor] = []
-        tried = found = 0
-        largest = 0.0  # log-weights of densities may exceed 0
-        while found < n:
-            if tried >= TRIES and found < RAREST * tried:
-                raise VaekitError(f"where {_in_words(where)}: {found:,} of {tried:,} rows drawn are so; ask for less")
-            rows, weight = cast(ChainedColumns, self.model_.generate(ROWS)).fill(known)
-            largest = max(largest, float(weight.max()))
-            kept.append(rows[torch.rand(len(rows)).log() < weight - largest])
-            tried, found = tried + len(rows), found + len(kept[-1])
-        return torch.cat(kept)[:n]
-
     def _bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), at the same noise (S, 1, Z) for every row."""
         q = self.model_.encoder(x)
         z = q.mean + q.stddev * noise
         weight = self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
         return torch.logsumexp(weight, dim=0) - math.log(len(noise))
-
-
-def _known(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
-    """A row (C,) in model units of what `where` says, NaN where it says nothing. Raises VaekitError."""
-    row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
-    for name, value in where.items():
-        if name not in schema.names:
-            left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
-            raise VaekitError(
-                f"where {name}: the model has no such column{left or nearest(str(name), list(schema.names))}"
-            )
-        place = schema.names.index(name)
-        row[place] = _asked(schema, place, value)
-    return to_tensor(row, schema)
-
-
-def _asked(schema: TableSchema, place: int, value: Any) -> float:
-    column = schema.columns[place]
-    found = float(read_column(Array({column.name: np.array([value])}, 1, "where").cells(column.name), column)[0][0])
-    if math.isnan(found):
-        hint = nearest(str(value), list(column.classes)) if column.discrete else ""
-        raise VaekitError(f"where {column.name}={value}: no such value was seen{hint}")
-    if not column.discrete and not column.low <= found <= column.high:
-        raise VaekitError(
-            f"where {column.name}={value}: is outside of all that was seen, {column.low:g} to {column.high:g}"
-        )
-    return found
-
-
-def _in_words(where: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in where.items())
