@@ -24,8 +24,8 @@ from vaekit.trace import Model
 POOL = 2048
 """Rows that are drawn at a time."""
 
-TRIES = 2_000_000
-"""At most so many rows are drawn in search of those that are asked for."""
+TRIES, RAREST = 200_000, 1e-4
+"""What less than this share of the rows is like is given up once so many were drawn in search of it."""
 
 GUESSES = 64
 """Latents that are tried for each row whose missing cells are filled."""
@@ -49,7 +49,7 @@ def draw_as(model: Model, n: int, known: Tensor, context: Tensor | None = None) 
     tried = found = 0
     largest = -math.inf  # of all log-weights seen
     while found < n:
-        if tried >= TRIES:
+        if tried >= TRIES and found < RAREST * tried:
             raise VaekitError(
                 f"{found:,} of {tried:,} rows drawn are as asked; ask for fewer rows, or for less of them, or train "
                 "with these columns as --condition"

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vaekit.columns import ChainedColumns
-from vaekit.config import nearest
-from vaekit.data.tables import Table, TableSchema, as_frame, decode, from_tensor, load, to_tensor
-from vaekit.data.tables.encode import read_column
-from vaekit.data.tables.frames import Array, frame_of
+from vaekit import rows
+from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
 from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.networks import ChainDecoder, RowEncoder
 from vaekit.errors import VaekitError
+from vaekit.estimators.base import checked, tensor
 from vaekit.estimators.training import ROWS, train
 from vaekit.families import normal
 from vaekit.loop import Plan
@@ -31,8 +30,14 @@ from vaekit.samplers import fit_gmm
 from vaekit.terms import FreeBits, in_total
 from vaekit.vae import VAE, Conditional
 
-EPOCHS, LEAST, MOST = 8, 500, 2000
-"""Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
+EPOCHS, MOST = 8, 2000
+"""Without `max_steps` a run takes so many epochs, and at most so many steps."""
+
+FEW_EPOCHS, LEAST = 30, 500
+"""Runs of fewer than `LEAST` steps go on up to so many, or to so many epochs."""
+
+SMALLEST = 8
+"""Batches in an epoch, at least."""
 
 HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
 """This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
@@ -40,11 +45,8 @@ HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
 CODES, EACH = 8192, 50
 """The density of the codes is fitted to at most so many, of which each component has at least so many."""
 
-DRAWS = 16
-"""Draws of the bound in `score_samples`, the same for every row."""
-
-TRIES = 2_000_000
-"""At most so many rows are drawn in search of those that are asked for."""
+DRAWS, TOGETHER = 16, 64
+"""Draws of the bound in `score_samples`, the same for every row, and how many rows are scored together."""
 
 
 class VAESynthesizer(BaseEstimator):
@@ -62,7 +64,8 @@ class VAESynthesizer(BaseEstimator):
         columns before a column tell all and z tells nothing.
     components : normals of the density of the codes, at most.
     dropout, learning_rate, batch_size : of the training.
-    max_steps : steps of the training; None for 8 epochs, at least 500 and at most 2000 steps.
+    max_steps : steps of the training; None for 8 epochs, more of a small table (500 steps or 30 epochs), fewer of a
+        large one (2000 steps).
     likelihood : "binned", "gaussian", "student-t", "log-normal" or "counts", for numbers.
     kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
     random_state : seed or generator of the training; also of draws that name no other.
@@ -82,7 +85,7 @@ class VAESynthesizer(BaseEstimator):
         hidden: int = 128,
         free_nats: float = 3.0,
         components: int = 20,
-        dropout: float = 0.1,
+        dropout: float = 0.2,
         learning_rate: float = 2e-3,
         batch_size: int = 512,
         max_steps: int | None = None,
@@ -104,9 +107,10 @@ class VAESynthesizer(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> VAESynthesizer:
         """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
-        frame = self._checked(X, reset=True)
+        self._check()
+        frame = checked(self, X, reset=True)
         table = load(frame, kinds=self.kinds)
-        self.backend_ = _backend(frame)
+        self.backend_ = frame.backend
         self.schema_ = with_grids(table.schema, table.raw.values)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.drawn_ = 0
@@ -122,9 +126,9 @@ class VAESynthesizer(BaseEstimator):
         check_is_fitted(self)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise VaekitError(f"n={n!r}: expected how many rows to draw, a whole number of at least 1")
-        known = _known(where or {}, self.schema_)
+        known = rows.asked(where or {}, self.schema_)
         with seeded(self._next_seed(random_state)), torch.no_grad():
-            x = self._wanted(int(n), known, where or {}) if where else self._drawn(int(n))
+            x = rows.draw_as(self.model_, int(n), known) if where else rows.draw(self.model_, int(n))
         raw = from_tensor(x, self.schema_, clip=True)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
@@ -135,11 +139,12 @@ class VAESynthesizer(BaseEstimator):
         the same noise, so that its score is the same alone as among others.
         """
         check_is_fitted(self)
-        x = self._tensor(X)
+        x = tensor(self, X, self.schema_)
         with seeded(0):
             noise = torch.randn(DRAWS, 1, self.latent)
         with torch.no_grad():
-            return torch.cat([self._bound(part, noise) for part in x.split(ROWS // 4)]).double().numpy()
+            whole = F.pad(x, (0, 0, 0, -len(x) % TOGETHER))  # products of one shape round alike
+            return torch.cat([self._bound(part, noise) for part in whole.split(TOGETHER)])[: len(x)].double().numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""
@@ -155,21 +160,33 @@ class VAESynthesizer(BaseEstimator):
 
     # Fitting
 
+    def _check(self) -> None:
+        """Raise a VaekitError for a parameter that means nothing."""
+        for name in ("latent", "hidden", "components", "batch_size", "max_steps"):
+            value = getattr(self, name)
+            whole = isinstance(value, (int, np.integer)) and value >= 1
+            if not whole and not (name == "max_steps" and value is None):
+                raise VaekitError(f"{name}={value!r}: expected a whole number of at least 1")
+        for name, most in (("dropout", 0.99), ("learning_rate", 1.0), ("free_nats", math.inf)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise VaekitError(f"{name}={value!r}: expected a number from 0 to {most:g}")
+
     def _fitted(self, x: Tensor) -> VAE:
         with seeded(self.seed_):
             x = x[torch.randperm(len(x))]
             held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
-            rows = x[held:]
-            model = self._model(rows)
-            plan = Plan(self._steps(len(rows)), self.learning_rate, ema=0.998)
-            batch = max(2, min(self.batch_size, len(rows) // 8))
-            model = train(model, self._objective(), rows, x[:held] if held else rows, plan, batch, self.seed_)
-            return self._with_density(model, rows)
+            learned = x[held:]
+            batch = max(2, min(self.batch_size, len(learned) // SMALLEST))
+            plan = self._plan(len(learned), batch)
+            told = x[:held] if held else learned
+            model = train(self._model(learned), self._objective(), learned, told, plan, batch, self.seed_)
+            return self._with_density(model, learned)
 
-    def _steps(self, rows: int) -> int:
-        if self.max_steps is not None:
-            return self.max_steps
-        return max(LEAST, min(MOST, math.ceil(EPOCHS * rows / self.batch_size)))
+    def _plan(self, rows: int, batch: int) -> Plan:
+        epoch = math.ceil(rows / batch)
+        steps = self.max_steps or min(MOST, max(EPOCHS * epoch, min(LEAST, FEW_EPOCHS * epoch)))
+        return Plan(steps, self.learning_rate, ema=0.998)
 
     def _model(self, x: Tensor) -> VAE:
         encoder = Conditional(RowEncoder(self.schema_, 2 * self.latent), normal)
@@ -190,23 +207,6 @@ class VAESynthesizer(BaseEstimator):
         components = max(1, min(self.components, len(codes) // EACH))
         return VAE(model.encoder, fit_gmm(codes, components, self.seed_), model.decoder).eval()
 
-    # Rows in
-
-    def _checked(self, X: Any, reset: bool) -> Any:
-        """A frame as it is, anything else as an array (N, C) that scikit-learn has looked at."""
-        if hasattr(X, "__dataframe__") or hasattr(X, "__narwhals_dataframe__") or hasattr(X, "__arrow_c_stream__"):
-            frame = frame_of(X)
-            _check_feature_names(self, X, reset=reset)
-            if reset:
-                self.n_features_in_ = len(frame.names)
-            return frame
-        X = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset)
-        return frame_of(X if X.dtype.kind != "O" else _numbers(X), "X")
-
-    def _tensor(self, X: Any) -> Tensor:
-        table: Table = load(self._checked(X, reset=False), schema=self.schema_)
-        return to_tensor(table.raw.values, self.schema_)
-
     # Rows out
 
     def _next_seed(self, random_state: Any) -> int:
@@ -216,70 +216,9 @@ class VAESynthesizer(BaseEstimator):
         self.drawn_ += 1
         return (self.seed_ + 1_000_003 * self.drawn_) % 2**31
 
-    def _drawn(self, n: int) -> Tensor:
-        sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
-        return torch.cat([self.model_.generate(size).sample() for size in sizes])
-
-    def _wanted(self, n: int, known: Tensor, where: Mapping[str, Any]) -> Tensor:
-        """`n` rows whose cells are as `known` (C,) where that is not NaN: each drawn one is kept by its weight."""
-        kept: list[Tensor] = []
-        tried = found = 0
-        largest = 0.0  # log-weights of densities may exceed 0
-        while found < n:
-            if tried >= TRIES:
-                raise VaekitError(f"where {_in_words(where)}: {found:,} of {tried:,} rows drawn are so; ask for less")
-            rows, weight = cast(ChainedColumns, self.model_.generate(ROWS)).fill(known)
-            largest = max(largest, float(weight.max()))
-            kept.append(rows[torch.rand(len(rows)).log() < weight - largest])
-            tried, found = tried + len(rows), found + len(kept[-1])
-        return torch.cat(kept)[:n]
-
     def _bound(self, x: Tensor, noise: Tensor) -> Tensor:
         """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), at the same noise (S, 1, Z) for every row."""
         q = self.model_.encoder(x)
         z = q.mean + q.stddev * noise
         weight = self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
         return torch.logsumexp(weight, dim=0) - math.log(len(noise))
-
-
-def _backend(frame: Any) -> Any:
-    return frame.backend
-
-
-def _numbers(X: np.ndarray) -> np.ndarray:
-    """An array of objects as float64 where all of it is numbers."""
-    try:
-        return X.astype(np.float64)
-    except (TypeError, ValueError):
-        return X
-
-
-def _known(where: Mapping[str, Any], schema: TableSchema) -> Tensor:
-    """A row (C,) in model units of what `where` says, NaN where it says nothing. Raises VaekitError."""
-    row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
-    for name, value in where.items():
-        if name not in schema.names:
-            left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
-            raise VaekitError(
-                f"where {name}: the model has no such column{left or nearest(str(name), list(schema.names))}"
-            )
-        place = schema.names.index(name)
-        row[place] = _asked(schema, place, value)
-    return to_tensor(row, schema)
-
-
-def _asked(schema: TableSchema, place: int, value: Any) -> float:
-    column = schema.columns[place]
-    found = float(read_column(Array({column.name: np.array([value])}, 1, "where").cells(column.name), column)[0][0])
-    if math.isnan(found):
-        hint = nearest(str(value), list(column.classes)) if column.discrete else ""
-        raise VaekitError(f"where {column.name}={value}: no such value was seen{hint}")
-    if not column.discrete and not column.low <= found <= column.high:
-        raise VaekitError(
-            f"where {column.name}={value}: is outside of all that was seen, {column.low:g} to {column.high:g}"
-        )
-    return found
-
-
-def _in_words(where: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in where.items())
