@@ -166,3 +166,29 @@ def _follow(means: Tensor, mixing: Tensor, settle: Callable[[Tensor, int], Tenso
         done.append(settle(mean, c))
         pair += c
     return torch.stack(done, dim=-3)
+
+
+class CellNormal(Distribution):
+    """prod_c N(x_c; mean_c, exp(log_scale_c)^2) over rows (C,), of which cells may be missing.
+
+    A missing cell, NaN, adds nothing, and no gradient comes of it. `log_scale` broadcasts over `mean` (..., C).
+    """
+
+    arg_constraints: ClassVar[dict] = {}
+
+    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+        self._mean, self.log_scale = mean, log_scale
+        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    def cells(self, value: Tensor) -> Tensor:
+        """log p of every cell in nats, shape (..., C), 0 where it is missing."""
+        there = ~value.isnan()
+        error = (torch.where(there, value, 0.0) - self._mean) * torch.exp(-self.log_scale)
+        return torch.where(there, -0.5 * error**2 - self.log_scale - 0.5 * math.log(2 * math.pi), 0.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.cells(value).sum(-1)

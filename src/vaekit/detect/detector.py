@@ -1,0 +1,191 @@
+"""Which rows are odd, by which columns, and how surely: the anomaly score of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaekit.detect.config import DetectorConfig
+from vaekit.detect.members import build, explained
+from vaekit.detect.neighbours import Nearest, groups, remembered
+from vaekit.detect.scaling import Scaling
+from vaekit.detect.training import train
+from vaekit.errors import VaekitError
+from vaekit.rng import seeded
+from vaekit.vae import VAE
+
+CHUNK = 512
+"""Rows are scored so many at a time, a short chunk filled up, so that a row's score does not depend on its company."""
+
+CELLS = 2_000_000
+"""Calibration takes so many cells at a time, at most."""
+
+PARTS = ("unexplained", "nearest", "coarse")
+"""What a score is the sum of."""
+
+
+class Detector(nn.Module):
+    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers of any units, NaN where missing.
+
+    u: the mean over the members of -log p(x | z), z the mean of q(z | x): what denoising VAEs cannot explain.
+    n: the distance to the nearest of the remembered training rows.
+    g: the mean distance to the nearest row of small groups of them: coarser, and hardly swayed by odd training rows.
+    Each part is centred by its mean over held-out training rows and divided by its spread there, so that the three
+    count alike, and each is a sum over the columns, so that the score is. Distances are between the means of the two
+    views of `Scaling`, a missing cell standing at 0.
+    """
+
+    centre: Tensor
+    spread: Tensor
+    member_centre: Tensor
+    member_spread: Tensor
+    calibration: Tensor
+
+    def __init__(self, config: DetectorConfig, scaling: Scaling, model: VAE, nearest: Nearest, coarse: Nearest) -> None:
+        super().__init__()
+        self.config, self.scaling, self.model, self.nearest, self.coarse = config, scaling, model, nearest, coarse
+        columns = len(scaling.mean)
+        self.register_buffer("member_centre", torch.zeros(config.members, 1, columns))
+        self.register_buffer("member_spread", torch.ones(config.members, 1, 1))
+        self.register_buffer("centre", torch.zeros(2, 1, columns))
+        self.register_buffer("spread", torch.ones(2, 1, 1))
+        self.register_buffer("calibration", torch.zeros(0, dtype=torch.float64))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """The score of every row, (N,) float64: higher = more anomalous, typical rows near 0."""
+        return self.attributions(x).sum(1)
+
+    def attributions(self, x: Tensor) -> Tensor:
+        """What every column adds to the score, (N, C) float64; the sum over the columns is the score."""
+        return self.parts(x).sum(0)
+
+    def parts(self, x: Tensor) -> Tensor:
+        """What every column adds to each of `PARTS`, (3, N, C) float64."""
+        return torch.cat([self._parts(chunk)[:, :n] for chunk, n in self._chunks(x)], dim=1)
+
+    def p_values(self, x: Tensor) -> Tensor:
+        """p = (1 + #{held-out scores >= s(x)}) / (n + 1), (N,): conformal p-values, Bates et al. 2023, eq. 2.
+
+        For a new normal row P(p <= a) <= a, nearly: the held-out scores are those of the members that did not see the
+        row (Vovk 2015), a new row's is the mean over all.
+        """
+        return p_values(self.calibration, self.scores(x))
+
+    def threshold(self, fpr: float) -> float:
+        """The score above which a row has p <= fpr; infinity where the calibration rows are too few to tell."""
+        n = len(self.calibration)
+        above = int(fpr * (n + 1) + 1e-9) - 1  # so many held-out scores may be as high
+        return float(self.calibration[n - 1 - above]) if above >= 0 else torch.inf
+
+    @torch.no_grad()
+    def _parts(self, chunk: Tensor) -> Tensor:
+        views = self.scaling(chunk)
+        return torch.stack((self._unexplained(views).mean(0), *self._distances(views))).double()
+
+    def _unexplained(self, views: Tensor) -> Tensor:
+        """Every member's cost of every cell, in units of its spread over held-out rows, (M, B, C)."""
+        there = ~views[0].isnan()
+        return torch.where(there, (self._costs(views) - self.member_centre) / self.member_spread, 0.0)
+
+    def _costs(self, views: Tensor) -> Tensor:
+        """-log p of every cell for every member, in nats, (M, B, C)."""
+        x = views[self.config.views()]
+        return -explained(self.model, x).cells(x)
+
+    def _distances(self, views: Tensor) -> Tensor:
+        """The two distances by column, (2, B, C), centred and scaled."""
+        place = views.mean(0).nan_to_num(0.0)
+        return (torch.stack((self.nearest(place), self.coarse(place))) - self.centre) / self.spread
+
+    def _chunks(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Chunks of exactly `CHUNK` rows, and how many of each are meant."""
+        for chunk in x.split(CHUNK):
+            yield F.pad(chunk, (0, 0, 0, CHUNK - len(chunk))), len(chunk)
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, folds: Tensor) -> None:
+        """Centres, spreads and held-out scores by training rows x (N, C), of which folds (N,) says who left them out."""
+        held = torch.tensor(self.config.folds_of_members())[:, None] == folds  # (M, N)
+        views = self.scaling(x).split(CHUNK, dim=1)
+        costs = torch.cat([self._costs(part) for part in views], dim=1)  # (M, N, C)
+        for m, seen in enumerate(held):
+            self.member_centre[m] = costs[m, seen].mean(0) if seen.any() else 0.0
+            totals = (costs[m, seen] - self.member_centre[m]).sum(1)
+            self.member_spread[m] = _spread(totals)
+        distances = torch.cat([self._distances(part) for part in views], dim=1)
+        self.centre.copy_(distances.mean(1, keepdim=True))
+        self.spread.copy_(torch.stack([_spread(d) for d in (distances - self.centre).sum(2)])[:, None, None])
+        near = ((distances - self.centre) / self.spread).sum((0, 2))
+        unexplained = ((costs - self.member_centre) / self.member_spread).sum(2)
+        own = (unexplained * held).sum(0) / held.sum(0)
+        self.calibration = (own + near).double().sort().values
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain data from which `restored` makes the same detector."""
+        return self.state_dict(), asdict(self.config)
+
+    @staticmethod
+    def restored(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Detector:
+        """The detector whose `state` this is."""
+        config = DetectorConfig(**{**about, "noise": tuple(about["noise"])})
+        low, gaps = tensors["model.encoder.low"], tensors["model.encoder.gaps"]
+        model = build(low, low, tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
+        distances = [Nearest(tensors[f"{name}.rows"]) for name in ("nearest", "coarse")]
+        detector = Detector(config, Scaling(low.shape[2]), model.requires_grad_(False), *distances)
+        detector.calibration = tensors["calibration"]
+        detector.load_state_dict(tensors)
+        return detector.eval()
+
+
+def fit(x: Tensor, config: DetectorConfig | None = None, seed: int = 0, contamination: float = 0.0) -> Detector:
+    """A detector of what is unlike the rows x (N, C), numbers of any units, NaN where missing.
+
+    contamination: the share of the rows, in [0, 0.5], that may be anomalies themselves. Where it is more than 0, that
+    share of them, by the scores of a first detector, is left out of a second, which remembers no single rows (an
+    anomaly that is remembered vouches for its like).
+    """
+    config = config or DetectorConfig()
+    if x.dim() != 2 or len(x) < 2 or not x.shape[1]:
+        raise VaekitError(f"expected a table of at least 2 rows and 1 column, got the shape {tuple(x.shape)}")
+    if not 0 <= contamination <= 0.5:
+        raise VaekitError(f"contamination={contamination:g}: expected a share of the rows between 0 and 0.5")
+    with seeded(seed):
+        detector = _fitted(x, config)
+        if contamination:
+            scores = detector.scores(x)
+            kept = scores.argsort()[: max(2, round(len(x) * (1 - contamination)))].sort().values
+            detector = _fitted(x[kept], replace(config, remembered=0))
+    return detector
+
+
+def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
+    """(1 + #{calibration >= s}) / (n + 1) for scores (N,), by calibration scores (n,) that are sorted."""
+    n = len(calibration)
+    return (1.0 + n - torch.searchsorted(calibration, scores)) / (n + 1)
+
+
+def _fitted(x: Tensor, config: DetectorConfig) -> Detector:
+    scaling = Scaling.fitted(x)
+    views = scaling(x)
+    folds = torch.randperm(len(x)) % config.folds
+    model = train(views, folds, config)
+    places = views.mean(0).nan_to_num(0.0)
+    nearest, coarse = remembered(places, config.remembered), groups(places, config.groups, config.group)
+    detector = Detector(config, scaling, model, nearest, coarse)
+    some = torch.randperm(len(x))[: min(config.calibration, max(500, CELLS // x.shape[1]))]
+    detector.calibrate(x[some], folds[some])
+    return detector.eval()
+
+
+def _spread(values: Tensor) -> Tensor:
+    """The scale of values (n,) in float32: by their quartiles, and not below a fifth of their standard deviation."""
+    if len(values) < 2:
+        return values.new_ones(())
+    low, high = torch.quantile(values, values.new_tensor([0.25, 0.75]))
+    scale = torch.maximum((high - low) / 1.349, 0.2 * values.std())
+    return torch.where(scale > 1e-6, scale, 1.0)
