@@ -22,7 +22,7 @@ LAYERS = [
     {"loop"},
     {"build", "recipes"},
     {"checkpoint", "engine", "lock"},
-    {"log", "tasks", "resolve", "rows", "status", "estimators"},
+    {"log", "tasks", "resolve", "rows", "anomalies", "status", "detect", "estimators"},
     {"plots", "sampling", "metrics"},
     {"figures", "report", "run", "forecast"},
     {"api"},

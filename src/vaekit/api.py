@@ -95,8 +95,8 @@ def own_data(trained: Trained) -> Dataset:
         raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
     if trained.folder and _changed(trained.folder, images):
         raise VaekitError(
-            f"{images.source}: other {trained.modality.datum}s than in training, so which were held out is not known any "
-            "more; name the data to use, or put them back as they were"
+            f"{images.source}: other {trained.modality.datum}s than in training, so which were held out is not known "
+            "any more; name the data to use, or put them back as they were"
         )
     return modality(schema.modality).fixed(
         with_schema(images, schema), seed

@@ -53,11 +53,15 @@ class ContinuousBernoulliPixels(Distribution):
         super().__init__(logits.shape[:-3], logits.shape[-3:], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_probs(value).sum((-3, -2, -1))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """log p of every value in nats, shape (..., C, H, W)."""
         r = self.logits
         small = r.abs() < 0.05
         safe = torch.where(small, torch.ones_like(r), r)
         log_norm = torch.where(small, math.log(2) + r * r / 12, torch.log(safe / torch.tanh(safe / 2)))
-        return (value * r - F.softplus(r) + log_norm).sum((-3, -2, -1))
+        return value * r - F.softplus(r) + log_norm
 
     @property
     def mean(self) -> Tensor:
@@ -96,6 +100,15 @@ class DiscretisedLogisticMixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log P(value), value on the grid {0, 1/(levels-1), ..., 1}; shape: the batch shape, in nats."""
+        return self._pixels(value).sum((-2, -1))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """The same dealt out to the values, (..., C, H, W): the channels of a pixel, which go together, share alike."""
+        channels = self.event_shape[0]
+        shared = (self._pixels(value) / channels).unsqueeze(-3)
+        return shared.expand(*shared.shape[:-3], channels, *shared.shape[-2:])
+
+    def _pixels(self, value: Tensor) -> Tensor:
         x = (2 * value - 1).unsqueeze(-4)  # (..., 1, C, H, W)
         half = 1 / (self.levels - 1)
         middle = self._conditional_means(x)
@@ -104,7 +117,7 @@ class DiscretisedLogisticMixture(Distribution):
         within = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-2 * half / self.scales))
         inside = torch.where(x <= -1 + half, F.logsigmoid(upper), within)
         channel = torch.where(x >= 1 - half, F.logsigmoid(-lower), inside)
-        return torch.logsumexp(self.log_weights + channel.sum(-3), dim=-3).sum((-2, -1))
+        return torch.logsumexp(self.log_weights + channel.sum(-3), dim=-3)
 
     @property
     def mean(self) -> Tensor:
@@ -184,11 +197,11 @@ class CellNormal(Distribution):
     def mean(self) -> Tensor:
         return self._mean
 
-    def cells(self, value: Tensor) -> Tensor:
+    def log_probs(self, value: Tensor) -> Tensor:
         """log p of every cell in nats, shape (..., C), 0 where it is missing."""
         there = ~value.isnan()
         error = (torch.where(there, value, 0.0) - self._mean) * torch.exp(-self.log_scale)
         return torch.where(there, -0.5 * error**2 - self.log_scale - 0.5 * math.log(2 * math.pi), 0.0)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.cells(value).sum(-1)
+        return self.log_probs(value).sum(-1)

@@ -9,6 +9,7 @@ import typer
 
 from vaekit.cli.measure import evaluate, info
 from vaekit.cli.rows import augment, impute
+from vaekit.cli.score import score
 from vaekit.cli.terminal import complain
 from vaekit.cli.train import train
 from vaekit.cli.verbs import encode, generate, interpolate, reconstruct
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, generate, reconstruct, encode, interpolate, impute, augment, evaluate, info):
+for verb in (train, generate, reconstruct, encode, interpolate, impute, score, augment, evaluate, info):
     examples = (verb.__doc__ or "").split("Examples:")
     app.command(help=examples[0], epilog="Examples:" + examples[1])(verb)
 

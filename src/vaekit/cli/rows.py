@@ -46,7 +46,7 @@ def generate(
         else:
             x = rows.draw(trained.model, n, context if context is None else context.expand(n, -1))
     known = None if context is None else context.expand(n, -1)
-    path = _write(decode(from_tensor(x, schema, clip=True), schema, known), run, out, "generated", "rows", escape)
+    path = write(decode(from_tensor(x, schema, clip=True), schema, known), run, out, "generated", "rows", escape)
     show({"table": str(path), "n": n}, as_json)
 
 
@@ -89,7 +89,7 @@ def impute(
     columns: dict[str, Any] = {**decode(raw.flatten(0, 1), schema, known)}
     if draws > 1:
         columns = {"draw": torch.arange(draws).repeat_interleave(len(x)).numpy(), **columns}
-    path = _write(columns, run, out, "imputed", "rows", escape)
+    path = write(columns, run, out, "imputed", "rows", escape)
     show({"table": str(path), "cells": lost, "draws": draws, "n": len(x)}, as_json)
 
 
@@ -129,7 +129,7 @@ def augment(
     context = None if made.context is None else torch.cat((real.context, made.context))
     columns = decode(torch.cat((real.raw.values, made.raw)), schema, context)
     new = np.repeat((False, True), (len(real), len(made.raw)))
-    path = _write(columns | {"synthetic": new}, run, out, "augmented", "rows", escape)
+    path = write(columns | {"synthetic": new}, run, out, "augmented", "rows", escape)
     show({"table": str(path), "real": len(real), "new": len(made.raw), **made.counts}, as_json)
 
 
@@ -148,7 +148,7 @@ def encode(trained: Trained, run: Path, data: str | None, out: Path | None, as_j
     for name in ("mean", "scale"):
         values = torch.cat([getattr(part, name) for part in parts]).numpy()
         columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}
-    path = _write(columns, run, out, "encoded", "codes", False)
+    path = write(columns, run, out, "encoded", "codes", False)
     show({"table": str(path), "n": len(table), "latent": trained.latent}, as_json)
 
 
@@ -164,7 +164,8 @@ def _read(trained: Trained, data: str) -> Table:
     return table
 
 
-def _write(columns: Any, run: Path, out: Path | None, folder: str, stem: str, escape: bool) -> Path:
+def write(columns: Any, run: Path, out: Path | None, folder: str, stem: str, escape: bool) -> Path:
+    """Columns as a new table, by default a CSV in a folder inside the run."""
     from vaekit.data.tables import write
     from vaekit.files import new_folder
 

@@ -95,7 +95,7 @@ class Detector(nn.Module):
     def _costs(self, views: Tensor) -> Tensor:
         """-log p of every cell for every member, in nats, (M, B, C)."""
         x = views[self.config.views()]
-        return -explained(self.model, x).cells(x)
+        return -explained(self.model, x).log_probs(x)
 
     def _distances(self, views: Tensor) -> Tensor:
         """The two distances by column, (2, B, C), centred and scaled."""
@@ -109,7 +109,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, folds: Tensor) -> None:
-        """Centres, spreads and held-out scores by training rows x (N, C), of which folds (N,) says who left them out."""
+        """Centres, spreads and held-out scores by training rows x (N, C); folds (N,) says who left them out."""
         held = torch.tensor(self.config.folds_of_members())[:, None] == folds  # (M, N)
         views = self.scaling(x).split(CHUNK, dim=1)
         costs = torch.cat([self._costs(part) for part in views], dim=1)  # (M, N, C)
@@ -134,7 +134,7 @@ class Detector(nn.Module):
         """The detector whose `state` this is."""
         config = DetectorConfig(**{**about, "noise": tuple(about["noise"])})
         low, gaps = tensors["model.encoder.low"], tensors["model.encoder.gaps"]
-        model = build(low, low, tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
+        model = build(low.clone(), low.clone(), tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
         distances = [Nearest(tensors[f"{name}.rows"]) for name in ("nearest", "coarse")]
         detector = Detector(config, Scaling(low.shape[2]), model.requires_grad_(False), *distances)
         detector.calibration = tensors["calibration"]

@@ -84,5 +84,3 @@ def build(low: Tensor, high: Tensor, noise: Tensor, gaps: Tensor, latent: int, h
     inner = Each(ManyMLP(members, columns + len(gaps), (hidden,), 2 * latent), normal)
     decoder = Each(ManyMLP(members, latent, (hidden,), columns), CellScales(members, columns))
     return VAE(Denoising(inner, low, high, noise, gaps), StandardNormal(latent), decoder)
-
-
