@@ -20,7 +20,7 @@ from vaekit.cli import app as application
 from vaekit.cli.words import sides
 from vaekit.errors import VaekitError
 
-VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "impute", "augment", "evaluate", "info"]
+VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "impute", "score", "augment", "evaluate", "info"]
 MORE = {"interpolate": ["0", "1"], "impute": ["some.csv"], "augment": ["--balance", "label"]}
 TINY = ["--recipe", "images", "--steps", "30", "hidden=[32]", "--architecture", "mlp", "--latent", "2", "validations=2"]
 HELD_OUT = 180  # of the 1,797 digits
@@ -402,6 +402,20 @@ def test_a_training_that_cannot_be_is_refused_before_it_starts(words, tmp_path, 
 )
 def test_a_mistake_is_told_in_one_line(run, words, error):
     assert error in refused(*(word.replace("RUN", str(run)) for word in words.split()))
+
+
+def test_odd_images_are_found_and_shown(run, tmp_path):
+    images = vaekit.api.read(vaekit.Experiment()).raw.values[:200].numpy()[:, 0].copy()
+    images[7] = np.random.default_rng(0).integers(0, 255, (8, 8))
+    np.save(tmp_path / "x.npy", images)
+    answer = json.loads(done("score", run, tmp_path / "x.npy", "--fpr", "0.02", "--out", tmp_path / "s.csv", "--json"))
+    with open(tmp_path / "s.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert answer["n"] == len(rows) == 200
+    assert max(rows, key=lambda row: float(row["score"]))["row"] == "8"
+    assert rows[7]["odd"] == "true"
+    assert sum(row["odd"] == "true" for row in rows) < 20
+    assert Image.open(answer["sheet"]).size[0] > 100
 
 
 @pytest.mark.parametrize("verb", VERBS[1:])

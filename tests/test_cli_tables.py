@@ -149,6 +149,26 @@ def test_rare_classes_are_filled_up(run, place) -> None:
     assert "every class has" in refused("augment", run, "--balance", "colour", "-n", "1")
 
 
+def test_odd_rows_are_found_and_why(run, place) -> None:
+    """Of rows like the others, about as many as allowed; of odd ones, by the column that made them so."""
+    plain = made(300, seed=11)
+    height = [["x", "red", "400.0", "1.0", "no", "7", "2024-01-02"]]  # a height beyond all
+    clash = [["y", "red", "20.0", "1.0", "no", "7", "2024-01-02"]]  # red is low, and what is high is paid
+    source = write(place / "odd.csv", [*plain, *height, *clash])
+    answer = done("score", run, source, "--fpr", "0.05", "--out", place / "scores.csv")
+    rows = read(place / "scores.csv")
+    assert answer["n"] == len(rows) == 302
+    flagged = [row["odd"] == "true" for row in rows]
+    assert 0 <= sum(flagged[:300]) <= 35
+    assert flagged[300:] == [True, True]
+    assert rows[300]["because"].startswith("height")
+    own = [float(rows[0][f"score of {name}"]) for name in ("colour", "height", "weight", "paid", "day")]
+    assert sum(own) == pytest.approx(float(rows[0]["score"]))
+    again = place / "again-scores.csv"
+    done("score", run, write(place / "alone.csv", [plain[0]]), "--out", again)  # by the detector that is kept
+    assert read(again)[0]["score"] == rows[0]["score"]
+
+
 def test_codes_and_numbers(run, source, place) -> None:
     assert done("encode", run, source, "--out", place / "codes.csv")["n"] == 400
     assert set(read(place / "codes.csv")[0]) == {f"{what}_{i}" for what in ("mean", "scale") for i in range(8)}
