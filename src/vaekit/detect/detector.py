@@ -109,7 +109,7 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, folds: Tensor) -> None:
-        """Centres, spreads and held-out scores by training rows x (N, C), of which folds (N,) says who left them out."""
+        """Centres, spreads and held-out scores by training rows x (N, C); folds (N,) says who left them out."""
         held = torch.tensor(self.config.folds_of_members())[:, None] == folds  # (M, N)
         views = self.scaling(x).split(CHUNK, dim=1)
         costs = torch.cat([self._costs(part) for part in views], dim=1)  # (M, N, C)
@@ -134,7 +134,7 @@ class Detector(nn.Module):
         """The detector whose `state` this is."""
         config = DetectorConfig(**{**about, "noise": tuple(about["noise"])})
         low, gaps = tensors["model.encoder.low"], tensors["model.encoder.gaps"]
-        model = build(low, low, tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
+        model = build(low, low.clone(), tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
         distances = [Nearest(tensors[f"{name}.rows"]) for name in ("nearest", "coarse")]
         detector = Detector(config, Scaling(low.shape[2]), model.requires_grad_(False), *distances)
         detector.calibration = tensors["calibration"]
@@ -172,7 +172,7 @@ def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
 def _fitted(x: Tensor, config: DetectorConfig) -> Detector:
     scaling = Scaling.fitted(x)
     views = scaling(x)
-    folds = torch.randperm(len(x)) % config.folds
+    folds = torch.randperm(len(x)) % config.parts
     model = train(views, folds, config)
     places = views.mean(0).nan_to_num(0.0)
     nearest, coarse = remembered(places, config.remembered), groups(places, config.groups, config.group)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Nearest(nn.Module):
-    """Distances from rows x (B, C) to the nearest row of each group, rows (G, S, C); the mean over the groups.
+    """Distances from rows x (B, C) to the nearest row of each group, rows (G, S, C): the mean over the groups.
 
     A remembered row equal to x is taken for x itself, once, so that training rows are not their own neighbours.
     """
@@ -39,8 +39,9 @@ def _shares(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def remembered(rows: Tensor, most: int) -> Nearest:
-    """At most `most` of the rows (N, C), drawn by torch's global generator, as one group."""
-    return Nearest(rows[torch.randperm(len(rows))[:most]][None])
+    """At most `most` of the rows (N, C), drawn by torch's global generator, as one group; with 0, no group at all."""
+    some = rows[torch.randperm(len(rows))[:most]]
+    return Nearest(some[None] if len(some) else some.new_zeros(0, 0, rows.shape[1]))
 
 
 def groups(rows: Tensor, count: int, size: int) -> Nearest:
