@@ -29,7 +29,7 @@ class DetectorConfig:
     """Of the training; None for 20 sqrt(rows), at least 100 and at most 500."""
     batch_size: int = 256
     learning_rate: float = 8e-3
-    remembered: int = 4000
+    remembered: int = 4096
     """So many training rows, at most, are kept to look for the nearest one; 0 leaves that part out."""
     groups: int = 8
     group: int = 64

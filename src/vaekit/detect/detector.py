@@ -19,7 +19,7 @@ from vaekit.errors import VaekitError
 from vaekit.rng import seeded
 from vaekit.vae import VAE
 
-CHUNK = 512
+CHUNK = 256
 """Rows are scored so many at a time, a short chunk filled up, so that a row's score does not depend on its company."""
 
 CELLS = 2_000_000

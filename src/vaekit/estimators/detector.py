@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from vaekit.detect import DetectorConfig, fit
+from vaekit.detect import Detector, DetectorConfig, fit
 from vaekit.errors import VaekitError
 
 
@@ -46,6 +46,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     n_features_in_, feature_names_in_ : as scikit-learn has them.
     """
 
+    offset_: float
+    fpr_: float
+    detector_: Detector
+
     def __init__(
         self,
         contamination: float | str = "auto",
@@ -55,7 +59,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         latent: int = 32,
         hidden: int = 64,
         beta: float = 0.03,
-        remembered: int = 4000,
+        remembered: int = 4096,
         learning_rate: float = 8e-3,
         batch_size: int = 256,
         max_steps: int | None = None,
@@ -114,7 +118,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def _detector(self) -> Any:
+    def _detector(self) -> Detector:
         check_is_fitted(self)
         return self.detector_
 
