@@ -6,7 +6,8 @@
 The file holds `X_<name>` (N, C) and `y_<name>` (N,), 1 = anomaly. `semi`: trained on half of the normal rows, scored on
 the others and all anomalies. `unsupervised`: trained on all rows, which are then scored. Nothing is tuned: one setting
 for all tables. Every result is kept in benchmarks/results/anomaly.jsonl, in the place of an earlier one of the same
-method, table and seed, and benchmarks/results/anomaly.md is written from all that are kept. PyOD gets an environment of its own in benchmarks/.envs/pyod, made on first use.
+method, table and seed, and benchmarks/results/anomaly.md is written from all that are kept. PyOD gets an environment of
+its own in benchmarks/.envs/pyod, made on first use.
 """
 
 from __future__ import annotations

@@ -119,6 +119,11 @@ def test_columns_that_tell_nothing_break_nothing(seed: int) -> None:
     assert (one.scores(moved) > one.scores(x[:2]) + 1).all()
 
 
+def test_of_very_many_rows_some_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaekit.detect.detector.MOST", 50)
+    assert len(fit(table(90), DetectorConfig(steps=2)).calibration) == 50
+
+
 # The p-values
 
 

@@ -25,6 +25,9 @@ CHUNK = 256
 CELLS = 2_000_000
 """Calibration takes so many cells at a time, at most."""
 
+MOST = 200_000
+"""More rows than so many are not trained on, but so many of them, drawn at random."""
+
 PARTS = ("unexplained", "nearest", "coarse")
 """What a score is the sum of."""
 
@@ -170,6 +173,7 @@ def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
 
 
 def _fitted(x: Tensor, config: DetectorConfig) -> Detector:
+    x = x[torch.randperm(len(x))[:MOST]] if len(x) > MOST else x
     scaling = Scaling.fitted(x)
     views = scaling(x)
     folds = torch.randperm(len(x)) % config.parts
