@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vaekit.errors import VaekitError
+
 
 @dataclass(frozen=True)
 class DetectorConfig:
@@ -27,13 +29,28 @@ class DetectorConfig:
     """Of the training; None for 20 sqrt(rows), at least 100 and at most 500."""
     batch_size: int = 256
     learning_rate: float = 8e-3
-    remembered: int = 4000
+    remembered: int = 4096
     """So many training rows, at most, are kept to look for the nearest one; 0 leaves that part out."""
     groups: int = 8
     group: int = 64
     """So many groups of so few training rows give the second, coarse distance, which a few odd rows cannot sway."""
     calibration: int = 10_000
     """So many training rows, at most, give the held-out scores that p-values are read from."""
+
+    def __post_init__(self) -> None:
+        if self.members < 4 or self.members % 2:
+            raise VaekitError(f"members={self.members}: expected an even number of at least 4 models to ask together")
+        whole = {"latent", "hidden", "batch_size", "groups", "group", "calibration"}
+        for name in sorted(whole | ({"steps"} if self.steps is not None else set())):
+            if getattr(self, name) < 1:
+                raise VaekitError(f"{name}={getattr(self, name)}: expected a whole number of at least 1")
+        if self.remembered < 0 or self.beta < 0 or self.learning_rate <= 0 or min(self.noise, default=-1) < 0:
+            raise VaekitError("remembered, beta and noise cannot be negative, and learning_rate must be more than 0")
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the rows are dealt: each is left out by a pair of members at least."""
+        return max(2, min(self.folds, self.members // 2))
 
     def steps_for(self, rows: int) -> int:
         """How many steps to train on so many rows."""
@@ -49,4 +66,4 @@ class DetectorConfig:
 
     def folds_of_members(self) -> list[int]:
         """The part of the rows that each member leaves out."""
-        return [m // 2 % self.folds for m in range(self.members)]
+        return [m // 2 % self.parts for m in range(self.members)]

@@ -19,11 +19,14 @@ from vaekit.errors import VaekitError
 from vaekit.rng import seeded
 from vaekit.vae import VAE
 
-CHUNK = 512
+CHUNK = 256
 """Rows are scored so many at a time, a short chunk filled up, so that a row's score does not depend on its company."""
 
 CELLS = 2_000_000
 """Calibration takes so many cells at a time, at most."""
+
+MOST = 200_000
+"""More rows than so many are not trained on, but so many of them, drawn at random."""
 
 PARTS = ("unexplained", "nearest", "coarse")
 """What a score is the sum of."""
@@ -134,7 +137,7 @@ class Detector(nn.Module):
         """The detector whose `state` this is."""
         config = DetectorConfig(**{**about, "noise": tuple(about["noise"])})
         low, gaps = tensors["model.encoder.low"], tensors["model.encoder.gaps"]
-        model = build(low.clone(), low.clone(), tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
+        model = build(low, low.clone(), tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
         distances = [Nearest(tensors[f"{name}.rows"]) for name in ("nearest", "coarse")]
         detector = Detector(config, Scaling(low.shape[2]), model.requires_grad_(False), *distances)
         detector.calibration = tensors["calibration"]
@@ -170,9 +173,10 @@ def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
 
 
 def _fitted(x: Tensor, config: DetectorConfig) -> Detector:
+    x = x[torch.randperm(len(x))[:MOST]] if len(x) > MOST else x
     scaling = Scaling.fitted(x)
     views = scaling(x)
-    folds = torch.randperm(len(x)) % config.folds
+    folds = torch.randperm(len(x)) % config.parts
     model = train(views, folds, config)
     places = views.mean(0).nan_to_num(0.0)
     nearest, coarse = remembered(places, config.remembered), groups(places, config.groups, config.group)

@@ -19,6 +19,10 @@ from vaekit.vae import VAE
 FINEST = 0.03
 """No column's scale is learned below this share of its standard deviation: a sharper one would reward copying."""
 
+LANES = 16
+"""Decoders have a multiple of so many outputs, of which the first are used: products of odd widths are computed by
+other instructions at the end of a batch than within it, and a row's score would follow its place."""
+
 
 class Each(nn.Module):
     """p(output | value) of M members: value (M, B, D) to a distribution of batch shape (M, B)."""
@@ -68,7 +72,7 @@ class CellScales(nn.Module):
 
     def forward(self, raw: Tensor) -> CellNormal:
         least = math.log(FINEST)
-        return CellNormal(raw, least + F.softplus(self.log_scale - least))
+        return CellNormal(raw[..., : self.log_scale.shape[-1]], least + F.softplus(self.log_scale - least))
 
 
 def explained(model: VAE, x: Tensor) -> CellNormal:
@@ -82,5 +86,6 @@ def build(low: Tensor, high: Tensor, noise: Tensor, gaps: Tensor, latent: int, h
     """M members of one shape over C columns, from the range (M, 1, C) that each sees and its noise (M, 1, 1)."""
     members, _, columns = low.shape
     inner = Each(ManyMLP(members, columns + len(gaps), (hidden,), 2 * latent), normal)
-    decoder = Each(ManyMLP(members, latent, (hidden,), columns), CellScales(members, columns))
+    outputs = math.ceil(columns / LANES) * LANES
+    decoder = Each(ManyMLP(members, latent, (hidden,), outputs), CellScales(members, columns))
     return VAE(Denoising(inner, low, high, noise, gaps), StandardNormal(latent), decoder)

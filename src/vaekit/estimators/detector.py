@@ -1,0 +1,154 @@
+"""Odd rows of a table of numbers, as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from vaekit.detect import Detector, DetectorConfig, fit
+from vaekit.errors import VaekitError
+
+
+class VAEDetector(OutlierMixin, BaseEstimator):
+    """Finds rows that are unlike those it was fitted on, with the signs of scikit-learn's `IsolationForest`.
+
+    The score of a row is a sum of three parts, each in units of its spread over held-out training rows: how little an
+    ensemble of denoising VAEs explains of it, how far it is from the nearest remembered row, and how far from a few
+    small groups of rows. See `vaekit.detect.Detector`. Columns may be of any units, and cells may be missing (NaN).
+
+    Parameters
+    ----------
+    contamination : "auto", or the share of the fitted rows that are anomalies, in (0, 0.5]. With "auto" the fitted rows
+        are taken as they are, and `predict` flags at the false-alarm rate `fpr`. With a share, that share of them is
+        left out of a second fit that remembers no single rows, and `predict` flags that share of the fitted rows.
+    fpr : the share of normal rows that `predict` may flag, by conformal calibration on held-out fitted rows. n fitted
+        rows cannot tell of rates below 1 / (n + 1), which then takes its place.
+    members : how many VAEs are asked together, an even number of at least 4.
+    latent, hidden : dimensions of their latents, units of their hidden layers.
+    beta : the weight of the rate in their objective.
+    remembered : how many rows are kept to look for the nearest one.
+    learning_rate, batch_size : of the training.
+    max_steps : steps of the training; None for 20 sqrt(rows), between 100 and 500.
+    random_state : seed or generator of everything that is drawn.
+
+    Attributes
+    ----------
+    offset_ : `decision_function` is `score_samples` less this; negative decisions are anomalies.
+    fpr_ : the share of normal rows that `predict` may flag.
+    detector_ : what was learned, `vaekit.detect.Detector`.
+    n_features_in_, feature_names_in_ : as scikit-learn has them.
+    """
+
+    offset_: float
+    fpr_: float
+    detector_: Detector
+
+    def __init__(
+        self,
+        contamination: float | str = "auto",
+        *,
+        fpr: float = 0.01,
+        members: int = 8,
+        latent: int = 32,
+        hidden: int = 64,
+        beta: float = 0.03,
+        remembered: int = 4096,
+        learning_rate: float = 8e-3,
+        batch_size: int = 256,
+        max_steps: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.contamination = contamination
+        self.fpr = fpr
+        self.members = members
+        self.latent = latent
+        self.hidden = hidden
+        self.beta = beta
+        self.remembered = remembered
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> VAEDetector:
+        """Learn the rows X (N, C), numbers with NaN where missing; y is not used."""
+        share = self._share()
+        if not (isinstance(self.fpr, Real) and 0 < self.fpr < 1):
+            raise VaekitError(f"fpr={self.fpr!r}: expected a share between 0 and 1, 0.01 for one false alarm in 100")
+        x = self._checked(X, reset=True)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.detector_ = fit(x, self._config(), seed, share)
+        self.fpr_ = max(float(self.fpr), 1 / (len(self.detector_.calibration) + 1))
+        if share:
+            scores = -self.detector_.scores(x).numpy()
+            self.offset_ = float(np.percentile(scores, 100 * share))
+        else:
+            self.offset_ = -self.detector_.threshold(self.fpr_)
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """How normal every row is, (N,): higher = more normal, minus the anomaly score."""
+        return -self._detector().scores(self._checked(X)).numpy()
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """`score_samples` less `offset_`, (N,): negative for anomalies."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """+1 for normal rows, -1 for anomalies, (N,)."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """Conformal p-values, (N,): the share of normal rows that are as odd, about. Of rows not fitted on."""
+        return self._detector().p_values(self._checked(X)).numpy()
+
+    def attribute(self, X: Any) -> np.ndarray:
+        """What each column adds to the anomaly score, (N, C): the sum over the columns is minus `score_samples`."""
+        return self._detector().attributions(self._checked(X)).numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _detector(self) -> Detector:
+        check_is_fitted(self)
+        return self.detector_
+
+    def _checked(self, X: Any, reset: bool = False) -> Tensor:
+        if not reset:
+            check_is_fitted(self)
+        least = 2 if reset else 1
+        array = validate_data(
+            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least
+        )
+        return torch.tensor(array)
+
+    def _share(self) -> float:
+        if isinstance(self.contamination, str) and self.contamination == "auto":
+            return 0.0
+        if isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5:
+            return float(self.contamination)
+        raise VaekitError(
+            f'contamination={self.contamination!r}: expected "auto", or the share of the rows that are anomalies, '
+            "more than 0 and at most 0.5"
+        )
+
+    def _config(self) -> DetectorConfig:
+        return DetectorConfig(
+            members=self.members,
+            latent=self.latent,
+            hidden=self.hidden,
+            beta=self.beta,
+            remembered=self.remembered,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            steps=self.max_steps,
+        )
