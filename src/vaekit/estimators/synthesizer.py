@@ -42,7 +42,7 @@ SMALLEST = 8
 HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
 """This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
 
-CODES, EACH = 8192, 50
+CODES, EACH = 32_768, 50
 """The density of the codes is fitted to at most so many, of which each component has at least so many."""
 
 DRAWS, TOGETHER = 16, 64
