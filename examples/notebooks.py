@@ -34,7 +34,5 @@ def notebook(script: str) -> str:
 
 
 if __name__ == "__main__":
-    for name in SCRIPTS:
-        (HERE / f"{name}.ipynb").write_text(
-            notebook((HERE / f"{name}.py").read_text(encoding="utf-8")), encoding="utf-8"
-        )
+    for path in (HERE / f"{name}.py" for name in SCRIPTS):
+        path.with_suffix(".ipynb").write_text(notebook(path.read_text(encoding="utf-8")), encoding="utf-8")

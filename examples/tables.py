@@ -37,9 +37,8 @@ malignant = (test["diagnosis"] == "malignant").to_numpy()
 detected = roc_auc_score(malignant, -detector.score_samples(test.select(measured)))
 p = detector.p_values(test.select(measured))
 print(f"malignant rows by oddness alone: AUROC {detected:.3f}")
-print(
-    f"flagged at p <= 0.05: {np.mean(p[malignant] <= 0.05):.0%} of malignant rows, {np.mean(p[~malignant] <= 0.05):.0%} of benign"
-)
+flagged, alarms = np.mean(p[malignant] <= 0.05), np.mean(p[~malignant] <= 0.05)
+print(f"flagged at p <= 0.05: {flagged:.0%} of malignant rows, {alarms:.0%} of benign ones")
 
 # %% [markdown]
 # Which columns made the oddest row odd? The attributions of a row add up to its score.
