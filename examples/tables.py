@@ -1,7 +1,8 @@
 # %% [markdown]
 # # A table, from its odd rows to a better classifier
 #
-# scikit-learn's breast cancer data as a data frame: 569 rows, 30 numbers and a diagnosis. Needs `pip install 'vaekit[tables]'`.
+# scikit-learn's breast cancer data as a data frame: 569 rows, 30 numbers and a diagnosis.
+# Needs `pip install 'vaekit[tables]'`.
 
 # %%
 import numpy as np
@@ -26,8 +27,8 @@ print(train.shape, test.shape)
 # %% [markdown]
 # ## Odd rows
 #
-# A detector that has seen benign rows only. Scores are scikit-learn's: higher is more normal. A p-value of 0.01 means that one
-# benign row in a hundred looks as odd.
+# A detector that has seen benign rows only. Scores are scikit-learn's: higher is more normal. A p-value of 0.01
+# means that one benign row in a hundred looks as odd.
 
 # %%
 benign = train.filter(pl.col("diagnosis") == "benign").select(measured)
@@ -36,7 +37,8 @@ malignant = (test["diagnosis"] == "malignant").to_numpy()
 detected = roc_auc_score(malignant, -detector.score_samples(test.select(measured)))
 p = detector.p_values(test.select(measured))
 print(f"malignant rows by oddness alone: AUROC {detected:.3f}")
-print(f"flagged at p <= 0.05: {np.mean(p[malignant] <= 0.05):.0%} of malignant rows, {np.mean(p[~malignant] <= 0.05):.0%} of benign")
+flagged, alarms = np.mean(p[malignant] <= 0.05), np.mean(p[~malignant] <= 0.05)
+print(f"flagged at p <= 0.05: {flagged:.0%} of malignant rows, {alarms:.0%} of benign ones")
 
 # %% [markdown]
 # Which columns made the oddest row odd? The attributions of a row add up to its score.
@@ -64,7 +66,9 @@ print(sick["mean radius"].mean(), "beside", train.filter(pl.col("diagnosis") == 
 
 # %%
 def trained_on(rows: pl.DataFrame) -> float:
-    trees = HistGradientBoostingClassifier(random_state=0).fit(rows.select(measured).to_numpy(), rows["diagnosis"].to_numpy())
+    trees = HistGradientBoostingClassifier(random_state=0).fit(
+        rows.select(measured).to_numpy(), rows["diagnosis"].to_numpy()
+    )
     return float(roc_auc_score(malignant, trees.predict_proba(test.select(measured).to_numpy())[:, 1]))
 
 

@@ -16,7 +16,6 @@ _HOMES = {
     "tasks": ["Codes", "Trained", "save"],
     "config": ["Experiment"],
     "errors": ["VaekitError"],
-    "estimators": ["VAEDetector"],
     "trace": ["Draw", "Model", "Trace"],
     "vae": ["VAE", "Conditional", "Conditioned"],
     "hierarchy": ["Hierarchy", "conv_hierarchy", "dense_hierarchy"],
