@@ -31,6 +31,9 @@ class DetectorConfig:
     learning_rate: float = 8e-3
     remembered: int = 4096
     """So many training rows, at most, are kept to look for the nearest one; 0 leaves that part out."""
+    nearest: float = 0.5
+    """What the nearest row counts beside the other two parts: it tells most of new rows (T9), and least where anomalies
+    are among the rows that are remembered (T10)."""
     groups: int = 8
     group: int = 64
     """So many groups of so few training rows give the second, coarse distance, which a few odd rows cannot sway."""
@@ -44,8 +47,15 @@ class DetectorConfig:
         for name in sorted(whole | ({"steps"} if self.steps is not None else set())):
             if getattr(self, name) < 1:
                 raise VaekitError(f"{name}={getattr(self, name)}: expected a whole number of at least 1")
-        if self.remembered < 0 or self.beta < 0 or self.learning_rate <= 0 or min(self.noise, default=-1) < 0:
-            raise VaekitError("remembered, beta and noise cannot be negative, and learning_rate must be more than 0")
+        if (
+            self.nearest <= 0
+            or self.learning_rate <= 0
+            or min(self.remembered, self.beta) < 0
+            or min(self.noise, default=-1) < 0
+        ):
+            raise VaekitError(
+                "remembered, beta and noise cannot be negative, and learning_rate and nearest must be more than 0"
+            )
 
     @property
     def parts(self) -> int:

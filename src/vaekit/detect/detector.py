@@ -38,8 +38,8 @@ class Detector(nn.Module):
     u: the mean over the members of -log p(x | z), z the mean of q(z | x): what denoising VAEs cannot explain.
     n: the distance to the nearest of the remembered training rows.
     g: the mean distance to the nearest row of small groups of them: coarser, and hardly swayed by odd training rows.
-    Each part is centred by its mean over held-out training rows and divided by its spread there, so that the three
-    count alike, and each is a sum over the columns, so that the score is. Distances are between the means of the two
+    Each part is centred by its mean over held-out training rows and divided by its spread there, n counting half, and
+    is a sum over the columns, so that the score is one. Distances are between the means of the two
     views of `Scaling`, a missing cell standing at 0.
     """
 
@@ -123,6 +123,7 @@ class Detector(nn.Module):
         distances = torch.cat([self._distances(part) for part in views], dim=1)
         self.centre.copy_(distances.mean(1, keepdim=True))
         self.spread.copy_(torch.stack([_spread(d) for d in (distances - self.centre).sum(2)])[:, None, None])
+        self.spread[0] /= self.config.nearest
         near = ((distances - self.centre) / self.spread).sum((0, 2))
         unexplained = ((costs - self.member_centre) / self.member_spread).sum(2)
         own = (unexplained * held).sum(0) / held.sum(0)
@@ -150,7 +151,7 @@ def fit(x: Tensor, config: DetectorConfig | None = None, seed: int = 0, contamin
 
     contamination: the share of the rows, in [0, 0.5], that may be anomalies themselves. Where it is more than 0, that
     share of them, by the scores of a first detector, is left out of a second, which remembers no single rows (an
-    anomaly that is remembered vouches for its like).
+    anomaly that is remembered vouches for its like). P-values are then by the rows that were kept.
     """
     config = config or DetectorConfig()
     if x.dim() != 2 or len(x) < 2 or not x.shape[1]:
