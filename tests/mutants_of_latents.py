@@ -41,14 +41,14 @@ LATENTS = [
     ),
     Mutant(
         "a continuous Bernoulli without its normaliser",
-        "distributions:ContinuousBernoulliPixels.log_prob",
+        "distributions:ContinuousBernoulliPixels.log_probs",
         " + log_norm",
         "",
         lambda: families.test_densities_integrate_to_one("continuous-bernoulli"),
     ),
     Mutant(
         "grey levels whose ends are cut off",
-        "distributions:DiscretisedLogisticMixture.log_prob",
+        "distributions:DiscretisedLogisticMixture._pixels",
         "torch.where(x >= 1 - half, F.logsigmoid(-lower), inside)",
         "inside",
         lambda: families.test_probabilities_sum_to_one("logistic-mixture:3", 256),

@@ -49,7 +49,7 @@ def silence(numbers: dict[str, Any]) -> str:
     if not dead:
         return ""
     which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
-    return f"{which} next to nothing of an image (rate below {SILENT} nats): try {REMEDY}"
+    return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
 
 
 def _losses(folder: Path, trained: Trained) -> Section:

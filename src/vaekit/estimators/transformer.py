@@ -134,7 +134,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _model(self, x: Tensor) -> VAE:
         n, hidden = int(self.n_components), tuple(self.hidden)
-        encoder = Conditional(PlainEncoder(self.schema_, 2 * n, hidden), normal)
+        encoder = Conditional(PlainEncoder(self.schema_, 2 * n, hidden, hides=False), normal)
         decoder = RowDecoder(self.schema_, n, tuple(reversed(hidden)), likelihood="gaussian-shared")
         decoder.begin(x)
         return VAE(encoder, StandardNormal(n), decoder)

@@ -17,7 +17,7 @@ from vaekit.data.tables.decode import decode
 from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.likelihoods import NAMES
 from vaekit.data.tables.load import load, recognises
-from vaekit.data.tables.networks import ChainDecoder, RowDecoder, RowEncoder
+from vaekit.data.tables.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
 from vaekit.data.tables.output import write
 from vaekit.data.tables.schema import TableSchema, describe
 from vaekit.errors import VaekitError
@@ -29,6 +29,9 @@ EPOCHS, LEAST, MOST = 8, 500, 2000
 """When nothing is said a run takes so many epochs, and at least and at most so many steps."""
 
 BATCH = 512
+
+WIDE = 150
+"""Of more columns than this, a network for each would take minutes a hundred steps: they share one."""
 
 PICTURES = ("size", "channels", "array")
 """Options that only pictures have."""
@@ -67,12 +70,13 @@ def _load(source: Any, **options: Any) -> Table:
 
 def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str]) -> tuple[list[str], TableSchema]:
     reasons += describe(table.schema)
-    changes = [*_model(experiment.model, reasons), *_length(experiment, len(table), reasons)]
+    changes = [*_model(experiment.model, len(table.schema.columns), reasons), *_length(experiment, len(table), reasons)]
     return changes, with_grids(table.schema, table.raw.values)
 
 
-def _model(network: Network, reasons: list[str]) -> list[str]:
+def _model(network: Network, columns: int, reasons: list[str]) -> list[str]:
     name, architecture = network.likelihood, network.architecture
+    wide = columns > WIDE
     if architecture not in ("auto", "chain", "mlp"):
         raise VaekitError(f"architecture {architecture} is for pictures; rows have chain, or mlp")
     if name not in ("auto", *NAMES):
@@ -80,9 +84,13 @@ def _model(network: Network, reasons: list[str]) -> list[str]:
     if network.binarise not in ("auto", "none"):
         raise VaekitError(f"model.binarise={network.binarise} is for pictures; leave it out")
     if architecture == "auto":
-        reasons.append("architecture chain: each column follows those before it, and the latents")
-    name = "binned" if name == "auto" else name
-    architecture = "chain" if architecture == "auto" else architecture
+        reasons.append(
+            f"architecture mlp: {columns:,} columns, which are independent given the latents"
+            if wide
+            else "architecture chain: each column follows those before it, and the latents"
+        )
+    name = ("gaussian-shared" if wide else "binned") if name == "auto" else name
+    architecture = ("mlp" if wide else "chain") if architecture == "auto" else architecture
     return [f"model.likelihood={name}", f"model.architecture={architecture}", "model.binarise=none"]
 
 
@@ -106,9 +114,10 @@ def _parts(network: Network, schema: TableSchema, between: Between, context: int
     (features,), (z,) = between
     width = WIDTHS[network.size]
     widths = network.hidden or (2 * width, 2 * width)
-    encoding = RowEncoder(schema, features, widths, context)
     if network.architecture == "mlp":
-        return encoding, RowDecoder(schema, z, widths, context, likelihood=network.likelihood)
+        decoder = RowDecoder(schema, z, widths, context, likelihood=network.likelihood)
+        return PlainEncoder(schema, features, widths, context), decoder
+    encoding = RowEncoder(schema, features, widths, context)
     chain = ChainDecoder(schema, z, width, context, dropout=network.dropout, likelihood=network.likelihood)
     return encoding, chain
 

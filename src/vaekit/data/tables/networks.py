@@ -85,16 +85,25 @@ class RowEncoder(nn.Module):
 class PlainEncoder(nn.Module):
     """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs), numbers as they are.
 
-    A column that was ever missing has a bit beside it that says so; classes are embedded. Smoother than `RowEncoder`,
+    A column that was ever missing has a bit beside it that says so; classes are embedded. While training, some cells
+    are hidden where `hides`. Smoother than `RowEncoder`,
     which cuts numbers into places.
     """
 
-    def __init__(self, schema: TableSchema, outputs: int, hidden: Sequence[int] = (256, 256), context: int = 0) -> None:
+    def __init__(
+        self,
+        schema: TableSchema,
+        outputs: int,
+        hidden: Sequence[int] = (256, 256),
+        context: int = 0,
+        hides: bool = True,
+    ) -> None:
         super().__init__()
-        discrete = torch.tensor([column.discrete for column in schema.columns])
-        lost = torch.tensor([column.missing for column in schema.columns]) & ~discrete
-        self.register_buffer("measured", torch.where(~discrete)[0])
-        self.register_buffer("lost", torch.where(lost)[0])
+        self.hides = hides
+        numbers = [i for i, column in enumerate(schema.columns) if not column.discrete]
+        self.register_buffer("measured", torch.tensor(numbers, dtype=torch.long))
+        gaps = [i for i in numbers if schema.columns[i].missing]
+        self.register_buffer("lost", torch.tensor(gaps, dtype=torch.long))
         self.places = [i for i, column in enumerate(schema.columns) if column.discrete]
         self.cells = nn.ModuleList(CellEmbedding(schema.columns[i]) for i in self.places)
         width = len(self.measured) + len(self.lost) + WIDTH * len(self.places)
@@ -104,6 +113,7 @@ class PlainEncoder(nn.Module):
     lost: Tensor
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x = hidden(x) if self.training and self.hides else x
         numbers = torch.nan_to_num(x.index_select(-1, self.measured), nan=0.0)
         bits = x.index_select(-1, self.lost).isnan().to(x.dtype)
         classes = [cell(x[:, i]) for i, cell in zip(self.places, self.cells, strict=True)]
