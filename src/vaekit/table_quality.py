@@ -11,6 +11,9 @@ from itertools import combinations
 
 import numpy as np
 
+PAIRED = 100
+"""Of wider tables, so many columns at the left are compared in pairs by whoever reports."""
+
 BINS = 10
 """Numbers count in so many quantile bins of the real table where two columns are compared together."""
 

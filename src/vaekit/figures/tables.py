@@ -14,7 +14,7 @@ from vaekit import plots
 from vaekit.data import Dataset
 from vaekit.data.tables import TableSchema, decode, from_tensor
 from vaekit.figures.section import Section, image
-from vaekit.table_quality import column_errors, pair_errors
+from vaekit.table_quality import PAIRED, column_errors, pair_errors
 from vaekit.tasks import Trained, as_tensor, head
 
 MOST = 5000
@@ -35,10 +35,11 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
     made = _drawn(trained, len(held), context, seed)
     real, new = held.raw.take(torch.arange(len(held))).numpy(), from_tensor(made, schema, clip=True).numpy()
     categories = np.array([column.discrete for column in schema.columns])
-    errors, pairs = column_errors(real, new, categories), pair_errors(real, new, categories)
+    errors = column_errors(real, new, categories)
+    pairs = pair_errors(real[:, :PAIRED], new[:, :PAIRED], categories[:PAIRED])
     worst = np.argsort(-errors)[:PANELS]
     plots.columns(place / "columns.png", [(schema.columns[i], real[:, i], new[:, i], errors[i]) for i in worst])
-    plots.matrix(place / "pairs.png", pairs, schema.names)
+    plots.matrix(place / "pairs.png", pairs, schema.names[:PAIRED])
     plots.latent_map(place / "latent.png", trained.encode(x, head(context, len(x))).mean, held.labels, schema.classes)
     told = f"{len(held):,} held-out rows and as many new ones"
     return [
