@@ -222,6 +222,21 @@ def test_what_does_not_suit_is_refused_before_training(source, place, words) -> 
     assert not (place / "never").exists()
 
 
+def test_tables_of_very_many_columns_are_refused(place) -> None:
+    random = np.random.default_rng(0).normal(size=(5, 2001))
+    wide = write(place / "wide.csv", [[f"{v:.3f}" for v in row] for row in random], [f"c{i}" for i in range(2001)])
+    assert "2,001 columns are more than the 2,000" in refused("train", wide, "--out", place / "never")
+
+
+def test_wide_tables_share_one_network(place) -> None:
+    random = np.random.default_rng(0).normal(size=(60, 160))
+    wide = write(place / "wider.csv", [[f"{v:.3f}" for v in row] for row in random], [f"c{i}" for i in range(160)])
+    result = call("train", wide, "--size", "tiny", "--steps", "4", "--out", place / "wide-run")
+    assert result.code == 0, result.err
+    assert "architecture mlp: 160 columns" in result.err
+    assert done("generate", place / "wide-run", "-n", 3, "--out", place / "wide-rows.csv")["n"] == 3
+
+
 def test_a_run_is_resumed_on_its_own_rows_only(source, place) -> None:
     mine = write(place / "mine.csv", made(100))
     result = call("train", mine, *SHORT, "--max-time", "0.0001", "--out", place / "cut")

@@ -33,6 +33,9 @@ BATCH = 512
 WIDE = 150
 """Of more columns than this, a network for each would take minutes a hundred steps: they share one."""
 
+MOST_COLUMNS = 2000
+"""A model of rows has at most so many columns: each has a likelihood of its own."""
+
 PICTURES = ("size", "channels", "array")
 """Options that only pictures have."""
 
@@ -69,6 +72,11 @@ def _load(source: Any, **options: Any) -> Table:
 
 
 def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str]) -> tuple[list[str], TableSchema]:
+    if len(table.schema.columns) > MOST_COLUMNS:
+        raise VaekitError(
+            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that rows can have "
+            "here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
+        )
     reasons += describe(table.schema)
     changes = [*_model(experiment.model, len(table.schema.columns), reasons), *_length(experiment, len(table), reasons)]
     return changes, with_grids(table.schema, table.raw.values)
