@@ -74,8 +74,8 @@ def _load(source: Any, **options: Any) -> Table:
 def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str]) -> tuple[list[str], TableSchema]:
     if len(table.schema.columns) > MOST_COLUMNS:
         raise VaekitError(
-            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that rows can have "
-            "here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
+            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that rows can "
+            "have here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
         )
     reasons += describe(table.schema)
     changes = [*_model(experiment.model, len(table.schema.columns), reasons), *_length(experiment, len(table), reasons)]
