@@ -177,7 +177,8 @@ def page(results: list[Result], command: str) -> str:
     shown = ["VAEDetector()", "VAEDetector(contamination=0.1)", "VAEDetector(): its VAEs alone"]
     for protocol, title in titles.items():
         if mine := [r for r in results if r["protocol"] == protocol]:
-            parts += [f"## {title}", "\n".join(summary(mine))]
+            seeds = len({r["seed"] for r in mine})
+            parts += [f"## {title}, {seeds} seed{'s' * (seeds > 1)}", "\n".join(summary(mine))]
             parts.append("\n".join(by_table(mine, [*shown, "KNN(5)", "PCA", "isolation forest"])))
     return "\n\n".join(parts) + "\n"
 

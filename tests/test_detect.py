@@ -55,6 +55,17 @@ def test_a_row_has_the_same_score_alone_as_in_company(detector: Detector) -> Non
     assert torch.equal(detector.scores(x.flip(0)), together.flip(0))
 
 
+def test_the_number_of_threads_changes_nothing(detector: Detector) -> None:
+    x = table(1000, seed=5)
+    expected, before = detector.scores(x), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(detector.scores(x), expected)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_attributions_add_up_to_the_score(detector: Detector, gappy: Detector) -> None:
     x = table(50, seed=6)
     for one, rows in ((detector, x), (gappy, with_gaps(x))):

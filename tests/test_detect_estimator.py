@@ -20,7 +20,7 @@ from vaekit import VAEDetector
 from vaekit.errors import VaekitError
 
 
-@parametrize_with_checks([VAEDetector(max_steps=5), VAEDetector(0.1, max_steps=5)])
+@parametrize_with_checks([VAEDetector(), VAEDetector(0.1, max_steps=5)])
 def test_scikit_learn_takes_it_for_one_of_its_own(estimator: Any, check: Any) -> None:
     check(estimator)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from vaekit.detect.config import DetectorConfig
 from vaekit.detect.members import build, explained
 from vaekit.detect.neighbours import Nearest, groups, remembered
 from vaekit.detect.scaling import Scaling
+from vaekit.detect.threads import one_thread, spread
 from vaekit.detect.training import train
 from vaekit.errors import VaekitError
 from vaekit.rng import seeded
@@ -69,7 +70,7 @@ class Detector(nn.Module):
 
     def parts(self, x: Tensor) -> Tensor:
         """What every column adds to each of `PARTS`, (3, N, C) float64."""
-        return torch.cat([self._parts(chunk)[:, :n] for chunk, n in self._chunks(x)], dim=1)
+        return torch.cat(spread(self._parts, x.split(CHUNK)), dim=1)
 
     def p_values(self, x: Tensor) -> Tensor:
         """p = (1 + #{held-out scores >= s(x)}) / (n + 1), (N,): conformal p-values, Bates et al. 2023, eq. 2.
@@ -86,9 +87,11 @@ class Detector(nn.Module):
         return float(self.calibration[n - 1 - above]) if above >= 0 else torch.inf
 
     @torch.no_grad()
-    def _parts(self, chunk: Tensor) -> Tensor:
-        views = self.scaling(chunk)
-        return torch.stack((self._unexplained(views).mean(0), *self._distances(views))).double()
+    def _parts(self, rows: Tensor) -> Tensor:
+        """The parts of at most `CHUNK` rows, as if they were so many."""
+        views = self.scaling(F.pad(rows, (0, 0, 0, CHUNK - len(rows))))
+        parts = torch.stack((self._unexplained(views).mean(0), *self._distances(views)))
+        return parts[:, : len(rows)].double()
 
     def _unexplained(self, views: Tensor) -> Tensor:
         """Every member's cost of every cell, in units of its spread over held-out rows, (M, B, C)."""
@@ -104,11 +107,6 @@ class Detector(nn.Module):
         """The two distances by column, (2, B, C), centred and scaled."""
         place = views.mean(0).nan_to_num(0.0)
         return (torch.stack((self.nearest(place), self.coarse(place))) - self.centre) / self.spread
-
-    def _chunks(self, x: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """Chunks of exactly `CHUNK` rows, and how many of each are meant."""
-        for chunk in x.split(CHUNK):
-            yield F.pad(chunk, (0, 0, 0, CHUNK - len(chunk))), len(chunk)
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, folds: Tensor) -> None:
@@ -158,7 +156,7 @@ def fit(x: Tensor, config: DetectorConfig | None = None, seed: int = 0, contamin
         raise VaekitError(f"expected a table of at least 2 rows and 1 column, got the shape {tuple(x.shape)}")
     if not 0 <= contamination <= 0.5:
         raise VaekitError(f"contamination={contamination:g}: expected a share of the rows between 0 and 0.5")
-    with seeded(seed):
+    with seeded(seed), one_thread():
         detector = _fitted(x, config)
         if contamination:
             scores = detector.scores(x)

@@ -54,7 +54,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         self,
         contamination: float | str = "auto",
         *,
-        fpr: float = 0.01,
+        fpr: float = 0.05,
         members: int = 8,
         latent: int = 32,
         hidden: int = 64,
