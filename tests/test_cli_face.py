@@ -382,10 +382,12 @@ def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
     for i in range(3):
         Image.fromarray(images[i]).save(f"photos/{i}.png")
     Path("people.csv").write_text("file,age\n0.png,31.5\n1.png,40\n2.png,7\n")
+    customers = "".join(f"{i * 7.5 % 11},{'yes' if i % 3 else 'no'}\n" for i in range(40))
+    Path("customers.csv").write_text(f"spent,churned\n{customers}")
     Path("runs").mkdir()
     stop_at(begin(Path("runs/digits"), "steps=2"))
     examples = [line.split() for line in train.__doc__.splitlines() if line.strip().startswith("vaekit train")]
-    assert len(examples) == 7
+    assert len(examples) == 8
     for _, *words in examples:
         vaekit_(*words, *([] if "--resume" in words or "--dry-run" in words else ["--dry-run"]))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")]
 Source = Annotated[
-    str | None, typer.Argument(metavar="[DATA]", help="Images (default: the run's held-out or test part).")
+    str | None, typer.Argument(metavar="[DATA]", help="Images or a table (default: the run's held-out or test part).")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
 Seed = Annotated[

@@ -61,7 +61,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="digits, a folder of images, an .npz or .npy file, a folder of idx files, or hf:owner/name.",
+            help="digits, a folder of images, an .npz or .npy file, a folder of idx files, hf:owner/name; or a table: "
+            "CSV, TSV, Parquet.",
         ),
     ] = None,
     fields: Annotated[
@@ -79,7 +80,8 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str, to_do(help="Settings to start from: images, digits, mnist-density or mnist-iwae; auto goes by SOURCE.")
+        str,
+        to_do(help="Settings to start from: images, tables, digits, mnist-density, mnist-iwae; auto goes by SOURCE."),
     ] = "auto",
     config: Annotated[Path | None, to_do(help="Start from an experiment.yaml; SOURCE and settings change it.")] = None,
     dry_run: Annotated[
@@ -91,7 +93,9 @@ def train(
     as_json: Annotated[bool, to_do("--json", help="Print results as JSON.")] = False,
     quiet: Annotated[bool, to_do("--quiet", "-q", help="No notes and no progress.")] = False,
     array: Annotated[str | None, of_data(help="Which array of an .npz file.")] = None,
-    labels: Annotated[str | None, of_data(help="Which array of an .npz file holds the labels.")] = None,
+    labels: Annotated[
+        str | None, of_data(help="Which array of an .npz file, or column of a table, holds the labels.")
+    ] = None,
     resize: Annotated[str | None, of_data(help="Resize images to this side, or HxW, such as 64 or 48x64.")] = None,
     channels: Annotated[int | None, of_data(help="Read all as grey (1) or as colour (3).")] = None,
     condition: Annotated[
@@ -110,7 +114,7 @@ def train(
     ] = None,
     posterior: Annotated[str | None, of_model(help="normal, or flow.")] = None,
     size: Annotated[str | None, of_model(help="How large the networks are: tiny, small, base or large.")] = None,
-    architecture: Annotated[str | None, of_model(help="auto (by the images), mlp or conv.")] = None,
+    architecture: Annotated[str | None, of_model(help="auto (by the data), mlp or conv; chain of tables.")] = None,
     prior: Annotated[
         str | None,
         of_model(help="standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform."),
@@ -141,7 +145,7 @@ def train(
     nodes: Annotated[int | None, of_machine(help="How many machines.")] = None,
     precision: Annotated[str | None, of_machine(help="auto, 32 or bf16 (products of the networks).")] = None,
 ) -> None:
-    """Train a VAE on images, and write a report.
+    """Train a VAE on images or on a table, and write a report.
 
     Examples:
 
@@ -152,6 +156,8 @@ def train(
       vaekit train photos/ --resize 64 --size base --latent 64 --max-time 30
 
       vaekit train photos/ --condition age --table people.csv
+
+      vaekit train customers.csv --condition churned
 
       vaekit train mnist.npz --likelihood bernoulli --epochs 100 train.patience=10
 
