@@ -78,7 +78,15 @@ def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str])
             "have here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
         )
     reasons += describe(table.schema)
-    changes = [*_model(experiment.model, len(table.schema.columns), reasons), *_length(experiment, len(table), reasons)]
+    if experiment.train.precision == "bf16":
+        raise VaekitError(
+            "train.precision=bf16: a model of rows trained so is another in float32; leave it out, or use 32"
+        )
+    changes = [
+        "train.precision='32'",
+        *_model(experiment.model, len(table.schema.columns), reasons),
+        *_length(experiment, len(table), reasons),
+    ]
     return changes, with_grids(table.schema, table.raw.values)
 
 
@@ -110,7 +118,9 @@ def _length(experiment: Experiment, rows: int, reasons: list[str]) -> list[str]:
         changes.append(f"train.batch={batch}")
     if train.epochs == "auto" and train.steps is None:
         steps = max(LEAST, min(MOST, math.ceil(EPOCHS * rows / batch)))
-        reasons.append(f"steps {steps:,}: {EPOCHS} epochs, and from {LEAST} to {MOST:,} steps")
+        reasons.append(
+            f"steps {steps:,}: those of {EPOCHS} epochs, but no fewer than {LEAST} and no more than {MOST:,}"
+        )
         changes.append(f"train.steps={steps}")
     return changes
 
