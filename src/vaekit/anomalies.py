@@ -14,7 +14,7 @@ from vaekit import checkpoint
 from vaekit.data import Dataset
 from vaekit.data.tables import TableSchema, to_tensor
 from vaekit.detect import Detector, fit, p_values
-from vaekit.tasks import ROWS, Trained
+from vaekit.tasks import Trained
 
 DETECTOR = "detector.safetensors"
 
@@ -120,10 +120,8 @@ def unexplained(trained: Trained, images: Dataset) -> Tensor:
     """-log p(x_i | z) of every pixel, (N, C, H, W), at the mean of q(z | x); the channels of a pixel may share it."""
     found = []
     for x, context in trained.batches(images):
-        for i in range(0, len(x), ROWS):
-            known = None if context is None else context[i : i + ROWS]
-            means = [q.mean for q in trained.model.encode(x[i : i + ROWS], known)]
-            found.append(-_log_probs(trained.model.decode(means, known), x[i : i + ROWS]).cpu())
+        means = [q.mean for q in trained.model.encode(x, context)]
+        found.append(-_log_probs(trained.model.decode(means, context), x).cpu())
     return torch.cat(found)
 
 

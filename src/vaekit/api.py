@@ -87,6 +87,12 @@ def training_part(trained: Trained) -> Dataset:
     return images.subset(split(trained.experiment, len(images))[0])
 
 
+def held_part(trained: Trained) -> Dataset:
+    """What the run held out of training, whatever test part there is."""
+    own = own_data(trained)
+    return own.subset(split(trained.experiment, len(own))[1])
+
+
 def own_data(trained: Trained) -> Dataset:
     """The run's own images as it was trained on them; a VaekitError if they are others now."""
     schema, seed = trained.schema, trained.experiment.train.seed

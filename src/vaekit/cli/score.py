@@ -43,13 +43,14 @@ def score(
       vaekit score runs/photos others/
     """
     from vaekit import anomalies
+    from vaekit.api import held_part
 
     trained = load(run, device)
     if trained.schema.modality == "tables":
         new = images_of(trained, data)
         found = _row_scores(trained, seed, contamination)(new)
     else:
-        new, held = images_of(trained, data), _calibration(trained)
+        new, held = images_of(trained, data), held_part(trained)
         found = anomalies.of_pictures(trained, new, held)
     columns = _scored(trained, new, found, fpr)
     path = write(columns, run, out, "scored", "scores", False)
@@ -72,18 +73,6 @@ def _row_scores(trained: Trained, seed: int, contamination: float) -> Any:
         tell("fitting a detector to the training rows, once")
         RowScores.fitted(training_part(trained), schema, seed, contamination).save(path, about)
     return RowScores.read(path, schema)
-
-
-def _calibration(trained: Trained) -> Any:
-    """What the run held out of training, whatever test part there is."""
-    import torch
-
-    from vaekit.api import own_data
-    from vaekit.run import split
-
-    own = own_data(trained)
-    held: torch.Tensor = split(trained.experiment, len(own))[1]
-    return own.subset(held)
 
 
 REASONS = 3

@@ -20,7 +20,7 @@ from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.networks import ChainDecoder, RowEncoder
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
-from vaekit.estimators.training import ROWS, train
+from vaekit.estimators.training import ROWS, parted, train
 from vaekit.families import normal
 from vaekit.loop import Plan
 from vaekit.objectives import WATCHED, Objective, Term, distortion, rate
@@ -39,8 +39,8 @@ FEW_EPOCHS, LEAST = 30, 500
 SMALLEST = 8
 """Batches in an epoch, at least."""
 
-HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 40
-"""This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
+HELD_FROM = 40
+"""Rows are held out where there are at least so many."""
 
 CODES, EACH = 32_768, 50
 """The density of the codes is fitted to at most so many, of which each component has at least so many."""
@@ -174,12 +174,9 @@ class VAESynthesizer(BaseEstimator):
 
     def _fitted(self, x: Tensor) -> VAE:
         with seeded(self.seed_):
-            x = x[torch.randperm(len(x))]
-            held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
-            learned = x[held:]
+            learned, told = parted(x, HELD_FROM)
             batch = max(2, min(self.batch_size, len(learned) // SMALLEST))
             plan = self._plan(len(learned), batch)
-            told = x[:held] if held else learned
             model = train(self._model(learned), self._objective(), learned, told, plan, batch, self.seed_)
             return self._with_density(model, learned)
 

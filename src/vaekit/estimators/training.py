@@ -25,6 +25,17 @@ ROWS = 2048
 """How many rows go through a network at a time when nothing is learned."""
 
 
+HELD, HELD_MOST = 0.1, 2000
+"""This share of the rows, at most so many, picks the best weights."""
+
+
+def parted(x: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Shuffled rows (N, C) to learn from, and those that pick the best weights: the same where there are too few."""
+    x = x[torch.randperm(len(x))]
+    held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= least else 0
+    return x[held:], x[:held] if held else x
+
+
 def train(model: M, objective: Objective, x: Tensor, held: Tensor, plan: Plan, batch: int, seed: int) -> M:
     """The average of the weights over the run on rows x (N, ...) with the best ELBO on the rows held out.
 

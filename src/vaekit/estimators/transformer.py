@@ -17,7 +17,7 @@ from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
 from vaekit.data.tables.networks import PlainEncoder, RowDecoder
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
-from vaekit.estimators.training import ROWS, train
+from vaekit.estimators.training import ROWS, parted, train
 from vaekit.families import normal
 from vaekit.loop import Plan
 from vaekit.objectives import LinearWarmup, beta_elbo
@@ -28,8 +28,8 @@ from vaekit.vae import VAE, Conditional
 EPOCHS, LEAST, MOST = 200, 300, 3000
 """Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
 
-HELD, HELD_MOST, HELD_FROM = 0.1, 2000, 100
-"""This share of the rows, at most so many, picks the best weights, where there are at least so many rows."""
+HELD_FROM = 100
+"""Rows are held out where there are at least so many."""
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -124,13 +124,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return tags
 
     def _fitted(self, x: Tensor, seed: int) -> VAE:
-        x = x[torch.randperm(len(x))]
-        held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= HELD_FROM else 0
-        rows, batch = x[held:], max(1, min(self.batch_size, len(x) // 4))
+        (rows, held), batch = parted(x, HELD_FROM), max(1, min(self.batch_size, len(x) // 4))
         steps = self.max_steps or max(LEAST, min(MOST, math.ceil(EPOCHS * len(rows) / batch)))
         model, objective = self._model(rows), beta_elbo(LinearWarmup(self.beta, 0.2))
         plan = Plan(steps, self.learning_rate, ema=0.995)
-        return train(model, objective, rows, x[:held] if held else rows, plan, batch, seed)
+        return train(model, objective, rows, held, plan, batch, seed)
 
     def _model(self, x: Tensor) -> VAE:
         n, hidden = int(self.n_components), tuple(self.hidden)
