@@ -213,7 +213,6 @@ TRAINING = {
     ("--condition", "always"): "cannot tell the rows apart",
     ("data.kinds={colour: kategory}",): "kategory",
     ("--binarise", "dynamic"): "is for pictures",
-    ("--precision", "bf16"): "is another in float32",
 }
 
 

@@ -33,6 +33,13 @@ class Engine:
         self, device: str = "cpu", devices: int = 1, nodes: int = 1, precision: str = "32", strategy: str = "auto"
     ) -> None:
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.precision import MixedPrecision
+
+        class Autocast(MixedPrecision):
+            """Lowers products alone: the library's own plugin rounds what goes in too, so data and weights of terms."""
+
+            def convert_input(self, data: T) -> T:
+                return data
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))  # under torchrun its word counts
@@ -41,7 +48,7 @@ class Engine:
             devices=world,
             num_nodes=nodes,
             strategy=_strategy(strategy, world * nodes),
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            plugins=Autocast("bf16-mixed", device) if precision == "bf16" else None,
         )
         self.fabric.launch()
         if self.world > 1:

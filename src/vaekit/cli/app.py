@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 
 import typer
 
@@ -72,6 +73,6 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        reason = " ".join(str(error).split())
+        reason = textwrap.shorten(str(error), 400, placeholder=" ...")
         complain(f"unexpected {type(error).__name__}: {reason} (this is a bug: run again with --debug and report it)")
         sys.exit(1)

@@ -78,12 +78,7 @@ def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str])
             "have here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
         )
     reasons += describe(table.schema)
-    if experiment.train.precision == "bf16":
-        raise VaekitError(
-            "train.precision=bf16: a model of rows trained so is another in float32; leave it out, or use 32"
-        )
     changes = [
-        "train.precision='32'",
         *_model(experiment.model, len(table.schema.columns), reasons),
         *_length(experiment, len(table), reasons),
     ]
