@@ -614,6 +614,14 @@ def test_every_help_ends_with_examples_and_loads_nothing_heavy():
     assert result.returncode == 0, result.stderr
 
 
+def test_what_a_verb_imports_is_not_the_compiler():
+    """Nor what else takes as long to import as torch does, and only training wants."""
+    heavy = {"torch._dynamo", "torch.distributed.tensor", "sympy", "lightning_fabric", "matplotlib", "sklearn"}
+    imports = "import sys, vaekit.api, vaekit.anomalies, vaekit.metrics, vaekit.rows, vaekit.status"
+    result = python("-c", f"{imports}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)")
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_module_is_the_command():
     result = python("-m", "vaekit", "--version")
     assert (result.returncode, result.stdout, result.stderr) == (0, f"vaekit {vaekit.__version__}\n", "")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaekit.divergences import _is_registered
 from vaekit.nn import conv
 from vaekit.nn.conv import ConvDecoder, doubled
 
@@ -45,3 +46,10 @@ def test_both_ways_to_enlarge_are_interpolation_by_the_nearest(n: int) -> None:
         nearest = F.interpolate(h, size=size, mode="nearest")
         for way in (doubled, conv._squares):
             assert torch.equal(way(h, size), nearest)
+
+
+def test_what_the_compiler_takes_for_a_constant_is_marked_as_it_marks_it() -> None:
+    """Without importing it, which takes as long as importing torch."""
+    marked = torch.compiler.assume_constant_result(lambda q, p: True)
+    assert vars(marked).items() <= vars(_is_registered).items()
+    assert vars(marked)

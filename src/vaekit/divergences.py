@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 from torch.distributions.kl import _KL_MEMOIZE, _dispatch_kl
@@ -26,9 +25,12 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
     return _is_registered(type(q), type(p))
 
 
-@torch.compiler.assume_constant_result
 def _is_registered(q: type[Distribution], p: type[Distribution]) -> bool:
     return _lookup(q, p)  # type: ignore[arg-type]
+
+
+# What `torch.compiler.assume_constant_result` sets. The decorator imports the compiler, which takes as long as torch.
+_is_registered._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache

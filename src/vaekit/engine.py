@@ -12,18 +12,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_state_dict,
-    set_state_dict,
-)
-from torch.distributed.tensor import distribute_tensor
 
 from vaekit.errors import VaekitError
 
 T = TypeVar("T")
-
-FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Engine:
@@ -113,17 +105,30 @@ class Engine:
 
     def states(self, module: nn.Module, optimiser: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All weights and the whole optimiser state, on the CPU, by parameter name: the same from every strategy."""
+        from torch.distributed.checkpoint.state_dict import get_state_dict
+
         inner = getattr(optimiser, "optimizer", optimiser)
-        return get_state_dict(module, inner, options=FULL)  # type: ignore[return-value]
+        return get_state_dict(module, inner, options=_whole())  # type: ignore[return-value]
 
     def load_states(self, module: nn.Module, optimiser: Any, weights: dict[str, Any], state: dict[str, Any]) -> None:
         """Undo `states`."""
+        from torch.distributed.checkpoint.state_dict import set_state_dict
+
         inner = getattr(optimiser, "optimizer", optimiser)
-        set_state_dict(module, inner, model_state_dict=weights, optim_state_dict=state, options=FULL)
+        set_state_dict(module, inner, model_state_dict=weights, optim_state_dict=state, options=_whole())
 
     def shard(self, whole: Tensor, like: Tensor) -> Tensor:
         """This process's part of a whole tensor, cut up as `like` is."""
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(whole, like.device_mesh, like.placements)  # type: ignore[attr-defined]
+
+
+def _whole() -> Any:
+    """All of a state, on the CPU. It takes half as long to import as torch: only for who keeps or resumes a run."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vaekit import build, checkpoint, files, lock
 from vaekit.errors import VaekitError
 from vaekit.log import read_metrics
@@ -28,8 +26,7 @@ def status(folder: Path) -> dict[str, Any]:
     images = saved.get("images") or machine.get("images")
     images = images if isinstance(images, int) else None
     at = saved.get("progress", {})
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in build.model(experiment.model, schema).parameters())
+    parameters = sum(p.numel() for p in build.untrained(experiment.model, schema).parameters())
     return {
         "run": str(folder),
         "images": schema.model_dump(mode="json"),

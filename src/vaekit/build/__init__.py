@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from vaekit.build import latents, priors
 from vaekit.build.objectives import Setting, objective
@@ -74,6 +73,8 @@ def cost(model: Model, schema: Schema) -> tuple[int, int]:
 
 @torch.no_grad()
 def _flops(model: Model, x: Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
     with FlopCounterMode(display=False) as counter:
         model(x)
     return counter.get_total_flops()
