@@ -187,10 +187,10 @@ def test_the_report_says_what_the_mutual_information_cannot_exceed(value, at):
 
     number = {"value": 1.0, "error": 0.1}
     numbers = {"data": "test", "n": 180, "elbo": number, "distortion": number, "rate": number}
-    table = _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, "image")
+    table = str(_numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, "image"))
     assert "ln 180 = 5.19" in table
     assert ("may be higher" in table) == at
-    table = _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value, "n": 60_000}, "image")
+    table = str(_numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value, "n": 60_000}, "image"))
     assert "ln 2,000 = 7.60" in table  # so many are used
 
 

@@ -175,7 +175,21 @@ def test_codes_and_numbers(run, source, place) -> None:
     numbers = done("evaluate", run, write(place / "held.csv", made(200, seed=9)), "--draws", 4, "--target", "paid")
     assert numbers["samples"]["column_error"] < 0.2
     assert numbers["samples"]["utility"]["auroc"] > 0.8
+    assert numbers["samples"]["utility"]["floor"]["auroc"] > 0.8
     assert numbers["samples"]["privacy"]["copies"] == 0
+    page = Path(numbers["page"])
+    assert page == run / "evaluated" / "evaluation.html"
+    assert all(f"<strong>{mark.capitalize()}." in page.read_text() for mark in numbers["verdicts"].values())
+
+
+def test_the_page_is_where_it_is_wanted_and_nothing_else(run, place) -> None:
+    page = place / "pages" / "page.html"
+    page.parent.mkdir()
+    assert done("evaluate", run, "--draws", 0, "--out", page)["page"] == str(page)
+    assert [path.name for path in page.parent.iterdir()] == ["page.html"]
+    before = page.read_bytes()
+    assert "is there already" in refused("evaluate", run, "--draws", 0, "--out", page)
+    assert page.read_bytes() == before
 
 
 MISTAKES = {
@@ -193,6 +207,8 @@ MISTAKES = {
     ("reconstruct",): "is for pictures",
     ("encode", "--resize", "8"): "is for pictures",
     ("evaluate", "--target", "nothing"): "no such column",
+    ("evaluate", "--out", "page.csv"): "that ends on .html",
+    ("evaluate", "--metrics", "nll", "--out", "page.html"): "add --metrics nll,samples",
     ("encode", "missing.csv"): "there is no such file",
 }
 

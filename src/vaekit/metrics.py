@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from vaekit import checkpoint, evaluate, table_quality
-from vaekit.config import nearest
 from vaekit.data import Dataset
 from vaekit.data.images import Images, Progress
 from vaekit.data.images.binarise import prepare
@@ -65,32 +64,48 @@ def samples(
     return {"samples": result} | _asked(trained, judge, training, n, seed)
 
 
-def rows(
-    trained: Trained, training: Dataset, other: Dataset, target: str | None = None, seed: int = 0
-) -> dict[str, Any]:
-    """How close new rows are to `other` ones, which the model has not seen, how useful, and whether they are copies.
+@dataclass(frozen=True)
+class Tables:
+    """Rows (N, C) in raw values: new ones, those trained on, and real ones that the model has not seen."""
 
-    As many new rows as there are training rows; `floor` is the same measure of the training rows themselves: what a
-    perfect model would get. With `target`, boosted trees learn that column from new rows and are tried on `other` ones.
-    """
-    schema = cast(TableSchema, trained.schema)
+    schema: TableSchema
+    made: np.ndarray
+    seen: np.ndarray
+    real: np.ndarray
+
+    @property
+    def categories(self) -> np.ndarray:
+        """Which columns are categories, bool (C,)."""
+        return np.array([column.discrete for column in self.schema.columns])
+
+
+def tables(trained: Trained, training: Dataset, other: Dataset, seed: int = 0) -> Tables:
+    """As many new rows as there are training rows, beside these and `other` ones."""
     if min(len(other), len(training)) < FEWEST:
         raise VaekitError(f"samples are compared with at least {FEWEST} rows that were not trained on")
-    categories = np.array([column.discrete for column in schema.columns])
+    schema = cast(TableSchema, trained.schema)
     index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
     context = None if training.context is None else training.context[index]
     with seeded(seed), torch.no_grad():
         x = draw(trained.model, len(index), context)
-    made, seen, real = from_tensor(x, schema, clip=True).numpy(), _raw(training.subset(index)), _raw(other)
+    return Tables(schema, from_tensor(x, schema, clip=True).numpy(), _raw(training.subset(index)), _raw(other))
+
+
+def rows(tables: Tables, target: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """How close new rows are to ones that the model has not seen, how useful, and whether they are copies.
+
+    `floor` is the same measure of the training rows themselves: what a perfect model would get. With `target`, boosted
+    trees learn that column from new rows and are tried on rows not seen.
+    """
+    schema, categories = tables.schema, tables.categories
+    made, seen, real = tables.made, tables.seen, tables.real
     result: dict[str, Any] = _close(real, made, categories, seed) | {"floor": _close(real, seen, categories, seed)}
     result["privacy"] = asdict(table_quality.privacy(made, seen, real, categories, seed))
     if target is not None:
-        if target not in schema.names:
-            raise VaekitError(f"--target {target}: the model has no such column{nearest(target, list(schema.names))}")
         place = schema.names.index(target)
-        for name, table in (("utility", made), ("utility of training rows", seen)):
-            found = asdict(table_quality.utility(table, real, categories, place, seed))
-            result[name] = {measure: value for measure, value in found.items() if value == value}
+        found, floor = (asdict(table_quality.utility(part, real, categories, place, seed)) for part in (made, seen))
+        known = [measure for measure, value in found.items() if value == value]
+        result["utility"] = {name: found[name] for name in known} | {"floor": {name: floor[name] for name in known}}
     return {"samples": result}
 
 

@@ -15,6 +15,7 @@ from vaekit import build, files, plots
 from vaekit.build.latents import in_words as latent_in_words
 from vaekit.data import Dataset
 from vaekit.figures import SHOWN, Section, image
+from vaekit.figures.page import document, measures, written
 from vaekit.log import read_metrics
 from vaekit.status import EVALUATION, REPORT, ending, status
 from vaekit.tasks import MI_IMAGES, Trained, in_words
@@ -61,19 +62,15 @@ def _losses(folder: Path, trained: Trained) -> Section:
 
 
 def _page(folder: Path, trained: Trained, images: Dataset, numbers: dict[str, Any], shown: Sequence[Section]) -> str:
-    title = html.escape(f"vaekit: {folder.name}")
-    figures = "".join(f"<h2>{part.title}</h2><p>{part.caption}</p>{part.body}" for part in shown)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in images.notes)
     experiment = html.escape(trained.experiment.to_yaml())
-    rows = _numbers(numbers, trained.modality.datum)
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>
-<h1>{title}</h1><p>{html.escape(_summary(trained, images))}</p>
+    rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    body = f"""<p>{html.escape(_summary(trained, images))}</p>
 {_ending(folder, numbers)}
-<table><tr class=head><th>measure</th><th>value</th><th>what it says</th></tr>{rows}</table>
-{figures}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
-<details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details></html>
-"""
+{rows}
+{written(shown)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
+<details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details>"""
+    return document(f"vaekit: {folder.name}", body)
 
 
 def _summary(trained: Trained, images: Dataset) -> str:
@@ -113,7 +110,7 @@ def _ceiling(value: float, n: int, datum: str) -> str:
     )
 
 
-def _numbers(numbers: dict[str, Any], datum: str) -> str:
+def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
     part, n = numbers["data"], numbers["n"]
     rows = [
         ("ELBO", in_words(numbers["elbo"]), f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better"),
@@ -129,7 +126,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> str:
     if "bits_per_dim" in numbers:
         rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
     rows += [(name.replace("_", " "), "-", f"left out: {why}") for name, why in numbers.get("left_out", {}).items()]
-    return "".join(f"<tr><td>{a}</td><td class=n>{b}</td><td>{c}</td></tr>" for a, b, c in rows)
+    return rows
 
 
 def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, str]]:
@@ -148,17 +145,3 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
         shared = numbers["mutual_information"]
         rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))
     return rows
-
-
-_STYLE = """:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--line:#e5e7eb;--paper:#fff;--box:#f8fafc}
-@media(prefers-color-scheme:dark){:root{--ink:#e5e7eb;--soft:#9ca3af;--line:#374151;--paper:#111827;--box:#1f2937}}
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}
-body{color:var(--ink);background:var(--paper)}p{color:var(--soft)}pre,code,.cut{background:var(--box)}
-img{max-width:100%;border:1px solid var(--line);border-radius:6px}table{border-collapse:collapse;width:100%}
-table.rows td,table.rows th{font-size:.8rem;display:table-cell}
-td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
-.n{font-variant-numeric:tabular-nums;white-space:nowrap}.cut{border-left:4px solid #d97706;padding:.5rem .8rem}
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}pre{padding:1rem;overflow:auto}code{display:block;white-space:nowrap;overflow-x:auto}.wide{overflow-x:auto}
-@media(max-width:40rem){.wide img{max-width:50rem}.head{display:none}table,tbody{display:block}
-tr{display:grid;grid-template-columns:1fr auto;border-bottom:1px solid var(--line);padding:.4rem 0}
-td{border:0;padding:0}td:first-child{font-weight:600}td:last-child{grid-column:1/-1;color:var(--soft)}}"""

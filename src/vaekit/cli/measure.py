@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
+    from vaekit.metrics import Tables
     from vaekit.tasks import Trained
 
 METRICS = ("nll", "samples", "disentanglement")
@@ -23,8 +25,8 @@ METRICS = ("nll", "samples", "disentanglement")
 def evaluate(
     run: RunFolder,
     data: Source = None,
-    draws: Annotated[int, typer.Option(help="Importance draws per image for the NLL; 0 leaves it out.")] = 500,
-    limit: Annotated[int | None, typer.Option(help="Images for the NLL (default all).")] = None,
+    draws: Annotated[int, typer.Option(help="Importance draws per image or row for the NLL; 0 leaves it out.")] = 500,
+    limit: Annotated[int | None, typer.Option(help="Images or rows for the NLL (default all).")] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -41,6 +43,9 @@ def evaluate(
     ] = "label",
     table: Annotated[str | None, typer.Option(help="A CSV file with a row for each image.")] = None,
     sampler: Annotated[str | None, typer.Option(help="For samples: gmm:K or flow instead of the prior.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Of a table: the page, a new .html (default: in a folder inside RUN).")
+    ] = None,
     resize: Resize = None,
     channels: Channels = None,
     array: Array = None,
@@ -48,7 +53,9 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """ELBO with its parts, NLL with its standard error, active units and mutual information, in nats per image.
+    """How good a model is: ELBO with its parts, NLL with its standard error, use of the latents; nats per image or row.
+
+    Of a table also fidelity, utility and privacy of new rows, as a page with a verdict on each.
 
     Examples:
 
@@ -67,12 +74,13 @@ def evaluate(
     trained = load(run, device)
     metrics = metrics or ("nll,samples" if trained.schema.modality == "tables" else "nll")
     asked = listed("--metrics", metrics, METRICS)
+    _check_of_tables(trained, asked, target, out)
     if sampler and "samples" not in asked:
         raise VaekitError(f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
-        further = _further(trained, images, asked, sampler, factors, table, target, seed, hook)
+        further, tables = _further(trained, images, asked, sampler, factors, table, target, seed, hook)
     reasons = numbers.get("left_out", {}) | further.pop("left_out", {})
     numbers |= further | ({"left_out": reasons} if reasons else {})
     if not draws or "nll" not in asked:
@@ -82,6 +90,8 @@ def evaluate(
     for sentence in _without_number(numbers, trained.modality.datum):
         tell(sentence)
     numbers |= {**trained.schema.reported, "seed": seed}
+    if tables is not None:
+        numbers |= _page(run, out, numbers, tables, target)
     show(numbers if as_json else _readable(numbers, trained.modality.datum), as_json)
 
 
@@ -95,17 +105,19 @@ def _further(
     target: str | None,
     seed: int,
     hook: Any,
-) -> dict[str, Any]:
-    """The measures that want other data than the images at hand."""
+) -> tuple[dict[str, Any], Tables | None]:
+    """The measures that want other data than the images at hand; of a table, the rows that were compared."""
     from vaekit import metrics
     from vaekit.api import own_data, sampled, training_part
     from vaekit.data.images.load import load_factors
 
     numbers: dict[str, Any] = {}
+    tables: Tables | None = None
     if "samples" in asked:
         made = sampled(trained, sampler, tell) if sampler else trained
         if made.schema.modality == "tables":
-            numbers |= metrics.rows(made, training_part(trained), images, target, seed)
+            tables = metrics.tables(made, training_part(trained), images, seed)
+            numbers |= metrics.rows(tables, target, seed)
         else:
             numbers |= metrics.samples(made, training_part(trained), images, seed, hook)
     if "disentanglement" in asked:
@@ -113,7 +125,41 @@ def _further(
         names = [name.strip() for name in factors.split(",")]
         known = load_factors(everything, names, trained.experiment.data.array, table)
         numbers |= metrics.latents(trained, everything, known, seed)
-    return numbers
+    return numbers, tables
+
+
+def _check_of_tables(trained: Trained, asked: list[str], target: str | None, out: Path | None) -> None:
+    """Refuse, before anything takes time, what is asked of new rows and cannot be."""
+    from vaekit.config import nearest
+
+    names: tuple[str, ...] = getattr(trained.schema, "names", ())
+    for option, value in (("--target", target), ("--out", out)):
+        if value is not None and trained.schema.modality != "tables":
+            raise VaekitError(f"{option}: is for tables, and this run is of {trained.schema.modality}")
+        if value is not None and "samples" not in asked:
+            raise VaekitError(f"{option} {value}: is about new rows; add --metrics {','.join([*asked, 'samples'])}")
+    if target is not None and target not in names:
+        raise VaekitError(f"--target {target}: the model has no such column{nearest(target, list(names))}")
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise VaekitError(f"--out {out}: expected the name of a page that ends on .html")
+    if out is not None and out.exists():
+        raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
+
+
+def _page(run: Path, out: Path | None, numbers: dict[str, Any], tables: Tables, target: str | None) -> dict[str, Any]:
+    """Write the page; what is to be told beside the numbers: its name, and the verdicts."""
+    from vaekit.figures.evaluation import evaluation
+    from vaekit.figures.verdicts import verdicts
+    from vaekit.files import new_folder, write
+
+    said = verdicts(numbers["samples"], len(tables.real), len(tables.seen), target)
+    page = evaluation(f"vaekit evaluate: {run.name}", numbers, tables, said, target)
+    out = out or new_folder(run / "evaluated") / "evaluation.html"
+    write(out, page)
+    for verdict in said:
+        if verdict.mark == "bad":
+            tell(f"bad: {verdict.sentence} ({verdict.threshold})")
+    return {"verdicts": {verdict.about: verdict.mark for verdict in said}, "page": str(out)}
 
 
 def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
