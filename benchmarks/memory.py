@@ -98,7 +98,7 @@ def watch(command: list[str], cache: Path, out: Path) -> Seen:
 def speed(log: Path) -> float:
     """The median of the logged images per second over the second half of the training rows."""
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    rates = [row["images_per_s"] for row in rows if row["split"] == "train"]
+    rates = [row["data_per_s"] for row in rows if row["split"] == "train"]
     return statistics.median(rates[len(rates) // 2 :])
 
 

@@ -229,7 +229,7 @@ class Clock:
 
 
 def row(step: int, **more: object) -> dict:
-    costs = {"images_per_s": 12_345.6, "distortion": -1065.33, "rate": 116.74, "skipped": 0}
+    costs = {"data_per_s": 12_345.6, "distortion": -1065.33, "rate": 116.74, "skipped": 0}
     return {"split": "train", "step": step} | costs | more
 
 

@@ -171,7 +171,9 @@ def test_odd_rows_are_found_and_why(run, place) -> None:
 
 def test_codes_and_numbers(run, source, place) -> None:
     assert done("encode", run, source, "--out", place / "codes.csv")["n"] == 400
-    assert set(read(place / "codes.csv")[0]) == {f"{what}_{i}" for what in ("mean", "scale") for i in range(8)}
+    codes = read(place / "codes.csv")
+    assert list(codes[0]) == ["row", *(f"{what}_{i}" for what in ("mean", "scale") for i in range(8))]
+    assert [code["row"] for code in codes] == [str(i) for i in range(1, 401)]
     numbers = done("evaluate", run, write(place / "held.csv", made(200, seed=9)), "--draws", 4, "--target", "paid")
     assert numbers["samples"]["column_error"] < 0.2
     assert numbers["samples"]["utility"]["auroc"] > 0.8
@@ -190,6 +192,15 @@ def test_the_page_is_where_it_is_wanted_and_nothing_else(run, place) -> None:
     before = page.read_bytes()
     assert "is there already" in refused("evaluate", run, "--draws", 0, "--out", page)
     assert page.read_bytes() == before
+
+
+def test_new_rows_are_left_out_where_there_are_too_few_to_compare_with(run, place) -> None:
+    few = write(place / "few.csv", made(12, seed=3))
+    numbers = done("evaluate", run, few, "--draws", 2)
+    assert "too few" in numbers["left_out"]["samples"]
+    assert "nll" in numbers
+    assert "page" not in numbers
+    assert "there are 12" in refused("evaluate", run, few, "--metrics", "samples")
 
 
 MISTAKES = {

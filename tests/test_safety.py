@@ -34,7 +34,7 @@ from vaekit.run import Ended, Run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are those of Unix")
 
-TIMING = {"seconds", "images_per_s"}
+TIMING = {"seconds", "data_per_s"}
 TINY = ["architecture=mlp", "hidden=[16]", "latent=2", "device=cpu"]
 SOURCE = Path(vaekit.__file__).parent
 

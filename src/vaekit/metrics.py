@@ -81,8 +81,11 @@ class Tables:
 
 def tables(trained: Trained, training: Dataset, other: Dataset, seed: int = 0) -> Tables:
     """As many new rows as there are training rows, beside these and `other` ones."""
-    if min(len(other), len(training)) < FEWEST:
-        raise VaekitError(f"samples are compared with at least {FEWEST} rows that were not trained on")
+    if (n := min(len(other), len(training))) < FEWEST:
+        raise VaekitError(
+            f"samples are compared with at least {FEWEST} rows that were not trained on; there are {n}: name a table "
+            "that has more, or measure the bound alone with --metrics nll"
+        )
     schema = cast(TableSchema, trained.schema)
     index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
     context = None if training.context is None else training.context[index]

@@ -357,7 +357,7 @@ class Window:
         row |= {"loss": sum(weights[name] * row[name] for name in weights)}
         row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
         row |= {"lr": run.plan.rate(run.progress.step - 1), "skipped": int(run.guard.bad)}
-        row |= {"images_per_s": self.timed * run.feed.batch / seconds}
+        row |= {"data_per_s": self.timed * run.feed.batch / seconds}
         self.begin(torch.zeros_like(self.total))
         return run._row("train", row)
 

@@ -72,16 +72,19 @@ def evaluate(
     at_least("--draws", draws, 0)
     at_least("--limit", limit, 1)
     trained = load(run, device)
+    named = metrics or target or out
     metrics = metrics or ("nll,samples" if trained.schema.modality == "tables" else "nll")
     asked = listed("--metrics", metrics, METRICS)
     _check_of_tables(trained, asked, target, out)
     if sampler and "samples" not in asked:
         raise VaekitError(f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
+    short = {} if named else _too_few(images, asked)
+    asked = [name for name in asked if name not in short]
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
         further, tables = _further(trained, images, asked, sampler, factors, table, target, seed, hook)
-    reasons = numbers.get("left_out", {}) | further.pop("left_out", {})
+    reasons = numbers.get("left_out", {}) | further.pop("left_out", {}) | short
     numbers |= further | ({"left_out": reasons} if reasons else {})
     if not draws or "nll" not in asked:
         tell(f"NLL left out: --{'metrics ' + metrics if draws else 'draws 0'}")
@@ -128,6 +131,16 @@ def _further(
     return numbers, tables
 
 
+def _too_few(images: Dataset, asked: list[str]) -> dict[str, str]:
+    """Why new rows are not looked at, where nobody named what to measure and there is too little to compare with."""
+    from vaekit.metrics import FEWEST
+
+    if "samples" not in asked or len(images) >= FEWEST:
+        return {}
+    told = f"{len(images)} held-out rows are too few to compare with ({FEWEST}); name a table that has more"
+    return {"samples": told}
+
+
 def _check_of_tables(trained: Trained, asked: list[str], target: str | None, out: Path | None) -> None:
     """Refuse, before anything takes time, what is asked of new rows and cannot be."""
     from vaekit.config import nearest
@@ -149,13 +162,15 @@ def _check_of_tables(trained: Trained, asked: list[str], target: str | None, out
 def _page(run: Path, out: Path | None, numbers: dict[str, Any], tables: Tables, target: str | None) -> dict[str, Any]:
     """Write the page; what is to be told beside the numbers: its name, and the verdicts."""
     from vaekit.figures.evaluation import evaluation
-    from vaekit.figures.verdicts import verdicts
+    from vaekit.figures.verdicts import cautions, verdicts
     from vaekit.files import new_folder, write
 
     said = verdicts(numbers["samples"], len(tables.real), len(tables.seen), target)
     page = evaluation(f"vaekit evaluate: {run.name}", numbers, tables, said, target)
     out = out or new_folder(run / "evaluated") / "evaluation.html"
     write(out, page)
+    for caution in cautions(numbers["samples"], len(tables.real)):
+        tell(caution)
     for verdict in said:
         if verdict.mark == "bad":
             tell(f"bad: {verdict.sentence} ({verdict.threshold})")

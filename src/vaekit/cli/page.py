@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vaekit.cli.words import quoted, span
+from vaekit.cli.words import onward, quoted, span
 
 MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "NLL"}
 
@@ -126,7 +126,7 @@ def _next(facts: dict[str, Any]) -> list[str]:
     on = facts["steps_saved"] is not None and facts["ended"] != "done" and not facts["training"]
     lines = [f"vaekit train --resume {run}"] if on else []
     if facts["usable"]:
-        lines += [f"vaekit generate {run} -n 64 --seed 1", f"vaekit evaluate {run}"]
+        lines += onward(facts["run"], facts["images"]["modality"])
     elif not on and not facts["training"]:
         lines += [f"vaekit train --config {quoted(Path(facts['run']) / 'experiment.yaml')}"]
     return lines + ([f"open {facts['report']} in a browser"] if facts["report"] else [])

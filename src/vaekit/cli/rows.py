@@ -134,7 +134,8 @@ def augment(
 
 
 def encode(trained: Trained, run: Path, data: str | None, out: Path | None, as_json: bool) -> None:
-    """Mean and standard deviation of every latent dimension, a row for each row."""
+    """The row's number from 1, mean and standard deviation of every latent dimension, a row for each row."""
+    import numpy as np
     import torch
 
     from vaekit.tasks import ROWS, as_tensor
@@ -144,7 +145,7 @@ def encode(trained: Trained, run: Path, data: str | None, out: Path | None, as_j
         trained.encode(as_tensor(part), part.context)
         for part in map(table.subset, torch.arange(len(table)).split(ROWS))
     ]
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {"row": np.arange(1, len(table) + 1)}
     for name in ("mean", "scale"):
         values = torch.cat([getattr(part, name) for part in parts]).numpy()
         columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}

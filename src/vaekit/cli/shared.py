@@ -18,7 +18,12 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, 
 Source = Annotated[
     str | None, typer.Argument(metavar="[DATA]", help="Images or a table (default: the run's held-out or test part).")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to (default inside RUN); never overwritten.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder, of rows a .csv or .parquet file, to write to (default inside RUN); never overwritten."
+    ),
+]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any.")
 ]

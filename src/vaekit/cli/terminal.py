@@ -97,7 +97,7 @@ class Meter:
         else:
             self.costs = [f"{name} {row[name]:.2f}" for name in self.terms]
             self.costs += [f"skipped {row['skipped']}"] if row["skipped"] else []
-            self.speed = f"{row['images_per_s']:,.0f} {self.datum}s/s"
+            self.speed = f"{row['data_per_s']:,.0f} {self.datum}s/s"
         last = row["split"] == "val" and row["step"] == self.total
         if self.plain and (last or time.monotonic() - self.told > 5):
             self.told = time.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaekit.cli.terminal import Meter, out, reading, show, tell
-from vaekit.cli.words import leading, quoted, sides, span
+from vaekit.cli.words import leading, onward, quoted, sides, span
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -120,14 +120,17 @@ def train(
         of_model(help="standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform."),
     ] = None,
     likelihood: Annotated[
-        str | None, of_model(help="auto (by the pixels), bernoulli, gaussian, logistic-mixture:K, mse, bce ...")
+        str | None,
+        of_model(
+            help="auto (by the data), bernoulli, gaussian, mse, logistic-mixture:K ...; of tables binned, student-t ..."
+        ),
     ] = None,
     binarise: Annotated[
         str | None, of_model(help="Grey pixels as bits: auto, none, static (once) or dynamic (anew at every visit).")
     ] = None,
     epochs: Annotated[int | None, of_training(help="Passes over the data.")] = None,
     steps: Annotated[int | None, of_training(help="Steps, instead of epochs.")] = None,
-    batch: Annotated[int | None, of_training(help="Images a step, over all processes.")] = None,
+    batch: Annotated[int | None, of_training(help="Images or rows a step, over all processes.")] = None,
     lr: Annotated[float | None, of_training(help="Highest learning rate.")] = None,
     beta: Annotated[float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
     bound: Annotated[
@@ -314,7 +317,7 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
     out.print(f"report: {result['report']}")
     if why == "time":
         tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")
-    tell(f"next: vaekit generate {quoted(run.folder)} -n 64 --seed 1")
+    tell("next: " + "\n      ".join(onward(run.folder, run.modality.name)))
 
 
 def _plan(resolved: Resolved) -> dict[str, Any]:

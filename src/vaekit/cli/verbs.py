@@ -38,20 +38,23 @@ if TYPE_CHECKING:
 
 def generate(
     run: RunFolder,
-    n: Annotated[int, typer.Option("-n", "--number", help="How many images.")] = 64,
+    n: Annotated[int, typer.Option("-n", "--number", help="How many images or rows.")] = 64,
     where: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FIELD=VALUE", help="What they shall be, of a model trained with --condition; repeatable."
+            metavar="FIELD=VALUE",
+            help="What they shall be: of images, if trained with --condition; of rows, any column; repeatable.",
         ),
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Draw from a density fitted to the training images' codes, not the prior: gmm:K or flow."),
+        typer.Option(help="Draw from a density fitted to the training data's codes, not the prior: gmm:K or flow."),
     ] = None,
-    guidance: Annotated[float, typer.Option(min=0, help="Above 1: more of what --where asks, less variety.")] = 1.0,
+    guidance: Annotated[
+        float, typer.Option(min=0, help="Of images, above 1: more of what --where asks, less variety.")
+    ] = 1.0,
     pixels: Annotated[
-        str | None, typer.Option(help="mean: the decoder's mean (default); sample: drawn from the likelihood.")
+        str | None, typer.Option(help="Of images: the decoder's mean (default), or sample: drawn from the likelihood.")
     ] = None,
     escape: rows.Escape = False,
     seed: Seed = 0,

@@ -59,6 +59,12 @@ def quoted(path: str | Path) -> str:
     return shlex.quote(str(path))
 
 
+def onward(run: str | Path, modality: str) -> list[str]:
+    """What one can type of a trained run."""
+    verbs = ["generate {} -n 1000 --seed 1", "score {}"] if modality == "tables" else ["generate {} -n 64 --seed 1"]
+    return [f"vaekit {verb.format(quoted(run))}" for verb in [*verbs, "evaluate {}"]]
+
+
 def leading() -> bool:
     """Whether this process speaks for all: under torchrun and its like, the first one."""
     environment = os.environ
