@@ -36,8 +36,10 @@ def parted(x: Tensor, least: int) -> tuple[Tensor, Tensor]:
     return x[held:], x[:held] if held else x
 
 
-def train(model: M, objective: Objective, x: Tensor, held: Tensor, plan: Plan, batch: int, seed: int) -> M:
-    """The average of the weights over the run on rows x (N, ...) with the best ELBO on the rows held out.
+def train(
+    model: M, objective: Objective, x: Tensor, held: Tensor, plan: Plan, batch: int, seed: int, beta: float = 1.0
+) -> M:
+    """The average of the weights over the run on rows x (N, ...) with the best ELBO, at `beta`, on the rows held out.
 
     The model itself is moved, and not to be used further. `seed` shuffles the rows and draws the latents.
     """
@@ -52,15 +54,15 @@ def train(model: M, objective: Objective, x: Tensor, held: Tensor, plan: Plan, b
         for _ in run:
             if progress.step % max(1, plan.steps // LOOKS) == 0 or progress.step == plan.steps:
                 guard.check()
-                if (now := held_out(average.settle(), held, seed)) > best:
+                if (now := held_out(average.settle(), held, seed, beta)) > best:
                     best, kept = now, copy.deepcopy(average.model.state_dict())
     average.model.load_state_dict(kept)
     return average.model.eval()
 
 
 @torch.no_grad()
-def held_out(model: Model, x: Tensor, seed: int) -> float:
-    """The mean ELBO of rows x (N, ...) in nats, with the same draws each time."""
+def held_out(model: Model, x: Tensor, seed: int, beta: float) -> float:
+    """The mean ELBO of rows x (N, ...) in nats, the rate weighted by `beta`, with the same draws each time."""
     model.eval()
     with seeded(seed):
-        return float(torch.cat([elbo(model(part), part) for part in x.split(ROWS)]).mean())
+        return float(torch.cat([elbo(model(part), part, beta) for part in x.split(ROWS)]).mean())

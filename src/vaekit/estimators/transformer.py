@@ -128,7 +128,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         steps = self.max_steps or max(LEAST, min(MOST, math.ceil(EPOCHS * len(rows) / batch)))
         model, objective = self._model(rows), beta_elbo(LinearWarmup(self.beta, 0.2))
         plan = Plan(steps, self.learning_rate, ema=0.995)
-        return train(model, objective, rows, held, plan, batch, seed)
+        return train(model, objective, rows, held, plan, batch, seed, self.beta)
 
     def _model(self, x: Tensor) -> VAE:
         n, hidden = int(self.n_components), tuple(self.hidden)
