@@ -272,3 +272,67 @@ def test_a_run_is_resumed_on_its_own_rows_only(source, place) -> None:
     assert "put the data back" in refused("train", "--resume", place / "cut")
     write(mine, made(100))
     assert call("train", "--resume", place / "cut", "--max-time", "5").code == 0
+
+
+@pytest.fixture(scope="module")
+def orders(place) -> Path:
+    """Goods at a price in cents, and what they cost together; the amount comes late on one line."""
+    random = np.random.default_rng(0)
+    rows = []
+    for i in range(300):
+        price, pieces = round(random.lognormal(2, 0.5), 2), int(random.integers(1, 40))
+        rows.append([f"{price:.2f}", str(pieces), f"{price * pieces + (i == 50):.2f}", "ab"[i % 2]])
+    return write(place / "orders.csv", rows, ["price", "pieces", "total", "kind"])
+
+
+@pytest.fixture(scope="module")
+def ruled(place, orders) -> Path:
+    words = ["--constraint", "total = price * pieces", "--constraint", "0.01 <= price"]
+    result = call("train", orders, *SHORT, *words, "--out", place / "ruled")
+    assert result.code == 0, result.err
+    assert "broken by 1 of 300 rows, first on line 52" in result.err
+    assert "computed" in next(line for line in result.err.splitlines() if line.startswith("total"))
+    return place / "ruled"
+
+
+def adds_up(row: dict[str, str]) -> bool:
+    return abs(float(row["total"]) - float(row["price"]) * float(row["pieces"])) <= 0.005 + 1e-9
+
+
+def test_constraints_hold_in_every_row_that_comes_out(ruled, orders, place) -> None:
+    done("generate", ruled, "-n", 200, "--where", "pieces>20", "--where", "total=50..500", "--out", place / "r.csv")
+    rows = read(place / "r.csv")
+    assert list(rows[0]) == ["price", "pieces", "total", "kind"]
+    assert all(adds_up(row) and int(row["pieces"]) > 20 and 50 <= float(row["total"]) <= 500 for row in rows)
+    holes = [[*row.values()] for row in read(orders)]
+    for i, row in enumerate(holes):
+        row[i % 3] = ""
+    done(
+        "impute",
+        ruled,
+        write(place / "gaps.csv", holes, ["price", "pieces", "total", "kind"]),
+        "--out",
+        place / "f.csv",
+    )
+    whole = [row for row in read(place / "f.csv") if all(row.values())]
+    assert len(whole) >= 299
+    assert all(adds_up(row) for row in whole)
+    done("augment", ruled, "--balance", "kind", "-n", 180, "--out", place / "a.csv")
+    added = read(place / "a.csv")
+    assert all(adds_up(row) for row in added if row["synthetic"] == "true")
+    assert sum(not adds_up(row) for row in added) <= 1  # a real row stays as it came
+
+
+RULES = {
+    "totl = price * pieces": "did you mean 'total'",
+    "total = price * __import__('os')": "there is no column '__import__'",
+    "total = price": "is broken by",
+    "price > kind": "constraints are of numbers and dates",
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_cannot_be_is_told_before_training(orders, place, rule) -> None:
+    assert RULES[rule] in refused("train", orders, *SHORT, "--constraint", rule, "--out", place / "never")
+    assert "for tables" in refused("train", "digits", "--constraint", rule, "--out", place / "never")
+    assert not (place / "never").exists()

@@ -22,6 +22,11 @@ def listed(value: Any) -> Any:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
+def several(value: Any) -> Any:
+    """One word as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 def counted(value: Any) -> Any:
     """ "16" as the number that it is."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
@@ -48,6 +53,9 @@ class Data(Part):
     table: str | None = Field(None, description="a CSV file of attributes, a row for each image")
     kinds: dict[str, str] | None = Field(
         None, description="of a table's columns, where they are not to be inferred: {zip: category}"
+    )
+    constraints: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
+        (), description="rules that rows of a table shall obey: [total = price * quantity, age >= 18]"
     )
     memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
 

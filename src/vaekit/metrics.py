@@ -22,7 +22,7 @@ from vaekit.errors import VaekitError
 from vaekit.fidelity import fidelity
 from vaekit.judge import Judge, train_judge, which_way_up
 from vaekit.rng import seeded
-from vaekit.rows import draw
+from vaekit.rows import drawn
 from vaekit.tasks import Trained
 
 MOST = 10_000
@@ -90,7 +90,7 @@ def tables(trained: Trained, training: Dataset, other: Dataset, seed: int = 0) -
     index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
     context = None if training.context is None else training.context[index]
     with seeded(seed), torch.no_grad():
-        x = draw(trained.model, len(index), context)
+        x = drawn(trained.model, schema, len(index), context)
     return Tables(schema, from_tensor(x, schema, clip=True).numpy(), _raw(training.subset(index)), _raw(other))
 
 

@@ -14,9 +14,8 @@ from torch import Tensor
 from vaekit.columns import Cell, ChainedColumns, Columns
 from vaekit.config import nearest
 from vaekit.data.conditions import blank, where
-from vaekit.data.tables import Table, TableSchema, from_tensor, to_tensor
-from vaekit.data.tables.encode import read_column
-from vaekit.data.tables.frames import Array
+from vaekit.data.tables import Table, TableSchema, constraints, from_tensor, to_tensor
+from vaekit.data.tables.asked import asked
 from vaekit.errors import VaekitError
 from vaekit.table_quality import Placed
 from vaekit.trace import Model
@@ -30,6 +29,9 @@ TRIES, RAREST = 200_000, 1e-4
 GUESSES = 64
 """Latents that are tried for each row whose missing cells are filled."""
 
+REDRAWN = 50
+"""How often a row is drawn or filled anew that breaks a constraint."""
+
 
 def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
     """n rows x (n, C) from the model's prior, all drawn; `context` (n, F)."""
@@ -38,11 +40,31 @@ def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
     return torch.cat([model.generate(size, part).sample() for size, part in zip(sizes, parts, strict=True)])
 
 
-def draw_as(model: Model, n: int, known: Tensor, context: Tensor | None = None) -> Tensor:
-    """n rows x (n, C) of p(x | the cells of `known` (C,) that are not NaN), `context` (F,).
+def drawn(model: Model, schema: TableSchema, n: int, context: Tensor | None = None) -> Tensor:
+    """As `draw`, rows that break the schema's constraints drawn again, `REDRAWN` times at most; on the CPU."""
+    x = draw(model, n, context).cpu()
+    for _ in range(REDRAWN if schema.constraints else 0):
+        wrong = torch.from_numpy(~constraints.obeyed(from_tensor(x, schema, clip=True), schema, context)).nonzero()[
+            :, 0
+        ]
+        if not len(wrong):
+            break
+        x[wrong] = draw(model, len(wrong), None if context is None else context[wrong.to(context.device)]).cpu()
+    return x
+
+
+def draw_as(
+    model: Model,
+    n: int,
+    known: Tensor,
+    context: Tensor | None = None,
+    passes: Callable[[Tensor], Tensor] = lambda x: torch.ones(len(x), dtype=torch.bool),
+) -> Tensor:
+    """n rows x (n, C) of p(x | the cells of `known` (C,) that are not NaN, x passes), `context` (1, F).
 
     Latents and the cells before a known one are drawn freely, and a row is kept by how likely it made the known
-    cells: what one row in a thousand has takes a thousand times as long. Raises VaekitError where it takes too long.
+    cells and if it `passes` (B, C) -> bool (B,): what one row in a thousand has takes a thousand times as long.
+    Raises VaekitError where it takes too long.
     """
     told = None if context is None else context.expand(POOL, -1)
     kept: list[Tensor] = []
@@ -51,16 +73,32 @@ def draw_as(model: Model, n: int, known: Tensor, context: Tensor | None = None) 
     while found < n:
         if tried >= TRIES and found < RAREST * tried:
             raise VaekitError(
-                f"{found:,} of {tried:,} rows drawn are as asked; ask for fewer rows, or for less of them, or train "
-                "with these columns as --condition"
+                f"{found:,} of {tried:,} rows drawn are as asked; ask for fewer rows, or for less of them, loosen "
+                "the constraints, or train with these columns as --condition"
             )
         rows, weight = cast(Columns | ChainedColumns, model.generate(POOL, told)).fill(known)
         if float(weight.max()) > largest:  # rows kept before count for less now
             kept = [part[torch.rand(len(part)).log() < largest - float(weight.max())] for part in kept]
             largest = float(weight.max())
-        kept.append(rows[torch.rand(POOL).log() < weight - largest])
+        rows = rows[torch.rand(POOL).log() < weight - largest]
+        kept.append(rows[passes(rows)])
         tried, found = tried + POOL, sum(map(len, kept))
     return torch.cat(kept)[:n]
+
+
+def new(
+    model: Model, schema: TableSchema, n: int, words: Mapping[str, Any] | None = None, context: Tensor | None = None
+) -> Tensor:
+    """n new rows, raw (n, C), as `words` ask and as the schema's constraints demand; `context` (1, F).
+
+    Raises VaekitError for what cannot be had, or hardly ever comes.
+    """
+    wanted = asked(words or {}, schema)
+    if words or schema.constraints:
+        x = draw_as(model, n, wanted.known, context, lambda x: wanted.met(x, schema, context))
+    else:
+        x = draw(model, n, context if context is None else context.expand(n, -1))
+    return from_tensor(x, schema, clip=True)
 
 
 @torch.no_grad()
@@ -78,30 +116,35 @@ def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
     return rows[chosen, torch.arange(len(x))]
 
 
-def asked(words: Mapping[str, Any], schema: TableSchema) -> Tensor:
-    """A row (C,) in model units of what `words` say, NaN where they say nothing. Raises VaekitError."""
-    row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
-    for name, value in words.items():
-        if name not in schema.names:
-            left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
-            hint = left or nearest(str(name), list(schema.names))
-            raise VaekitError(f"where {name}: the model has no such column{hint}")
-        place = schema.names.index(name)
-        row[place] = _value(schema, place, value)
-    return to_tensor(row, schema)
+@dataclass(frozen=True)
+class Filled:
+    """Rows without missing cells: raw (N, C), computed cells (N, K), and how many rows stayed as they were."""
+
+    raw: Tensor
+    computed: Tensor
+    open: int
 
 
-def _value(schema: TableSchema, place: int, value: Any) -> float:
-    column = schema.columns[place]
-    found = float(read_column(Array({column.name: np.array([value])}, 1, "where").cells(column.name), column)[0][0])
-    if math.isnan(found):
-        hint = nearest(str(value), list(column.classes)) if column.discrete else ""
-        raise VaekitError(f"where {column.name}={value}: no such value was seen{hint}")
-    if not column.discrete and not column.low <= found <= column.high:
-        raise VaekitError(
-            f"where {column.name}={value}: is outside of all that was seen, {column.low:g} to {column.high:g}"
-        )
-    return found
+def filled(model: Model, table: Table) -> Filled:
+    """The table with its missing cells drawn as `fill` does, under the constraints of its schema.
+
+    A row whose new cells break a constraint is drawn again, `REDRAWN` times; then its cells stay missing.
+    """
+    schema, came = table.schema, table.raw.take(torch.arange(len(table)))
+    x, lost = to_tensor(came, schema), came.isnan()
+    computed = came.new_empty(len(came), 0) if table.computed is None else table.computed
+    raw, told = came.clone(), computed.clone()
+    waiting = torch.arange(len(came))
+    for _ in range(REDRAWN if schema.constraints else 1):
+        context = None if table.context is None else table.context[waiting]
+        drawn = from_tensor(fill(model, x[waiting], context), schema, clip=True)
+        whole = torch.where(lost[waiting], drawn, came[waiting])
+        fits, cells, well = constraints.completed(whole, lost[waiting], schema, context, computed[waiting])
+        done = torch.from_numpy(well)
+        raw[waiting[done]], told[waiting[done]] = fits[done], cells[done]
+        if not len(waiting := waiting[~done]):
+            break
+    return Filled(raw, told, len(waiting))
 
 
 # Rare classes filled up
@@ -166,14 +209,13 @@ def _of_class(
     """n rows of a class that are no copies; the context they were made with; how many were refused."""
     told = name in {field.name for field in schema.conditions}
     context = where({name: word}, schema.conditions) if told else blank_of(schema)
-    known = asked({} if told else {name: word}, schema)
+    words = {} if told else {name: word}
     parts: list[Tensor] = []
     refused = 0
     while (have := sum(map(len, parts))) < n:
         if refused > 20 * n + 1000:
             raise VaekitError(f"--balance {name}: nearly all rows of class {word} come out as copies of training rows")
-        x = draw_as(model, max(n - have, 32), known, context)
-        raw = from_tensor(x, schema, clip=True)
+        raw = new(model, schema, max(n - have, 32), words, context)
         fresh = ~copies.near(raw.numpy())
         refused += int((~fresh).sum())
         parts.append(raw[torch.from_numpy(fresh)])

@@ -33,7 +33,7 @@ def generate(
     import torch
 
     from vaekit import rows
-    from vaekit.data.tables import decode, from_tensor
+    from vaekit.data.tables import decode
     from vaekit.rng import seeded
 
     schema = _tables_only(trained, "rows")
@@ -41,12 +41,9 @@ def generate(
     held = {name: word for name, word in where.items() if name not in told}
     context = trained.context(told)
     with seeded(seed), torch.no_grad():
-        if held:
-            x = rows.draw_as(trained.model, n, rows.asked(held, schema), context)
-        else:
-            x = rows.draw(trained.model, n, context if context is None else context.expand(n, -1))
+        raw = rows.new(trained.model, schema, n, held, context)
     known = None if context is None else context.expand(n, -1)
-    path = write(decode(from_tensor(x, schema, clip=True), schema, known), run, out, "generated", "rows", escape)
+    path = write(decode(raw, schema, known), run, out, "generated", "rows", escape)
     show({"table": str(path), "n": n}, as_json)
 
 
@@ -73,24 +70,26 @@ def impute(
     import torch
 
     from vaekit import rows
-    from vaekit.data.tables import decode, from_tensor, to_tensor
+    from vaekit.data.tables import decode
     from vaekit.rng import seeded
 
     trained = load(run, device)
     schema, table = _tables_only(trained, "impute"), _read(trained, data)
-    x, lost = to_tensor(table.raw.values, schema), int(table.raw.values.isnan().sum())
+    lost = int(table.raw.values.isnan().sum())
     if not lost:
         tell(f"{data}: no cell of the columns that the model knows is missing")
     with seeded(seed):
-        filled = [rows.fill(trained.model, x, table.context) for _ in range(draws)]
+        copies = [rows.filled(trained.model, table) for _ in range(draws)]
+    if left := max(copy.open for copy in copies):
+        tell(f"{left:,} rows were left as they are: no drawn cells beside what is there obey the constraints")
     known = None if table.context is None else table.context.repeat(draws, 1)
-    drawn = from_tensor(torch.stack(filled), schema, clip=True)
-    raw = torch.where(table.raw.values.isnan(), drawn, table.raw.values)
-    columns: dict[str, Any] = {**decode(raw.flatten(0, 1), schema, known)}
+    computed = torch.cat([copy.computed for copy in copies])
+    raw = torch.cat([copy.raw for copy in copies])
+    columns: dict[str, Any] = {**decode(raw, schema, known, computed=computed)}
     if draws > 1:
-        columns = {"draw": torch.arange(draws).repeat_interleave(len(x)).numpy(), **columns}
+        columns = {"draw": torch.arange(draws).repeat_interleave(len(table)).numpy(), **columns}
     path = write(columns, run, out, "imputed", "rows", escape)
-    show({"table": str(path), "cells": lost, "draws": draws, "n": len(x)}, as_json)
+    show({"table": str(path), "cells": lost, "draws": draws, "n": len(table)}, as_json)
 
 
 def augment(
@@ -119,6 +118,7 @@ def augment(
     from vaekit import rows
     from vaekit.api import training_part
     from vaekit.data.tables import decode
+    from vaekit.data.tables.constraints import compute
     from vaekit.rng import seeded
 
     trained = load(run, device)
@@ -127,7 +127,8 @@ def augment(
     with seeded(seed):
         made = rows.balanced(trained.model, real, schema, balance, n, tell)
     context = None if made.context is None else torch.cat((real.context, made.context))
-    columns = decode(torch.cat((real.raw.values, made.raw)), schema, context)
+    known = None if real.computed is None else torch.cat((real.computed, compute(made.raw, schema, made.context)))
+    columns = decode(torch.cat((real.raw.values, made.raw)), schema, context, computed=known)
     new = np.repeat((False, True), (len(real), len(made.raw)))
     path = write(columns | {"synthetic": new}, run, out, "augmented", "rows", escape)
     show({"table": str(path), "real": len(real), "new": len(made.raw), **made.counts}, as_json)

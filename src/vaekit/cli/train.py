@@ -48,6 +48,7 @@ SHORTCUTS = {
     "resize": "data.size",
     "channels": "data.channels",
     "condition": "data.condition",
+    "constraint": "data.constraints",
     "table": "data.table",
 }
 
@@ -101,6 +102,13 @@ def train(
     condition: Annotated[
         str | None,
         of_data(help="What the model is told: label (the classes), arrays, columns of the table; several with commas."),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        of_data(
+            metavar="RULE",
+            help='What rows of a table obey: "total = price * quantity", "0 <= share <= 1", "end >= start"; repeatable',
+        ),
     ] = None,
     table: Annotated[
         str | None, of_data(help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder).")
@@ -161,6 +169,8 @@ def train(
       vaekit train photos/ --condition age --table people.csv
 
       vaekit train customers.csv --condition churned
+
+      vaekit train orders.csv --constraint "total = price * quantity" --constraint "end >= start"
 
       vaekit train mnist.npz --likelihood bernoulli --epochs 100 train.patience=10
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +44,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="What they shall be: of images, if trained with --condition; of rows, any column; repeatable.",
+            help="What they shall be: what a model was told by --condition; of a table any column, and ranges: "
+            "age>60, age=30..40; repeatable.",
         ),
     ] = None,
     sampler: Annotated[
@@ -74,14 +76,15 @@ def generate(
 
       vaekit generate runs/mnist --sampler gmm:10
 
-      vaekit generate runs/customers -n 10000 --where churned=yes --out synthetic.csv
+      vaekit generate runs/customers -n 10000 --where churned=yes --where "age>60" --out synthetic.csv
     """
     from vaekit.api import sampled
 
     trained = load(run, device)
     if pixels and pixels not in trained.modality.readings:
         raise VaekitError(f"--pixels {pixels}: expected {' or '.join(trained.modality.readings)}")
-    asked = _asked(where or [])
+    schema = trained.schema
+    asked = _asked(where or [], [*schema.names, *(field.name for field in schema.conditions)])
     if trained.schema.modality == "tables":
         _refuse_of_pictures({"--pixels": pixels, "--guidance": None if guidance == 1 else guidance})
         if sampler:
@@ -221,17 +224,26 @@ def _refuse_of_pictures(options: Mapping[str, object]) -> None:
         raise VaekitError(f"{wrong[0]}: is for pictures, and this run is of a table: leave it out")
 
 
-def _asked(words: list[str]) -> dict[str, str]:
-    """What `--where field=value` says, each field once."""
+def _asked(words: list[str], known: Sequence[str]) -> dict[str, str]:
+    """What `--where field=value` or `--where field>value` says, each field once; a range keeps its sign."""
     asked: dict[str, str] = {}
     for word in words:
-        name, equals, value = (part.strip() for part in word.partition("="))
-        if not equals:
-            raise VaekitError(f"--where {word}: expected field=value, such as label=7")
+        name, sign, value = _taken_apart(word, known)
+        if not sign:
+            raise VaekitError(f"--where {word}: expected field=value, such as label=7, or a range, such as age>60")
         if name in asked:
-            raise VaekitError(f"--where {word}: {name} is asked to be {asked[name]} already; say it once")
-        asked[name] = value
+            raise VaekitError(
+                f"--where {word}: {name} is asked to be {asked[name]} already; say it once, a range as {name}=30..40"
+            )
+        asked[name] = value if sign == "=" else sign + value
     return asked
+
+
+def _taken_apart(word: str, known: Sequence[str]) -> tuple[str, str, str]:
+    """Name, first sign and value; a name that is known may hold signs itself."""
+    owner = max((name for name in known if re.match(re.escape(name) + r"\s*[=<>]", word)), key=len, default="")
+    match = re.fullmatch(re.escape(owner) + r"\s*([=<>])(.*)" if owner else r"[^=<>]*([=<>])(.*)", word, re.DOTALL)
+    return (owner or word[: match.start(1)].strip(), match[1], match[2].strip()) if match else (word, "", "")
 
 
 def _pictures(images: Images, n: int) -> Tensor:

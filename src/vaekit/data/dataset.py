@@ -116,7 +116,8 @@ class Dataset(Generic[S]):
     are sentences that say what was decided, skipped and converted; `skipped` lists (file, reason). `files`
     are the N names of the files, below the source's folder, or () where data don't come from such.
     `test` is the source's own test part, if it has one. `context` is what `schema.conditions` say of each datum,
-    float32 (N, F), NaN where that is not known; None without conditions.
+    float32 (N, F), NaN where that is not known; None without conditions. `computed` are cells (N, K), float64, of what
+    follows from the datum, as they came; None where nothing does.
     """
 
     raw: Raw
@@ -128,6 +129,7 @@ class Dataset(Generic[S]):
     files: tuple[str, ...] = ()
     test: Dataset[S] | None = None
     context: Tensor | None = None
+    computed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -151,4 +153,6 @@ class Dataset(Generic[S]):
         labels = None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))
         files = tuple(self.files[i] for i in index.tolist()) if self.files else ()
         context = None if self.context is None else self.context[index]
-        return replace(self, raw=self.raw.subset(index), labels=labels, files=files, context=context)
+        computed = None if self.computed is None else self.computed[index]
+        raw = self.raw.subset(index)
+        return replace(self, raw=raw, labels=labels, files=files, context=context, computed=computed)

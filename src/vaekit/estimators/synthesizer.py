@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaekit import rows
-from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
+from vaekit.data.tables import as_frame, decode, load, to_tensor
 from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.networks import ChainDecoder, RowEncoder
 from vaekit.errors import VaekitError
@@ -68,6 +68,8 @@ class VAESynthesizer(BaseEstimator):
         large one (2000 steps).
     likelihood : "binned", "gaussian", "student-t", "log-normal" or "counts", for numbers.
     kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
+    constraints : rules that new rows obey, `["total = price + tax", "end >= start"]`; a column that an equality gives
+        is computed and not modelled, and plays no part in `score_samples`.
     random_state : seed or generator of the training; also of draws that name no other.
 
     Attributes
@@ -91,6 +93,7 @@ class VAESynthesizer(BaseEstimator):
         max_steps: int | None = None,
         likelihood: str = "binned",
         kinds: Mapping[str, str] | str | None = None,
+        constraints: Sequence[str] = (),
         random_state: Any = None,
     ) -> None:
         self.latent = latent
@@ -103,13 +106,14 @@ class VAESynthesizer(BaseEstimator):
         self.max_steps = max_steps
         self.likelihood = likelihood
         self.kinds = kinds
+        self.constraints = constraints
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VAESynthesizer:
         """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
         self._check()
         frame = checked(self, X, reset=True)
-        table = load(frame, kinds=self.kinds)
+        table = load(frame, kinds=self.kinds, constraints=self.constraints)
         self.backend_ = frame.backend
         self.schema_ = with_grids(table.schema, table.raw.values)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -120,16 +124,16 @@ class VAESynthesizer(BaseEstimator):
     def sample(self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None) -> Any:
         """`n` new rows, a frame of the kind that was fitted, with its dtypes.
 
-        `where` says what their cells shall hold, `{"income": ">50K"}`. The rows are then those of the model given the
-        cells, by rejection: a condition that one row in a thousand meets takes a thousand times as long.
+        `where` says what their cells shall hold, `{"income": ">50K"}`, or lie between, ends included:
+        `{"age": (30, 40)}`, `{"age": (60, None)}`, or "> 60" in words. The rows are then those of the model given that,
+        by rejection: a condition that one row in a thousand meets takes a thousand times as long.
         """
         check_is_fitted(self)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise VaekitError(f"n={n!r}: expected how many rows to draw, a whole number of at least 1")
-        known = rows.asked(where or {}, self.schema_)
-        with seeded(self._next_seed(random_state)), torch.no_grad():
-            x = rows.draw_as(self.model_, int(n), known) if where else rows.draw(self.model_, int(n))
-        raw = from_tensor(x, self.schema_, clip=True)
+        seed = self._next_seed(random_state)
+        with seeded(seed), torch.no_grad():
+            raw = rows.new(self.model_, self.schema_, int(n), where)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -64,8 +64,9 @@ def _drawn(trained: Trained, n: int, context: torch.Tensor | None, seed: int) ->
     from vaekit import rows
     from vaekit.rng import seeded
 
+    schema = cast(TableSchema, trained.schema)
     with seeded(seed), torch.no_grad():
-        return rows.draw(trained.model, n, None if context is None else context.to(trained.device)).cpu()
+        return rows.drawn(trained.model, schema, n, None if context is None else context.to(trained.device))
 
 
 def _mean(pairs: np.ndarray) -> float:

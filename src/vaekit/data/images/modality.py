@@ -44,6 +44,8 @@ def drawn_picture(likelihood: Distribution) -> Tensor:
 
 
 def _read(data: Data, **options: Any) -> Images:
+    if data.constraints:
+        raise VaekitError(f"{data.source}: constraints are for tables, and these are images; leave them out")
     return load(
         data.source,
         size=data.size,

@@ -21,6 +21,9 @@ FORMATS = (
 )
 """Every way of writing that is known, in the order in which they are tried."""
 
+ISO = tuple(form for form in FORMATS if form.startswith("%Y-")) + TIMES
+"""Those that can mean one date only, however a column is written."""
+
 PARTS = {
     "%Y": r"(?P<Y>[12]\d{3})",
     "%m": r"(?P<m>\d{1,2})",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from vaekit.data.conditions import Condition
 from vaekit.data.tables import dates
+from vaekit.data.tables.constraints import compute, from_context
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
 
@@ -19,12 +19,19 @@ Columns = dict[str, np.ma.MaskedArray]
 NUMERIC = re.compile(r"U?Int\d+|Float\d+")
 
 
-def decode(raw: Tensor, schema: TableSchema, context: Tensor | None = None, labels: Tensor | None = None) -> Columns:
+def decode(
+    raw: Tensor,
+    schema: TableSchema,
+    context: Tensor | None = None,
+    labels: Tensor | None = None,
+    computed: Tensor | None = None,
+) -> Columns:
     """Rows (N, C) of raw values as the columns of a table, in the order of the source.
 
     What was left out comes back where it is known without the model: constants, columns that repeat another, columns
-    without values. `context` (N, F) brings back the columns of the conditions, `labels` (N,) the target. Ids, texts
-    and the column of splits do not come back. Raises VaekitError where the shapes do not fit.
+    without values, what constraints compute (`computed` (N, K) are those cells where they are not to be computed).
+    `context` (N, F) brings back the columns of the conditions, `labels` (N,) the target. Ids, texts and the column of
+    splits do not come back. Raises VaekitError where the shapes do not fit.
     """
     if raw.ndim != 2 or raw.shape[1] != schema.dims:
         raise VaekitError(f"expected rows of shape (N, {schema.dims}), got {tuple(raw.shape)}")
@@ -33,6 +40,9 @@ def decode(raw: Tensor, schema: TableSchema, context: Tensor | None = None, labe
     if context is not None:
         for column, told in given_values(context, schema).items():
             known[column] = told
+    cells = compute(raw.detach().cpu().double(), schema, context) if computed is None else computed
+    for name, numbers in zip(schema.computed, cells.numpy().T, strict=True):
+        known[name] = column_of(numbers, schema.column(name))
     for left in schema.left_out:
         if (found := _left(left, values, len(raw), labels)) is not None:
             known[left.name] = found
@@ -43,7 +53,7 @@ def given_values(context: Tensor, schema: TableSchema) -> Columns:
     """The columns that rows of a context (N, F) were made from."""
     rows = context.detach().cpu().double().numpy()
     pairs = zip(schema.given, schema.conditions, strict=True)
-    return {column.name: column_of(_told(rows[:, i], field), column) for i, (column, field) in enumerate(pairs)}
+    return {column.name: column_of(from_context(rows[:, i], field), column) for i, (column, field) in enumerate(pairs)}
 
 
 def column_of(values: np.ndarray, column: Column) -> np.ma.MaskedArray:
@@ -56,12 +66,8 @@ def column_of(values: np.ndarray, column: Column) -> np.ma.MaskedArray:
     return np.ma.MaskedArray(whole, mask=missing)
 
 
-def _told(values: np.ndarray, field: Condition) -> np.ndarray:
-    return values if field.kind == "category" else values * field.scale + field.mean
-
-
 def _left(left: LeftOut, values: dict[str, np.ndarray], rows: int, labels: Tensor | None) -> np.ma.MaskedArray | None:
-    if left.column is None:
+    if left.column is None or left.reason == "computed":
         return None
     if left.reason == "target":
         return None if labels is None else column_of(_labelled(labels), left.column)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import NO, YES
-from vaekit.data.tables import frames
+from vaekit.data.tables import constraints, frames
 from vaekit.data.tables.cells import Cells, Words, is_missing
 from vaekit.data.tables.collection import Progress
 from vaekit.data.tables.infer import require_dates, require_numbers
@@ -24,12 +24,13 @@ from vaekit.errors import VaekitError
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows in a schema's form: raw (N, C), context (N, F) or None, labels (N,) or None, and what is to be told."""
+    """Rows in a schema's form: raw (N, C), context (N, F), labels (N,), computed cells (N, K), what is to be told."""
 
     raw: Tensor
     context: Tensor | None
     labels: Tensor | None
     notes: tuple[str, ...]
+    computed: Tensor | None
 
 
 def encode(frame: Any, schema: TableSchema) -> tuple[Tensor, tuple[str, ...]]:
@@ -51,11 +52,16 @@ def encode_all(
     target = next((left.column for left in schema.left_out if left.reason == "target" and left.column), None)
     places = {column.name: i for i, column in enumerate(schema.columns)}
     known = {column.name: column for column in (*schema.columns, *schema.given, *([target] if target else []))}
+    known |= {name: schema.column(name) for name in schema.computed}
     names = [name for name in frame.names if name in known]
     raw, told, labels = np.empty((frame.rows, len(schema.columns))), {}, None
+    computed = np.full((frame.rows, len(schema.computed)), np.nan)
+    place: Callable[[int], str] = str
     for i, name in enumerate(names):
         progress("reading columns", i, len(names))
-        values, note = read_column(frame.cells(name), known[name])
+        cells = frame.cells(name)
+        values, note = read_column(cells, known[name])
+        place = cells.place
         notes += [note] if note else []
         if name in places:
             raw[:, places[name]] = values
@@ -63,9 +69,13 @@ def encode_all(
             told[name] = values
         if target and name == target.name:
             labels = labels_of(values)
+        if name in schema.computed:
+            computed[:, schema.computed.index(name)] = values
     progress("reading columns", len(names), len(names))
     context = context_of(told, schema, frame.rows)
-    return Encoded(torch.from_numpy(raw), context, labels, tuple(notes))
+    rows, cells_ = torch.from_numpy(raw), torch.from_numpy(computed) if schema.computed else None
+    notes += constraints.broken(rows, schema, context, cells_, place)
+    return Encoded(rows, context, labels, tuple(notes), cells_)
 
 
 def read_column(cells: Cells, column: Column) -> tuple[np.ndarray, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from vaekit.data.dataset import Resident
 from vaekit.data.tables import frames
 from vaekit.data.tables.cells import Cells
 from vaekit.data.tables.collection import Progress, Table
+from vaekit.data.tables.constraints import arranged, learned, require_usable
 from vaekit.data.tables.encode import context_of, encode_all, labels_of, read_column
 from vaekit.data.tables.infer import infer
+from vaekit.data.tables.rules import Rule
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.data.tables.textfile import TextFile
 from vaekit.errors import VaekitError
@@ -61,22 +63,24 @@ def load(
     kinds: Mapping[str, str] | str | None = None,
     schema: TableSchema | None = None,
     target: str | None = None,
+    constraints: Sequence[str] = (),
     delimiter: str | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
     `kinds` overrides what columns are taken for (`{"zip": "category", "name": "drop"}`; one word for all). `condition`
-    names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels. A
-    column `split` of the words train and test makes the test part. With `schema`, the rows are new data for an
-    existing model, and come in its form.
+    names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels.
+    `constraints` are rules that new rows shall obey, see `vaekit.data.tables.rules`: a column that an equality gives is
+    not modelled. A column `split` of the words train and test makes the test part. With `schema`, the rows are new data
+    for an existing model, and come in its form.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:
         return _known(frame, schema, progress or silent)
     if frame.rows < 2:
         raise VaekitError(f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from")
-    wanted = Wanted.of(frame, condition, kinds, target)
+    wanted = Wanted.of(frame, condition, kinds, target, constraints)
     return _learned(frame, wanted, progress or silent)
 
 
@@ -111,15 +115,21 @@ def _is_parquet(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asked of the columns: conditions with the kinds that they were given, kinds, the target."""
+    """What the caller asked of the columns: conditions with the kinds that they were given, kinds, target, rules."""
 
     conditions: tuple[str, ...]
     kinds: Mapping[str, str]
     target: str | None
+    rules: tuple[Rule, ...] = ()
 
     @classmethod
     def of(
-        cls, frame: frames.Frame, words: Sequence[str], kinds: Mapping[str, str] | str | None, target: str | None
+        cls,
+        frame: frames.Frame,
+        words: Sequence[str],
+        kinds: Mapping[str, str] | str | None,
+        target: str | None,
+        constraints: Sequence[str] = (),
     ) -> Wanted:
         """As the caller worded it, every name looked up. Raises VaekitError."""
         asked = dict.fromkeys(frame.names, kinds) if isinstance(kinds, str) else dict(kinds or {})
@@ -132,7 +142,13 @@ class Wanted:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise VaekitError(f"condition '{twice}' is named twice")
-        return cls(tuple(names), asked, target)
+        texts = (constraints,) if isinstance(constraints, str) else constraints
+        rules = arranged(texts, frame.names)
+        for rule in rules:
+            if rule.target and rule.target in (*names, target):
+                what = "the labels" if rule.target == target else "a condition"
+                raise VaekitError(f"{rule}: '{rule.target}' is {what}, and cannot be computed as well")
+        return cls(tuple(names), asked, target, rules)
 
 
 def _parted(frame: frames.Frame, wanted: Wanted) -> tuple[frames.Frame, frames.Frame | None]:
@@ -161,12 +177,19 @@ class Learner:
         self.left: list[LeftOut] = []
         self.given: dict[str, tuple[Column, np.ndarray]] = {}
         self.target: tuple[Column, np.ndarray] | None = None
+        self.rules = {rule.target: rule for rule in wanted.rules if rule.target}
+        self.computed: dict[str, np.ndarray] = {}
+        self.place: Callable[[int], str] = str
         self.raw = np.empty((frame.rows, len(frame.names)))
         self.seen: dict[bytes, str] = {}
 
     def take(self, cells: Cells) -> None:
         """Decide of a column, and read it if it is to be used."""
         name, asked = cells.name, self.wanted
+        self.place = cells.place
+        if name in self.rules:
+            self._compute(cells, self.rules[name])
+            return
         decision = infer(cells, asked.kinds.get(name, ""))
         if isinstance(decision, LeftOut):
             if name in asked.conditions or name == asked.target:
@@ -184,6 +207,18 @@ class Learner:
             self.given[name] = column, raw
         elif name != asked.target:
             self._model(column, raw)
+
+    def _compute(self, cells: Cells, rule: Rule) -> None:
+        """Take a column that is computed from others: a number, or a date."""
+        numbers = cells.family != "date" and not len(cells.numbers.odd)
+        decision = infer(cells, "number" if numbers else self.wanted.kinds.get(cells.name, ""))
+        if isinstance(decision, LeftOut) or decision.discrete:
+            raise VaekitError(f"{rule}: '{cells.name}' cannot be computed ({decision.why}); leave the constraint out")
+        raw = read_column(cells, decision)[0]
+        column = _ranged(decision, raw)
+        self.computed[cells.name] = raw
+        why = f"as the constraint says: {rule.text}"
+        self.left.append(LeftOut(name=cells.name, reason="computed", why=why, column=column))
 
     def _model(self, column: Column, raw: np.ndarray) -> None:
         """Take a column among those to model, unless one before it has the same values."""
@@ -209,19 +244,29 @@ class Learner:
             order=self.frame.names,
             classes=self.target[0].classes if self.target else (),
             rows=self.frame.rows,
+            constraints=tuple(rule.text for rule in self.wanted.rules),
         )
 
     def table(self) -> Table:
         """The rows in the form of what was learned."""
         schema = self.schema()
         told = {name: raw for name, (_, raw) in self.given.items()}
+        raw, context = torch.from_numpy(self.raw)[:, : len(self.columns)], context_of(told, schema, self.frame.rows)
+        parts = [torch.from_numpy(self.computed[name]) for name in schema.computed]
+        computed = torch.stack(parts, dim=1) if parts else None
+        require_usable(schema)
         return Table(
-            raw=Resident(torch.from_numpy(self.raw)[:, : len(self.columns)]),
+            raw=Resident(raw),
             schema=schema,
             source=self.frame.source,
             labels=labels_of(self.target[1]) if self.target else None,
-            notes=(*self.frame.notes, *_left_out(schema.left_out)),
-            context=context_of(told, schema, self.frame.rows),
+            notes=(
+                *self.frame.notes,
+                *_left_out(schema.left_out),
+                *learned(raw, schema, context, computed, self.place),
+            ),
+            context=context,
+            computed=computed,
         )
 
 
@@ -252,6 +297,7 @@ def _known(frame: frames.Frame, schema: TableSchema, progress: Progress) -> Tabl
         labels=found.labels,
         notes=(*frame.notes, *found.notes),
         context=found.context,
+        computed=found.computed,
     )
 
 

@@ -52,7 +52,8 @@ def reading_sample(likelihood: Distribution) -> Tensor:
 
 def _read(data: Data, **options: Any) -> Table:
     told = {name: getattr(data, name) for name in ("size", "channels", "array", "table")}
-    return _load(data.source, condition=data.condition, kinds=data.kinds, target=data.labels, **told, **options)
+    asked = {"condition": data.condition, "kinds": data.kinds, "target": data.labels, "constraints": data.constraints}
+    return _load(data.source, **asked, **told, **options)
 
 
 def _again(data: Data, schema: TableSchema, **options: Any) -> Table:

@@ -8,11 +8,15 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from vaekit.data.dataset import Schema
+from vaekit.data.tables.rules import Rule, parse
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
-Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target", "asked"]
+Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target", "asked", "computed"]
 
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
+
+ROLES = {"target": "target", "computed": "computed"}
+"""What columns that are not modelled are, where that is another thing than left out."""
 
 OTHER = "(other)"
 """The class that stands for all rare levels of a category of too many, and for those that were never seen."""
@@ -73,8 +77,8 @@ class LeftOut(BaseModel, frozen=True, extra="forbid"):
     """A column that is not modelled, and why; where its cells are known without the model, how to write them back.
 
     A constant has its `column` and the raw `value` of every row, a duplicate its own `column` and the name of the one
-    that it repeats (`of`); a column without values has a `column` alone. Ids, texts and splits have none: they are not
-    written back. The target's column is kept for its classes.
+    that it repeats (`of`); a column without values, or one that a constraint computes, has a `column` alone. Ids, texts
+    and splits have none: they are not written back. The target's column is kept for its classes.
     """
 
     name: str
@@ -91,6 +95,7 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
     `conditions` are the fields of what the model is told beside a row, and `given` the columns that they were made
     from, one each, in the same order. `order` names all columns as they stood in the source. `classes` are the names
     of the labels where a target was named (index = label). `rows` is how many the schema was learned from.
+    `constraints` are the rules that new rows obey, as they were written, in the order in which they compute.
     """
 
     modality: Literal["tables"] = "tables"
@@ -100,6 +105,7 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
     order: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     rows: int = Field(0, ge=0)
+    constraints: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"rows of {len(self.columns)} columns"
@@ -124,6 +130,21 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
         """For every modelled column: how many classes it counts, 0 where it is measured."""
         return tuple(column.size for column in self.columns)
 
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The constraints, read."""
+        return tuple(parse(text, self.order) for text in self.constraints)
+
+    @cached_property
+    def computed(self) -> tuple[str, ...]:
+        """The names of the columns that constraints compute, in the order of `constraints`."""
+        return tuple(rule.target for rule in self.rules if rule.target)
+
+    def column(self, name: str) -> Column:
+        """The column of that name, modelled, told or left out. Raises KeyError where nothing is known of it."""
+        found = {left.name: left.column for left in self.left_out if left.column is not None}
+        return (found | {column.name: column for column in (*self.columns, *self.given)})[name]
+
     @property
     def target(self) -> str:
         """The name of the column that the labels came from, or ""."""
@@ -134,7 +155,7 @@ def describe(schema: TableSchema) -> list[str]:
     """A line for each column in the source's order: its name, its kind, and why."""
     told: dict[str, tuple[str, str]] = {column.name: (column.kind, in_words(column)) for column in schema.columns}
     told |= {column.name: ("condition", in_words(column)) for column in schema.given}
-    told |= {left.name: ("target" if left.reason == "target" else "left out", left.why) for left in schema.left_out}
+    told |= {left.name: (ROLES.get(left.reason, "left out"), left.why) for left in schema.left_out}
     names = [name for name in schema.order or tuple(told) if name in told]
     wide = min(max((len(name) for name in names), default=0), 32)
     return [f"{' '.join(name.split()):<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
