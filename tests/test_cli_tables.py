@@ -336,3 +336,12 @@ def test_a_rule_that_cannot_be_is_told_before_training(orders, place, rule) -> N
     assert RULES[rule] in refused("train", orders, *SHORT, "--constraint", rule, "--out", place / "never")
     assert "for tables" in refused("train", "digits", "--constraint", rule, "--out", place / "never")
     assert not (place / "never").exists()
+
+
+def test_a_folder_of_tables_is_pointed_out(source, place) -> None:
+    folder = place / "folder"
+    folder.mkdir()
+    (folder / "x.csv").write_bytes(source.read_bytes())
+    assert f"did you mean {folder / 'x.csv'}?" in refused("train", folder, "--out", place / "never")
+    (folder / "y.csv").write_bytes(source.read_bytes())
+    assert "of 2 tables in it" in refused("train", folder, "--out", place / "never")

@@ -66,8 +66,26 @@ def test_text_far_down_in_a_column_of_numbers_is_named(tmp_path: Path) -> None:
     rows = [f"{i % 97},{i * i % 131 / 4}" for i in range(100_000)]
     rows[89_998] = "12,abc"
     (tmp_path / "far.csv").write_text("a,b\n" + "\n".join(rows))
-    with pytest.raises(VaekitError, match=r"column 'b', line 90,000: 'abc' is no number; leave such cells empty"):
+    with pytest.raises(
+        VaekitError, match=r"column 'b', line 90,000: 'abc' is no number; correct such cells or leave them empty"
+    ):
         load(tmp_path / "far.csv")
+
+
+@pytest.mark.parametrize("values", [["0", "1"], ["1", "2", "3", "4", "5"], ["0.5", "1.5", "2"]])
+def test_one_word_among_few_different_numbers_is_named(values: list[str], tmp_path: Path) -> None:
+    """There would be room for a class of its own, and it would be no number any more."""
+    rows = [f"{values[i % len(values)]},{'xy'[i % 2]}" for i in range(600)]
+    rows[500] = "l,x"
+    path = tmp_path / "few.csv"
+    path.write_text("grade,b\n" + "\n".join(rows))
+    with pytest.raises(VaekitError, match="column 'grade', line 502: 'l' is no number; correct such cells") as caught:
+        load(path)
+    assert "data.kinds='{grade: category}'" in str(caught.value)
+    assert "l" in load(path, kinds={"grade": "category"}).schema.columns[0].classes
+    rows[:12] = ["l,x"] * 12  # too many for mistakes
+    path.write_text("grade,b\n" + "\n".join(rows))
+    assert "l" in load(path).schema.columns[0].classes
 
 
 def test_lines_are_counted_through_quoted_breaks_and_blank_lines(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def _measured(cells: Cells, column: Column) -> np.ndarray:
     if column.format and cells.family == "words":
         require_dates(cells, column.format)
         return values_of(cells, column.format)
-    require_numbers(cells, "mend them")
+    require_numbers(cells)
     return cells.numbers.values
 
 

@@ -3,7 +3,8 @@
 1. No cell holds a value: left out. One value in every row: left out.
 2. Values of a type (numbers, booleans, dates, categories of a frame) are what their type says; words of a file or a
    frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
-   A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced.
+   A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced; of
+   at most FEW different words, where all but TYPOS of the cells are.
 3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
 5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
@@ -47,6 +48,11 @@ GAPS = 10
 
 MOSTLY = 0.9
 """A column is of numbers that are wrong in places, rather than of words, if so many of its cells are numbers."""
+
+TYPOS = 0.002
+"""So few cells (or one of PLENTY) that are no numbers are mistakes, also where a category would have room for them."""
+
+PLENTY = 50
 
 KEY = re.compile(r"(^|[_\s.-])(id|ids|key|uuid|guid|index|idx|rownum|row|nr|no)$|[a-z](Id|ID|Key)$|^(id|Id|ID)[_A-Z]")
 """Names of columns that number the rows."""
@@ -118,7 +124,7 @@ def _as_number(cells: Cells, count: bool) -> Decision:
         raise VaekitError(
             f"column '{cells.name}' holds dates ({cells.dtype}), which are no numbers; leave its kind open"
         )
-    require_numbers(cells, f"use kind category for '{cells.name}'")
+    require_numbers(cells, _or_say(cells))
     distinct, times = cells.runs
     if len(distinct) < 2 and times.sum() in (0, len(cells)):
         return _constant(cells, word(distinct[0].item()), len(cells)) if len(distinct) else _empty(cells)
@@ -137,15 +143,15 @@ def _typed(cells: Cells) -> Decision:
 # Numbers
 
 
-def require_numbers(cells: Cells, remedy: str) -> None:
-    """Raise a VaekitError that names the first cell that is no finite number."""
+def require_numbers(cells: Cells, remedy: str = "") -> None:
+    """Raise a VaekitError that names the first cell that is no finite number; `remedy` is another than to mend it."""
     numbers = cells.numbers
     if len(numbers.odd):
         row = int(numbers.odd[0])
         more = f" (and {len(numbers.odd) - 1:,} cells more)" if len(numbers.odd) > 1 else ""
         raise VaekitError(
             f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is no number{more}; "
-            f"leave such cells empty, or {remedy}"
+            f"correct such cells or leave them empty{', or ' + remedy if remedy else ''}"
         )
     infinite = np.flatnonzero(np.isinf(numbers.values))
     if len(infinite):
@@ -157,7 +163,7 @@ def require_numbers(cells: Cells, remedy: str) -> None:
 
 
 def _of_numbers(cells: Cells) -> Decision:
-    require_numbers(cells, f"use kind category for '{cells.name}'")
+    require_numbers(cells, _or_say(cells))
     values = cells.numbers.values
     present = values[~np.isnan(values)]
     if not len(present):
@@ -176,11 +182,24 @@ def _of_numbers(cells: Cells) -> Decision:
     few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
     if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
-        return _classed(cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct)}")
+        each = f"{len(present) // len(classes):,} rows each"
+        why = f"{each}, codes by its name" if codes else f"so few, of {each}, are taken for classes"
+        return _classed(
+            cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct, codes)}: {why}"
+        )
     called = "whole numbers" if whole else "numbers"
     called += ", rounded to 16 digits" if whole and max(-distinct[0], distinct[-1]) > 2**53 else ""
     kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
-    return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct)}")
+    why = _why_no_classes(len(distinct), codes) if whole and not cells.measured else ""
+    return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct, codes)}{why}")
+
+
+def _why_no_classes(distinct: int, codes: bool) -> str:
+    """Why so many different whole numbers are amounts, where it is not plain."""
+    if distinct > 5 * FEW and not codes:
+        return ""
+    many = distinct > FEW and not codes
+    return f": more than {FEW}, so amounts" if many else f": fewer than {EACH} rows each, so amounts"
 
 
 def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
@@ -200,8 +219,10 @@ def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
     return ""
 
 
-def _span(distinct: np.ndarray) -> str:
-    return f"{distinct[0]:,.12g} to {distinct[-1]:,.12g}"
+def _span(distinct: np.ndarray, codes: bool = False) -> str:
+    """ "6.98 to 28.1", "1990 to 2015", "10,507 to 89,775"; codes have no commas."""
+    form = ".12g" if codes or max(-distinct[0], distinct[-1]) < 10_000 else ",.12g"
+    return f"{distinct[0]:{form}} to {distinct[-1]:{form}}"
 
 
 def _of_booleans(cells: Cells) -> Decision:
@@ -227,8 +248,8 @@ def _of_words(cells: Cells) -> Decision:
         return _date_of_words(cells, form)
     numbers = cells.numbers
     good = np.count_nonzero(~np.isnan(numbers.values))
-    if len(known) > FEW and not numbers.padded and good >= MOSTLY * (good + len(numbers.odd)):
-        require_numbers(cells, f"use kind category for '{cells.name}'")
+    if not numbers.padded and _mistaken(len(known), int(good), len(numbers.odd)):
+        require_numbers(cells, _or_say(cells))
     certain = [level for level in words.levels if not is_missing(level, certain=True)]
     if not certain:
         return _empty(cells)
@@ -244,6 +265,17 @@ def _of_words(cells: Cells) -> Decision:
     if rare > 0.5:
         return _left(cells, "text", f"text: {len(certain):,} different values in {present:,} rows")
     return column
+
+
+def _mistaken(levels: int, good: int, odd: int) -> bool:
+    """Whether a column of numbers is wrong in `odd` cells, rather than a category some of whose classes are numbers."""
+    if levels > FEW:
+        return good >= MOSTLY * (good + odd)
+    return good >= PLENTY and odd <= max(1, TYPOS * good)
+
+
+def _or_say(cells: Cells) -> str:
+    return f"say that they are classes: data.kinds='{{{cells.name}: category}}'"
 
 
 def present_share(cells: Cells, words: Words, column: Column) -> float:
