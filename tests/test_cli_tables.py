@@ -221,6 +221,10 @@ MISTAKES = {
     ("evaluate", "--out", "page.csv"): "that ends on .html",
     ("evaluate", "--metrics", "nll", "--out", "page.html"): "add --metrics nll,samples",
     ("encode", "missing.csv"): "there is no such file",
+    ("generate", "-n", "0"): "-n 0: expected at least 1",
+    ("generate", "--where", "height>1e9"): "outside of all that was seen",
+    ("generate", "--where", "day>=soon"): "is no date; write it as in 2024-01-01",
+    ("generate", "--where", "colour>red"): "a range is for numbers and dates",
 }
 
 
@@ -345,3 +349,8 @@ def test_a_folder_of_tables_is_pointed_out(source, place) -> None:
     assert f"did you mean {folder / 'x.csv'}?" in refused("train", folder, "--out", place / "never")
     (folder / "y.csv").write_bytes(source.read_bytes())
     assert "of 2 tables in it" in refused("train", folder, "--out", place / "never")
+
+
+@pytest.mark.parametrize("verb", ["score", "impute", "encode", "evaluate"])
+def test_a_table_without_rows_is_told(run, place, verb) -> None:
+    assert "has 0 rows; expected at least 1" in refused(verb, run, write(place / "none.csv", []))

@@ -129,6 +129,13 @@ def test_parameters_that_mean_nothing_are_refused(wrong: dict) -> None:
         VAESynthesizer(**wrong).fit(frame(50))
 
 
+def test_no_rows_and_ten_thousand_columns_get_a_sentence(fitted: VAESynthesizer) -> None:
+    with pytest.raises(VaekitError, match="has 0 rows; expected at least 1"):
+        fitted.score_samples(frame()[:0])
+    with pytest.raises(VaekitError, match="10,000 columns are more than the 2,000"):
+        quick().fit(np.random.default_rng(0).random((4, 10_000)))
+
+
 def test_what_hardly_ever_comes_is_refused(fitted: VAESynthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "TRIES", 2000)
     monkeypatch.setattr(rows, "RAREST", 0.9)

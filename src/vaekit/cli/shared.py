@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaekit.cli.terminal import reading, tell
+from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data.images import Images
@@ -52,6 +53,8 @@ def images_of(trained: Trained, data: str | None, **options: Any) -> Images:
     with reading(False) as hook:
         images = trained.read(data, progress=hook, **options)
     tell_notes(images)
+    if not len(images):
+        raise VaekitError(f"{data}: has 0 {trained.modality.datum}s; expected at least 1")
     return images
 
 

@@ -80,6 +80,7 @@ def generate(
     """
     from vaekit.api import sampled
 
+    at_least("-n", n, 1)
     trained = load(run, device)
     if pixels and pixels not in trained.modality.readings:
         raise VaekitError(f"--pixels {pixels}: expected {' or '.join(trained.modality.readings)}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaekit.data.tables import Table, TableSchema, load, to_tensor
 from vaekit.data.tables.frames import Frame, frame_of
+from vaekit.errors import VaekitError
 
 
 def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
@@ -20,6 +21,8 @@ def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
         _check_feature_names(estimator, X, reset=reset)
         if reset:
             estimator.n_features_in_ = len(frame.names)
+        elif not frame.rows:
+            raise VaekitError(f"{frame.source} has 0 rows; expected at least 1")
         return frame
     least = 1 + reset
     X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=least)

@@ -17,6 +17,7 @@ from torch import Tensor
 from vaekit import rows
 from vaekit.data.tables import as_frame, decode, load, to_tensor
 from vaekit.data.tables.grids import with_grids
+from vaekit.data.tables.load import require_few
 from vaekit.data.tables.networks import ChainDecoder, RowEncoder
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
@@ -114,6 +115,7 @@ class VAESynthesizer(BaseEstimator):
         self._check()
         frame = checked(self, X, reset=True)
         table = load(frame, kinds=self.kinds, constraints=self.constraints)
+        require_few(table)
         self.backend_ = frame.backend
         self.schema_ = with_grids(table.schema, table.raw.values)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))

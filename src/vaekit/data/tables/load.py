@@ -33,6 +33,9 @@ SUFFIXES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), *PARQUET)
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".pkl.gz")
 
+MOST_COLUMNS = 2000
+"""A model of rows has at most so many columns: each has a likelihood of its own."""
+
 SPLIT = "split"
 """A column of this name whose words are train and test says which part a row belongs to."""
 
@@ -99,6 +102,15 @@ def open_frame(source: Any, delimiter: str | None = None) -> frames.Frame:
     if not path.is_file():
         raise VaekitError(f"{source}: there is no such file; expected a CSV, TSV or Parquet file")
     return frames.Parquet(path) if _is_parquet(path) else TextFile(path, delimiter)
+
+
+def require_few(table: Table) -> None:
+    """Raise a VaekitError where a table has more columns than rows can have."""
+    if len(table.schema.columns) > MOST_COLUMNS:
+        raise VaekitError(
+            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that rows can "
+            "have here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
+        )
 
 
 def silent(what: str, done: int, total: int) -> None:

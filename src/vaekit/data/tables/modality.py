@@ -16,7 +16,7 @@ from vaekit.data.tables.collection import Table
 from vaekit.data.tables.decode import decode
 from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.likelihoods import NAMES
-from vaekit.data.tables.load import load, recognises
+from vaekit.data.tables.load import load, recognises, require_few
 from vaekit.data.tables.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
 from vaekit.data.tables.output import write
 from vaekit.data.tables.schema import TableSchema, describe
@@ -32,9 +32,6 @@ BATCH = 512
 
 WIDE = 150
 """Of more columns than this, a network for each would take minutes a hundred steps: they share one."""
-
-MOST_COLUMNS = 2000
-"""A model of rows has at most so many columns: each has a likelihood of its own."""
 
 PICTURES = ("size", "channels", "array")
 """Options that only pictures have."""
@@ -73,11 +70,7 @@ def _load(source: Any, **options: Any) -> Table:
 
 
 def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str]) -> tuple[list[str], TableSchema]:
-    if len(table.schema.columns) > MOST_COLUMNS:
-        raise VaekitError(
-            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that rows can "
-            "have here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
-        )
+    require_few(table)
     reasons += describe(table.schema)
     changes = [
         *_model(experiment.model, len(table.schema.columns), reasons),
