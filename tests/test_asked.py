@@ -90,9 +90,11 @@ def test_ranges_are_read(schema: TableSchema, where: dict[str, Any], ranges: dic
         ({"income": ("<=50K", ">50K")}, "a range is for numbers and dates"),
         ({"grade": ">7"}, "outside of all that was seen, 1 to 5"),
         ({"aeg": ">7"}, "did you mean 'age'"),
+        ({"age": "old"}, "where age=old: 'old' is no number"),
+        (["age"], "expected what columns shall be"),
     ],
 )
-def test_what_cannot_be_is_said_at_once(schema: TableSchema, where: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_is_said_at_once(schema: TableSchema, where: Any, said: str) -> None:
     with pytest.raises(VaekitError, match=said):
         asked(where, schema)
 

@@ -106,6 +106,7 @@ def test_training_tells_how_its_rows_keep_the_rules(tmp_path) -> None:
         (["sent >= 5"], "compares dates with numbers"),
         ("nothing", "there is no column 'nothing'"),
         ([3], "expected words"),
+        (5, "constraints=5: expected rules"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(rules: Any, said: str) -> None:

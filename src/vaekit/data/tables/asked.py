@@ -41,6 +41,8 @@ class Asked:
 
 def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
     """What `words` ask of columns: a value, or a range: (30, 40), "30..40", "> 60". Raises VaekitError."""
+    if not isinstance(words, Mapping):
+        raise VaekitError(f"where={words!r}: expected what columns shall be, such as {{'age': (30, 40)}}")
     row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
     ranges: dict[str, tuple[float, float]] = {}
     for name, value in words.items():
@@ -83,6 +85,8 @@ def _read(column: Column, value: Any) -> float:
             raise VaekitError(f"where {column.name}={value}: is no date; write it as in {_seen(column)}")
         return found
     cells = Array({column.name: np.array([value])}, 1, "where").cells(column.name)
+    if not column.discrete and len(cells.numbers.odd):
+        raise VaekitError(f"where {column.name}={value}: '{value}' is no number; expected one, such as {column.low:g}")
     return float(read_column(cells, column)[0][0])
 
 

@@ -155,6 +155,8 @@ class Wanted:
         if twice:
             raise VaekitError(f"condition '{twice}' is named twice")
         texts = (constraints,) if isinstance(constraints, str) else constraints
+        if not isinstance(texts, Sequence):
+            raise VaekitError(f"constraints={texts!r}: expected rules, such as ['total = price + tax']")
         rules = arranged(texts, frame.names)
         for rule in rules:
             if rule.target and rule.target in (*names, target):
