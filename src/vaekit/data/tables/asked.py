@@ -70,9 +70,9 @@ def _value(column: Column, value: Any) -> float:
     found = _read(column, value)
     if math.isnan(found):
         hint = nearest(str(value), list(column.classes)) if column.discrete else ""
-        raise VaekitError(f"where {column.name}={value}: no such value was seen{hint}")
+        raise VaekitError(f"where {_said(column, value)}: no such value was seen{hint}")
     if not column.discrete and not column.low <= found <= column.high:
-        raise VaekitError(f"where {column.name}={value}: is outside of all that was seen, {_seen(column)}")
+        raise VaekitError(f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}")
     return found
 
 
@@ -82,11 +82,11 @@ def _read(column: Column, value: Any) -> float:
         known = (dates.parse([str(value).strip()], form)[0] for form in (column.format, *dates.ISO) if form)
         found = next((float(day) for day in known if not math.isnan(day)), math.nan)
         if math.isnan(found):
-            raise VaekitError(f"where {column.name}={value}: is no date; write it as in {_seen(column)}")
+            raise VaekitError(f"where {_said(column, value)}: is no date; write it as in {_seen(column)}")
         return found
     cells = Array({column.name: np.array([value])}, 1, "where").cells(column.name)
     if not column.discrete and len(cells.numbers.odd):
-        raise VaekitError(f"where {column.name}={value}: '{value}' is no number; expected one, such as {column.low:g}")
+        raise VaekitError(f"where {_said(column, value)}: '{value}' is no number; expected one, such as {column.low:g}")
     return float(read_column(cells, column)[0][0])
 
 
@@ -97,7 +97,7 @@ def _ends(column: Column, value: Any) -> tuple[float, float] | None:
     """The ends, included, of the range that is asked for; None where one value is. A class goes before a range."""
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise VaekitError(f"where {column.name}={value}: expected two ends, such as (30, 40) or (30, None)")
+            raise VaekitError(f"where {_said(column, value)}: expected two ends, such as (30, 40) or (30, None)")
         low, high = value
     elif not isinstance(value, str) or value in column.classes:
         return None
@@ -117,7 +117,7 @@ def _end(column: Column, end: Any, value: Any, without: float) -> float:
     """One end of a range as a raw number; `without` where none is said and one need not be."""
     if column.discrete and (column.kind == "boolean" or constraints.numbers_of(column) is None):
         raise VaekitError(
-            f"where {column.name}={value}: a range is for numbers and dates, and this is a {column.kind} "
+            f"where {_said(column, value)}: a range is for numbers and dates, and this is a {column.kind} "
             f"({column.why}); ask for one of its classes"
         )
     if (end is None or str(end).strip() == "") and without:
@@ -125,7 +125,7 @@ def _end(column: Column, end: Any, value: Any, without: float) -> float:
     plain = Column(name=column.name, kind="number") if column.discrete else column
     found = _read(plain, end)
     if math.isnan(found):
-        raise VaekitError(f"where {column.name}={value}: expected a number, such as {column.name}>=30")
+        raise VaekitError(f"where {_said(column, value)}: expected a number, such as {column.name}>=30")
     return found
 
 
@@ -133,12 +133,17 @@ def _in_reach(column: Column, ends: tuple[float, float], value: Any) -> tuple[fl
     """The ends as they are. Raises a VaekitError where nothing that was seen can lie between them."""
     low, high = ends
     if low > high:
-        raise VaekitError(f"where {column.name}={value}: asks for nothing, since the first end is above the second")
+        raise VaekitError(f"where {_said(column, value)}: asks for nothing, since the first end is above the second")
     numbers = constraints.numbers_of(column) if column.discrete else np.array([column.low, column.high])
     assert numbers is not None
     if low > numbers.max() or high < numbers.min():
-        raise VaekitError(f"where {column.name}={value}: is outside of all that was seen, {_seen(column)}")
+        raise VaekitError(f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}")
     return ends
+
+
+def _said(column: Column, value: Any) -> str:
+    """ "age=30", "age>60"."""
+    return f"{column.name}{'' if str(value).strip()[:1] in ('<', '>') else '='}{value}"
 
 
 def _seen(column: Column) -> str:
