@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaekit.detect import Detector, DetectorConfig, fit, p_values
-from vaekit.detect.members import CellScales, build
+from vaekit.detect.members import CellScales, build, explained
 from vaekit.detect.neighbours import Nearest
 from vaekit.detect.scaling import KNOTS, Scaling
 from vaekit.distributions import CellNormal
@@ -64,6 +64,25 @@ def test_the_number_of_threads_changes_nothing(detector: Detector) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_is_folded_is_what_the_members_say(detector: Detector, gappy: Detector) -> None:
+    """The quick way to u is the mean over the members of what each says, model by model."""
+    for one, rows in ((detector, table(40, seed=6)), (gappy, with_gaps(table(40, seed=6)))):
+        views = one.scaling(rows)
+        x = views[one.config.views()]
+        said = (-explained(one.model, x).log_probs(x) - one.member_centre) / one.member_spread
+        expected = torch.where(rows.isnan(), 0.0, said.mean(0))
+        assert torch.allclose(one.parts(rows)[0].float(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, 7, 16, 33])
+def test_a_row_has_the_same_score_at_any_place(columns: int) -> None:
+    g = torch.Generator().manual_seed(2)
+    x = torch.randn(600, columns, generator=g)
+    one = fit(x[:100], DetectorConfig(steps=2))
+    assert torch.equal(one.scores(x).flip(0), one.scores(x.flip(0)))
+    assert torch.equal(one.scores(x)[-7:-6], one.scores(x[-7:-6]))
 
 
 def test_attributions_add_up_to_the_score(detector: Detector, gappy: Detector) -> None:

@@ -2,7 +2,7 @@
 
     benchmarks/.envs/pyod/bin/python benchmarks/peers/pyod_scores.py adbench_dev.npz --protocol semi --seeds 1
 
-Every detector has PyOD's default settings; KNN has 5 neighbours. The seed is given to all that take one.
+Every detector has PyOD's default settings. The seed is given to all that take one.
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ from typing import Any
 
 import torch
 from pyod.models.auto_encoder import AutoEncoder
+from pyod.models.deep_svdd import DeepSVDD
 from pyod.models.ecod import ECOD
+from pyod.models.iforest import IForest
 from pyod.models.knn import KNN
+from pyod.models.lof import LOF
 from pyod.models.vae import VAE
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from anomaly_tables import tasks
 
-DETECTORS: dict[str, Callable[[int], Any]] = {
-    "PyOD KNN(5)": lambda seed: KNN(n_neighbors=5),
-    "PyOD ECOD": lambda seed: ECOD(),
-    "PyOD VAE": lambda seed: VAE(random_state=seed, verbose=0),
-    "PyOD AutoEncoder": lambda seed: AutoEncoder(random_state=seed, verbose=0),
+DETECTORS: dict[str, Callable[[int, int], Any]] = {
+    "PyOD KNN": lambda columns, seed: KNN(),
+    "PyOD LOF": lambda columns, seed: LOF(),
+    "PyOD ECOD": lambda columns, seed: ECOD(),
+    "PyOD IForest": lambda columns, seed: IForest(random_state=seed),
+    "PyOD VAE": lambda columns, seed: VAE(random_state=seed, verbose=0),
+    "PyOD AutoEncoder": lambda columns, seed: AutoEncoder(random_state=seed, verbose=0),
+    "PyOD DeepSVDD": lambda columns, seed: DeepSVDD(columns, random_state=seed, verbose=0),
 }
 
 
@@ -48,7 +54,7 @@ def main() -> None:
                 continue
             began = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                detector = make(task.seed).fit(task.train)
+                detector = make(task.train.shape[1], task.seed).fit(task.train)
                 own = asked.protocol == "unsupervised"
                 scores = detector.decision_scores_ if own else detector.decision_function(task.test)
             result = {"method": name, "table": task.table, "seed": task.seed, "auroc": task.auroc(scores)}

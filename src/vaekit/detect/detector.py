@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.detect.config import DetectorConfig
+from vaekit.detect.folded import Folded
 from vaekit.detect.members import build, explained
 from vaekit.detect.neighbours import Nearest, groups, remembered
 from vaekit.detect.scaling import Scaling
@@ -20,7 +21,7 @@ from vaekit.errors import VaekitError
 from vaekit.rng import seeded
 from vaekit.vae import VAE
 
-CHUNK = 256
+CHUNK = 512
 """Rows are scored so many at a time, a short chunk filled up, so that a row's score does not depend on its company."""
 
 CELLS = 2_000_000
@@ -49,6 +50,7 @@ class Detector(nn.Module):
     member_centre: Tensor
     member_spread: Tensor
     calibration: Tensor
+    folded: Folded
 
     def __init__(self, config: DetectorConfig, scaling: Scaling, model: VAE, nearest: Nearest, coarse: Nearest) -> None:
         super().__init__()
@@ -62,11 +64,11 @@ class Detector(nn.Module):
 
     def scores(self, x: Tensor) -> Tensor:
         """The score of every row, (N,) float64: higher = more anomalous, typical rows near 0."""
-        return self.attributions(x).sum(1)
+        return torch.cat(spread(lambda rows: self._parts(rows).sum(0).sum(1), x.split(CHUNK)))
 
     def attributions(self, x: Tensor) -> Tensor:
         """What every column adds to the score, (N, C) float64; the sum over the columns is the score."""
-        return self.parts(x).sum(0)
+        return torch.cat(spread(lambda rows: self._parts(rows).sum(0), x.split(CHUNK)))
 
     def parts(self, x: Tensor) -> Tensor:
         """What every column adds to each of `PARTS`, (3, N, C) float64."""
@@ -90,13 +92,8 @@ class Detector(nn.Module):
     def _parts(self, rows: Tensor) -> Tensor:
         """The parts of at most `CHUNK` rows, as if they were so many."""
         views = self.scaling(F.pad(rows, (0, 0, 0, CHUNK - len(rows))))
-        parts = torch.stack((self._unexplained(views).mean(0), *self._distances(views)))
+        parts = torch.stack((self.folded(views), *self._distances(views)))
         return parts[:, : len(rows)].double()
-
-    def _unexplained(self, views: Tensor) -> Tensor:
-        """Every member's cost of every cell, in units of its spread over held-out rows, (M, B, C)."""
-        there = ~views[0].isnan()
-        return torch.where(there, (self._costs(views) - self.member_centre) / self.member_spread, 0.0)
 
     def _costs(self, views: Tensor) -> Tensor:
         """-log p of every cell for every member, in nats, (M, B, C)."""
@@ -126,6 +123,11 @@ class Detector(nn.Module):
         unexplained = ((costs - self.member_centre) / self.member_spread).sum(2)
         own = (unexplained * held).sum(0) / held.sum(0)
         self.calibration = (own + near).double().sort().values
+        self.fold()
+
+    def fold(self) -> None:
+        """Make ready to score, by the weights, centres and spreads as they are now."""
+        self.folded = Folded(self.model, self.config.views(), self.member_centre, self.member_spread)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain data from which `restored` makes the same detector."""
@@ -141,6 +143,7 @@ class Detector(nn.Module):
         detector = Detector(config, Scaling(low.shape[2]), model.requires_grad_(False), *distances)
         detector.calibration = tensors["calibration"]
         detector.load_state_dict(tensors)
+        detector.fold()
         return detector.eval()
 
 

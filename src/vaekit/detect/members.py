@@ -56,11 +56,15 @@ class Denoising(nn.Module):
         self.register_buffer("gaps", gaps)  # (G,) indices of columns
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
-        seen = torch.maximum(torch.minimum(x, self.high), self.low)
-        if self.training:
-            seen = seen + self.noise * torch.randn_like(seen)
+        noise = self.noise * torch.randn_like(x) if self.training else None
+        return self.encoder(self.inputs(x, slice(None), noise))
+
+    def inputs(self, x: Tensor, member: int | slice, noise: Tensor | None = None) -> Tensor:
+        """What the member's (or every member's) network is given for x."""
+        seen = torch.maximum(torch.minimum(x, self.high[member]), self.low[member])
+        seen = seen if noise is None else seen + noise
         missing = x[..., self.gaps].isnan().float()
-        return self.encoder(torch.cat((seen.nan_to_num(0.0), missing), dim=-1))
+        return torch.cat((seen.nan_to_num(0.0), missing), dim=-1)
 
 
 class CellScales(nn.Module):
@@ -71,8 +75,12 @@ class CellScales(nn.Module):
         self.log_scale = nn.Parameter(torch.full((members, 1, columns), -0.5))
 
     def forward(self, raw: Tensor) -> CellNormal:
+        return CellNormal(raw[..., : self.log_scale.shape[-1]], self.scales())
+
+    def scales(self) -> Tensor:
+        """Logarithms of the scales, (M, 1, C)."""
         least = math.log(FINEST)
-        return CellNormal(raw[..., : self.log_scale.shape[-1]], least + F.softplus(self.log_scale - least))
+        return least + F.softplus(self.log_scale - least)
 
 
 def explained(model: VAE, x: Tensor) -> CellNormal:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vaekit.detect.threads import products
+
 BLOCK = 64
 """Values looked at together in search of the least."""
 
@@ -30,19 +32,21 @@ class Nearest(nn.Module):
         """The squared distance of every column over the distance, (B, C): its sum is the distance."""
         if not len(self.rows):
             return torch.zeros_like(x)
-        square = (F.pad(x, (0, 1), value=1.0) @ self.table).unflatten(1, self.rows.shape[:2])  # (B, G, S)
-        gap = x[:, None] - self._rows(_argmin(square))  # (B, G, C)
-        same = gap.square().sum(2) <= 1e-10 * (1 + x.square().sum(1, keepdim=True))  # (B, G)
+        square = products(F.pad(x, (0, 1), value=1.0), self.table).unflatten(1, self.rows.shape[:2])  # (B, G, S)
+        first = _argmin(square)
+        gap = x[:, None] - self._rows(first)  # (B, G, C)
+        same = gap.square().sum(2, keepdim=True) <= 1e-10 * (1 + x.square().sum(1)[:, None, None])  # (B, G, 1)
         if self.rows.shape[1] > 1 and bool(same.any()):
-            some = same.any(1)
-            again = x[some, None] - self._rows(_second(square[some]))
-            gap[some] = torch.where(same[some][..., None], again, gap[some])
+            square.scatter_(-1, first[..., None], torch.inf)
+            gap = torch.where(same, x[:, None] - self._rows(_argmin(square)), gap)
         parts = gap.square()
         return (parts / parts.sum(2, keepdim=True).sqrt().clamp_min(1e-12)).mean(1)
 
     def _rows(self, index: Tensor) -> Tensor:
         """The row of each group with that index, (B, G) to (B, G, C)."""
-        return self.rows[torch.arange(len(self.rows)), index]
+        groups, size, columns = self.rows.shape
+        place = index + torch.arange(0, groups * size, size)
+        return self.rows.view(-1, columns).index_select(0, place.flatten()).unflatten(0, place.shape)
 
 
 def _argmin(values: Tensor) -> Tensor:
@@ -53,11 +57,6 @@ def _argmin(values: Tensor) -> Tensor:
     block = blocks.amin(-1).argmin(-1, keepdim=True)
     within = torch.take_along_dim(blocks, block[..., None], dim=-2).squeeze(-2).argmin(-1)
     return block.squeeze(-1) * BLOCK + within
-
-
-def _second(values: Tensor) -> Tensor:
-    """Where the least but one is."""
-    return _argmin(values.scatter(-1, _argmin(values)[..., None], torch.inf))
 
 
 def remembered(rows: Tensor, most: int) -> Nearest:
