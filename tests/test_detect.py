@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaekit.detect import Detector, DetectorConfig, fit, p_values
+from vaekit.detect import UNSEEN, Detector, DetectorConfig, Plain, fit, p_values
 from vaekit.detect.members import CellScales, build, explained
 from vaekit.detect.neighbours import Nearest
 from vaekit.detect.scaling import KNOTS, Scaling
@@ -296,3 +296,22 @@ def test_the_nearest_row_is_found_and_never_the_row_itself() -> None:
     assert torch.allclose(Nearest(rows[:1])(rows[0]).sum(1), away, atol=1e-4)
     twice = torch.cat((rows[0], rows[0]))[None]
     assert not Nearest(twice)(rows[0]).any()
+
+
+# Classes
+
+
+def test_classes_as_plain_numbers_and_back_to_columns() -> None:
+    nan = math.nan
+    raw = torch.tensor([[7.0, 0.0, 0.0, 3.0], [8.0, 1.0, 1.0, 19.0], [nan, 0.0, 0.0, nan], [9.0, 0.0, 2.0, 3.0]])
+    plain = Plain.learned((0, 2, 3, 20), raw)
+    x = plain(torch.cat((raw, torch.full((1, 4), UNSEEN))))
+    assert x.shape == (5, 1 + 1 + 4 + 1)
+    assert torch.equal(x[:4, :2].isnan(), raw[:, :2].isnan())
+    assert torch.equal(x[:4, 3:6], torch.eye(3, dtype=torch.float64)[[0, 1, 0, 2]])
+    assert not x[4, 3:6].any()
+    shares = torch.tensor([2, 1, 2, 1, 0]).double() + 0.5  # what is unseen counts as half a one
+    assert torch.allclose(x[:, 2], -(shares / 5.5).log())
+    assert x[4, 6] > x[:2, 6].max()
+    assert x[4, 1] > 1  # beyond the rarer of two
+    assert torch.equal(plain.by_column(torch.ones(2, 7)), torch.tensor([[1.0, 1.0, 4.0, 1.0]]).expand(2, 4))

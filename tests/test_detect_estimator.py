@@ -7,6 +7,8 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
@@ -93,6 +95,65 @@ def test_missing_cells_are_taken(rows: tuple[np.ndarray, np.ndarray]) -> None:
     x[::7, 1] = np.nan
     gappy = VAEDetector(max_steps=10, random_state=0).fit(x)
     assert np.isfinite(gappy.score_samples(x)).all()
+
+
+# Frames
+
+
+def people(n: int, seed: int = 0) -> pd.DataFrame:
+    """A key, a category that the height follows, a boolean, a date, a constant, and cells that lack."""
+    random = np.random.default_rng(seed)
+    colour = random.choice(["red", "green", "blue"], n, p=[0.6, 0.3, 0.1])
+    height = random.normal(size=n) + 10 * (colour == "blue")
+    return pd.DataFrame(
+        {
+            "key": [f"k{i}" for i in range(n)],
+            "colour": np.where(random.random(n) < 0.1, None, colour),
+            "height": np.where(random.random(n) < 0.1, np.nan, height),
+            "paid": random.choice(["yes", "no"], n),
+            "always": "same",
+            "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 300, n), "D"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed() -> VAEDetector:
+    return VAEDetector(max_steps=60, random_state=0).fit(people(400))
+
+
+def test_a_frame_is_taken_as_it_is(mixed: VAEDetector) -> None:
+    new = people(50, seed=1)
+    parts = mixed.attribute(new)
+    assert list(mixed.feature_names_in_) == list(new)
+    assert parts.shape == new.shape
+    assert not parts[:, 0].any()
+    assert np.allclose(parts.sum(1), -mixed.score_samples(new), rtol=0, atol=1e-9)
+    assert np.array_equal(mixed.score_samples(pl.from_pandas(new)), mixed.score_samples(new))
+    assert np.array_equal(mixed.score_samples(new.iloc[[7]]), mixed.score_samples(new)[[7]])
+
+
+@pytest.mark.parametrize(("column", "word"), [("colour", "mauve"), ("paid", "perhaps"), ("always", "other")])
+def test_a_class_that_was_never_seen_is_odd_and_not_missing(mixed: VAEDetector, column: str, word: str) -> None:
+    new = people(30, seed=2).assign(**{column: "red" if column == "colour" else "yes" if column == "paid" else "same"})
+    place = list(new).index(column)
+    unseen, lacking = new.assign(**{column: word}), new.assign(**{column: None})
+    seen = mixed.attribute(new)[:, place]
+    assert (mixed.attribute(unseen)[:, place] > np.maximum(seen, mixed.attribute(lacking)[:, place]) + 1).all()
+    assert (mixed.p_values(unseen) < 0.05).all()
+
+
+def test_numbers_of_a_frame_are_those_of_its_array(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    """Also where there are but two values, or one, in the column: kinds are inferred of words alone."""
+    x = np.column_stack((rows[0][:80], np.arange(80) % 2, np.ones(80), rows[0][:80, 0]))
+    frame = pd.DataFrame(x, columns=[f"id{i}" for i in range(x.shape[1])])
+    of_array, of_frame = (VAEDetector(max_steps=5, random_state=0).fit(data) for data in (x, frame))
+    assert np.array_equal(of_array.attribute(x), of_frame.attribute(frame))
+
+
+def test_a_frame_that_tells_no_rows_apart_is_told_so() -> None:
+    with pytest.raises(VaekitError, match="no column tells rows apart"):
+        VAEDetector(max_steps=5).fit(pd.DataFrame({"key": [f"k{i}" for i in range(20)]}))
 
 
 @pytest.mark.parametrize(

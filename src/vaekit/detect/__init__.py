@@ -2,5 +2,6 @@
 
 from vaekit.detect.config import DetectorConfig
 from vaekit.detect.detector import PARTS, Detector, fit, p_values
+from vaekit.detect.plain import UNSEEN, Plain
 
-__all__ = ["PARTS", "Detector", "DetectorConfig", "fit", "p_values"]
+__all__ = ["PARTS", "UNSEEN", "Detector", "DetectorConfig", "Plain", "fit", "p_values"]

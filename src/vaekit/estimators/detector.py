@@ -1,4 +1,4 @@
-"""Odd rows of a table of numbers, as a scikit-learn estimator."""
+"""Odd rows of a table, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vaekit.detect import Detector, DetectorConfig, fit
+from vaekit.data.tables import Column, LeftOut, TableSchema
+from vaekit.data.tables.encode import encode_all
+from vaekit.data.tables.frames import Array, Frame
+from vaekit.data.tables.infer import infer
+from vaekit.detect import UNSEEN, Detector, DetectorConfig, Plain, fit
 from vaekit.errors import VaekitError
+from vaekit.estimators.base import checked
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):
@@ -22,6 +26,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     The score of a row is a sum of three parts, each in units of its spread over held-out training rows: how little an
     ensemble of denoising VAEs explains of it, how far it is from the nearest remembered row, and how far from a few
     small groups of rows. See `vaekit.detect.Detector`. Columns may be of any units, and cells may be missing (NaN).
+    Of a frame (pandas, Polars, Arrow) or an array with words, columns of numbers are taken as numbers, dates as days;
+    other columns hold classes, and a class that was never seen is odd. Ids, texts and columns without a value add
+    nothing.
 
     Parameters
     ----------
@@ -42,13 +49,17 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     ----------
     offset_ : `decision_function` is `score_samples` less this; negative decisions are anomalies.
     fpr_ : the share of normal rows that `predict` may flag.
-    detector_ : what was learned, `vaekit.detect.Detector`.
+    detector_ : what was learned, `vaekit.detect.Detector`, of the plain numbers that `plain_` makes of rows.
+    plain_ : `vaekit.detect.Plain`.
+    schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
     n_features_in_, feature_names_in_ : as scikit-learn has them.
     """
 
     offset_: float
     fpr_: float
     detector_: Detector
+    plain_: Plain
+    schema_: TableSchema
 
     def __init__(
         self,
@@ -78,11 +89,15 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VAEDetector:
-        """Learn the rows X (N, C), numbers with NaN where missing; y is not used."""
+        """Learn the rows of a frame or an array (N, C), NaN or null where a cell is missing; y is not used."""
         share = self._share()
         if not (isinstance(self.fpr, Real) and 0 < self.fpr < 1):
             raise VaekitError(f"fpr={self.fpr!r}: expected a share between 0 and 1, 0.01 for one false alarm in 100")
-        x = self._checked(X, reset=True)
+        frame = _wide(checked(self, X, reset=True))
+        self.schema_ = _learned(frame)
+        raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
+        self.plain_ = Plain.learned(self.schema_.sizes, raw)
+        x = self.plain_(raw)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.detector_ = fit(x, self._config(), seed, share)
         self.fpr_ = max(float(self.fpr), 1 / (len(self.detector_.calibration) + 1))
@@ -95,7 +110,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """How normal every row is, (N,): higher = more normal, minus the anomaly score."""
-        return -self._detector().scores(self._checked(X)).numpy()
+        return -self._detector().scores(self._rows(X)).numpy()
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less `offset_`, (N,): negative for anomalies."""
@@ -107,29 +122,31 @@ class VAEDetector(OutlierMixin, BaseEstimator):
 
     def p_values(self, X: Any) -> np.ndarray:
         """Conformal p-values, (N,): the share of normal rows that are as odd, about. Of rows not fitted on."""
-        return self._detector().p_values(self._checked(X)).numpy()
+        return self._detector().p_values(self._rows(X)).numpy()
 
     def attribute(self, X: Any) -> np.ndarray:
         """What each column adds to the anomaly score, (N, C): the sum over the columns is minus `score_samples`."""
-        return self._detector().attributions(self._checked(X)).numpy()
+        parts = self.plain_.by_column(self._detector().attributions(self._rows(X))).numpy()
+        known = [self.schema_.order.index(name) for name in self.schema_.names]
+        columns = np.zeros((len(parts), len(self.schema_.order)))
+        columns[:, known] = parts
+        return columns
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
         return tags
 
     def _detector(self) -> Detector:
         check_is_fitted(self)
         return self.detector_
 
-    def _checked(self, X: Any, reset: bool = False) -> Tensor:
-        if not reset:
-            check_is_fitted(self)
-        least = 2 if reset else 1
-        array = validate_data(
-            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least
-        )
-        return torch.tensor(array)
+    def _rows(self, X: Any) -> Tensor:
+        """New rows as plain numbers (N, F)."""
+        check_is_fitted(self)
+        return self.plain_(encode_all(_wide(checked(self, X, reset=False)), self.schema_, unseen=UNSEEN).raw)
 
     def _share(self) -> float:
         if isinstance(self.contamination, str) and self.contamination == "auto":
@@ -152,3 +169,32 @@ class VAEDetector(OutlierMixin, BaseEstimator):
             batch_size=self.batch_size,
             steps=self.max_steps,
         )
+
+
+def _wide(frame: Frame) -> Frame:
+    """An array's numbers as float64, as they are: none of 32 bits for a decimal that it may have been."""
+    if not isinstance(frame, Array):
+        return frame
+    columns = {n: v.astype(np.float64) if v.dtype.kind in "biuf" else v for n, v in frame.columns.items()}
+    return Array(columns, frame.rows, frame.source, frame.backend)
+
+
+def _learned(frame: Frame) -> TableSchema:
+    """The form of a frame: what is of a type of numbers is measured, kinds of all else are inferred."""
+    found = [_column(frame, name) for name in frame.names]
+    left = tuple(part for part in found if isinstance(part, LeftOut))
+    columns = tuple(part for part in found if isinstance(part, Column))
+    if not columns:
+        reasons = "; ".join(f"{part.name}: {part.why}" for part in left[:3])
+        raise VaekitError(f"{frame.source}: no column tells rows apart ({reasons})")
+    return TableSchema(columns=columns, left_out=left, order=frame.names, rows=frame.rows)
+
+
+def _column(frame: Frame, name: str) -> Column | LeftOut:
+    cells = frame.cells(name)
+    if cells.family == "number":
+        return Column(name=name, kind="number", dtype=cells.dtype)
+    found = infer(cells)
+    if isinstance(found, LeftOut) and found.reason == "constant" and found.column:
+        return found.column  # another class than the one there ever was is odd
+    return found

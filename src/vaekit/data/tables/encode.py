@@ -45,9 +45,15 @@ def encode(frame: Any, schema: TableSchema) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def encode_all(
-    frame: frames.Frame, schema: TableSchema, progress: Progress = lambda what, done, total: None
+    frame: frames.Frame,
+    schema: TableSchema,
+    progress: Progress = lambda what, done, total: None,
+    unseen: float | None = None,
 ) -> Encoded:
-    """As `encode`, with the context and the labels where the frame has their columns."""
+    """As `encode`, with the context and the labels where the frame has their columns.
+
+    `unseen` is the raw value of modelled classes that were not seen in training, where it shall be one of its own.
+    """
     notes = list(_fits(frame, schema))
     target = next((left.column for left in schema.left_out if left.reason == "target" and left.column), None)
     places = {column.name: i for i, column in enumerate(schema.columns)}
@@ -60,7 +66,7 @@ def encode_all(
     for i, name in enumerate(names):
         progress("reading columns", i, len(names))
         cells = frame.cells(name)
-        values, note = read_column(cells, known[name])
+        values, note = read_column(cells, known[name], unseen if name in places else None)
         place = cells.place
         notes += [note] if note else []
         if name in places:
@@ -78,8 +84,11 @@ def encode_all(
     return Encoded(rows, context, labels, tuple(notes), cells_)
 
 
-def read_column(cells: Cells, column: Column) -> tuple[np.ndarray, str]:
-    """The raw values (N,) of cells that are to be of a column's kind, and what is to be told of them, or ""."""
+def read_column(cells: Cells, column: Column, unseen: float | None = None) -> tuple[np.ndarray, str]:
+    """The raw values (N,) of cells that are to be of a column's kind, and what is to be told of them, or "".
+
+    Classes that the column does not have are `unseen`, or without it the class of rare ones, or missing.
+    """
     if not column.discrete:
         return _measured(cells, column), ""
     words, missing = _words(cells, column)
@@ -87,9 +96,10 @@ def read_column(cells: Cells, column: Column) -> tuple[np.ndarray, str]:
     places |= {} if column.kind == "category" else _alike(column, words)
     codes = [np.nan if gone else places.get(level, -1) for level, gone in zip(words.levels, missing, strict=True)]
     found = np.array(codes, float)
-    unseen = np.flatnonzero(found == -1)
-    found[unseen] = len(column.classes) - 1 if column.other else np.nan
-    return words.table(found), _unseen(column, words, unseen)
+    new = np.flatnonzero(found == -1)
+    value = (len(column.classes) - 1 if column.other else np.nan) if unseen is None else unseen
+    found[new] = value
+    return words.table(found), _unseen(column, words, new, value)
 
 
 def context_of(told: Mapping[str, np.ndarray], schema: TableSchema, rows: int) -> Tensor | None:
@@ -169,14 +179,14 @@ def _alike(column: Column, words: Words) -> dict[str, int]:
     return places
 
 
-def _unseen(column: Column, words: Words, unseen: np.ndarray) -> str:
+def _unseen(column: Column, words: Words, unseen: np.ndarray, value: float) -> str:
     counts = words.counts()[unseen]
     if not counts.sum():
         return ""
     names = _listed([words.levels[i] for i in unseen], 3)
     count = int(counts.sum())
     cells = f"{count:,} cell{'s' if count > 1 else ''}"
-    what = f"taken as {column.classes[-1]}" if column.other else "taken as missing"
+    what = "taken as missing" if np.isnan(value) else f"taken as {column.classes[-1]}" if value >= 0 else "odd as such"
     return f"{column.name}: {cells} of classes that training did not see ({names}), {what}"
 
 

@@ -69,6 +69,7 @@ def load(
     constraints: Sequence[str] = (),
     delimiter: str | None = None,
     progress: Progress | None = None,
+    unseen: float | None = None,
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
@@ -76,11 +77,11 @@ def load(
     names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels.
     `constraints` are rules that new rows shall obey, see `vaekit.data.tables.rules`: a column that an equality gives is
     not modelled. A column `split` of the words train and test makes the test part. With `schema`, the rows are new data
-    for an existing model, and come in its form.
+    for an existing model, and come in its form; see `encode_all` for `unseen`.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:
-        return _known(frame, schema, progress or silent)
+        return _known(frame, schema, progress or silent, unseen)
     if frame.rows < 2:
         raise VaekitError(f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from")
     wanted = Wanted.of(frame, condition, kinds, target, constraints)
@@ -301,9 +302,9 @@ def _learned(frame: frames.Frame, wanted: Wanted, progress: Progress) -> Table:
     return replace(table, schema=schema, test=replace(held, notes=()), notes=(*table.notes, note, *held.notes))
 
 
-def _known(frame: frames.Frame, schema: TableSchema, progress: Progress) -> Table:
+def _known(frame: frames.Frame, schema: TableSchema, progress: Progress, unseen: float | None = None) -> Table:
     """New rows in the form of a model's schema."""
-    found = encode_all(frame, schema, progress)
+    found = encode_all(frame, schema, progress, unseen)
     return Table(
         raw=Resident(found.raw),
         schema=schema,
