@@ -149,6 +149,9 @@ def test_rare_classes_are_filled_up(run, place) -> None:
     assert "every class has" in refused("augment", run, "--balance", "colour", "-n", "1")
 
 
+NUMBERS = ["score", "p_value", *(f"score of {name}" for name in ("colour", "height", "weight", "paid", "day"))]
+
+
 def test_odd_rows_are_found_and_why(run, place) -> None:
     """Of rows like the others, about as many as allowed; of odd ones, by the column that made them so."""
     plain = made(300, seed=11)
@@ -161,12 +164,67 @@ def test_odd_rows_are_found_and_why(run, place) -> None:
     flagged = [row["odd"] == "true" for row in rows]
     assert 0 <= sum(flagged[:300]) <= 35
     assert flagged[300:] == [True, True]
-    assert rows[300]["because"].startswith("height")
+    assert rows[300]["because"].startswith("height=400")
+    assert all(bool(row["because"]) == (row["odd"] == "true") for row in rows)
+    assert answer["odd"] == sum(flagged)
+    assert {odd["row"] for odd in answer["oddest"][:2]} == {301, 302}
+    assert answer["oddest"][0]["because"] in (rows[300]["because"], rows[301]["because"])
+    assert all(row[name] == str(float(f"{float(row[name]):.6g}")) for row in rows for name in NUMBERS)
     own = [float(rows[0][f"score of {name}"]) for name in ("colour", "height", "weight", "paid", "day")]
-    assert sum(own) == pytest.approx(float(rows[0]["score"]))
+    assert sum(own) == pytest.approx(float(rows[0]["score"]), abs=1e-4)
     again = place / "again-scores.csv"
     done("score", run, write(place / "alone.csv", [plain[0]]), "--out", again)  # by the detector that is kept
     assert read(again)[0]["score"] == rows[0]["score"]
+
+
+def test_the_oddest_rows_are_shown(run, place) -> None:
+    """At most ten, with the cells that made them odd; a class that was never seen is odd, and named."""
+    far = [[f"z{i}", "red", f"{400 + i}", "1.0", "no", "7", "2024-01-02"] for i in range(12)]
+    unseen = [["u", "mauve", "0.1", "1.0", "no", "7", "2024-01-02"], ["v", "", "0.1", "1.0", "no", "7", "2024-01-02"]]
+    source = write(place / "shown.csv", [*far, *unseen])
+    result = call("score", run, source, "--fpr", "0.05", "--out", place / "shown-scores.csv")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["row", "score", "p_value", "because"]
+    assert lines[11] == ""
+    assert "height=411" in lines[1]
+    rows = read(place / "shown-scores.csv")
+    assert "colour of a class never seen" in rows[12]["because"]
+    assert "colour: 1 cell of classes that training did not see (mauve), odd as such" in result.err
+    assert float(rows[13]["score of colour"]) + 1 < float(rows[12]["score of colour"])
+
+
+@pytest.mark.parametrize("model", ["run", "told"])
+@pytest.mark.parametrize("by", ["reconstruction", "elbo", "nll", "latent"])
+def test_rows_are_scored_by_the_runs_own_model(request, model, by, place) -> None:
+    """Column by column, what the latents add apart, the same alone as in a file, p-values by what was held out."""
+    folder, out = request.getfixturevalue(model), place / f"{model}-{by}.csv"
+    far = ["x", "red", "400.0", "1.0", "no", "7", "2024-01-02"]
+    plain = made(90, seed=12)
+    done("score", folder, write(place / "by.csv", [*plain, far]), "--by", by, "--fpr", "0.1", "--out", out)
+    rows = read(out)
+    adds = [name for name in rows[0] if name.startswith("score of ")]
+    assert ("score of (latents)" in adds) == (by != "reconstruction")
+    for row in rows:
+        assert sum(float(row[name]) for name in adds) == pytest.approx(float(row["score"]), abs=2e-3)
+    assert np.mean([row["odd"] == "true" for row in rows[:90]]) < 0.35
+    if by != "latent":
+        assert rows[90]["odd"] == "true"
+        assert "height=400" in rows[90]["because"]
+    alone = place / f"{model}-{by}-alone.csv"
+    done("score", folder, write(place / "by-one.csv", [plain[7]]), "--by", by, "--out", alone)
+    assert read(alone)[0]["score"] == rows[7]["score"]
+
+
+def test_elbo_bounds_nll(run, place, source) -> None:
+    """log p(x) by importance sampling is at least the bound, but for the noise of the draws."""
+    scores = {}
+    for by in ("elbo", "nll"):
+        done("score", run, source, "--by", by, "--out", place / f"all-{by}.csv")
+        scores[by] = np.array([float(row["score"]) for row in read(place / f"all-{by}.csv")])
+    assert scores["nll"].mean() < scores["elbo"].mean()
+    told = done("evaluate", run, source, "--draws", 0)["elbo"]
+    assert scores["elbo"].mean() == pytest.approx(-told["value"], abs=6 * told["error"])
 
 
 def test_codes_and_numbers(run, source, place) -> None:
@@ -216,6 +274,8 @@ MISTAKES = {
     ("augment", "--balance", "nothing"): "no such column",
     ("interpolate", "0", "1"): "is for pictures",
     ("reconstruct",): "is for pictures",
+    ("score", "--by", "distance"): "expected ensemble, reconstruction, elbo, nll or latent",
+    ("score", "--by", "elbo", "--contamination", "0.1"): "--contamination is for --by ensemble",
     ("encode", "--resize", "8"): "is for pictures",
     ("evaluate", "--target", "nothing"): "no such column",
     ("evaluate", "--out", "page.csv"): "that ends on .html",

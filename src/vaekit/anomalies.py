@@ -1,35 +1,50 @@
-"""How odd data are under a run, how surely, and where: rows by a detector, pictures by what is not explained."""
+"""How odd data are under a run, how surely, and where: by a detector of rows, or by what the run's own model says."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vaekit import checkpoint
+from vaekit import evaluate
 from vaekit.data import Dataset
 from vaekit.data.tables import TableSchema
 from vaekit.detect import Detector, Plain, fit, p_values
+from vaekit.divergences import kl
+from vaekit.errors import VaekitError
+from vaekit.rng import seeded
 from vaekit.tasks import Trained
+from vaekit.trace import Model
 
-DETECTOR = "detector.safetensors"
+DETECTOR, FORM = "detector.safetensors", 2
+"""Where a run keeps its detector, and in which form: one in another is fitted anew."""
+
+BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
+"""What data are scored by: the detector, or four numbers of the run's model."""
+
+DRAWS, TOGETHER = 16, 64
+"""Draws of z for `elbo` and `nll`, the same for every datum, and how many data go through the model together."""
 
 
 @dataclass(frozen=True)
 class Oddness:
-    """Scores (N,), higher = more anomalous; conformal p-values (N,); and what each place adds, (N, *shape)."""
+    """Scores (N,), higher = more anomalous; conformal p-values (N,); what each place adds, (N, *shape); and what no
+    place does but the latents, (N,), where there is such a thing: parts and rest add up to the score."""
 
     scores: Tensor
     p_values: Tensor
     parts: Tensor
+    rest: Tensor | None = None
 
 
 class RowScores:
-    """A detector of a run's training rows, fitted once and kept in the run's folder."""
+    """A detector of a run's training rows."""
 
     def __init__(self, plain: Plain, detector: Detector) -> None:
         self.plain, self.detector = plain, detector
@@ -40,15 +55,14 @@ class RowScores:
         plain = Plain.learned(schema.sizes, raw)
         return RowScores(plain, fit(plain(raw), seed=seed, contamination=contamination))
 
-    def save(self, path: Path, about: dict[str, Any]) -> None:
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and plain data from which `restored` makes the same detector."""
         tensors, config = self.detector.state()
         rarity = {f"rarity.{i}": part for i, part in enumerate(self.plain.rarity)}
-        own = {f"detector.{name}": tensor for name, tensor in tensors.items()}
-        checkpoint.save_tensors(path, own | rarity, about | {"config": config})
+        return {f"detector.{name}": tensor for name, tensor in tensors.items()} | rarity, {"config": config}
 
     @staticmethod
-    def read(path: Path, schema: TableSchema) -> RowScores:
-        tensors, about = checkpoint.load_tensors(path)
+    def restored(tensors: dict[str, Tensor], about: dict[str, Any], schema: TableSchema) -> RowScores:
         own = {name.removeprefix("detector."): t for name, t in tensors.items() if name.startswith("detector.")}
         rarity = [tensors[f"rarity.{i}"] for i in range(len(schema.columns))]
         return RowScores(Plain(schema.sizes, rarity), Detector.restored(own, about["config"]))
@@ -59,26 +73,115 @@ class RowScores:
         return Oddness(scores, p_values(self.detector.calibration, scores), self.plain.by_column(parts))
 
 
-def of_pictures(trained: Trained, images: Dataset, held: Dataset) -> Oddness:
-    """-log p(x | z), z the mean of q(z | x), in nats, by pixel; p-values by the `held` images, not trained on."""
-    parts = unexplained(trained, images)
-    scores = parts.flatten(1).double().sum(1)
-    calibration = unexplained(trained, held).flatten(1).double().sum(1).sort().values
-    return Oddness(scores, p_values(calibration, scores), parts)
+# By the run's own model
+
+
+def suits(trained: Trained, by: str) -> None:
+    """A VaekitError where data of this run cannot be scored so, and what can be done instead."""
+    if by not in BY:
+        raise VaekitError(f"--by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
+    if by == "ensemble" and trained.schema.modality != "tables":
+        raise VaekitError("--by ensemble: is a detector of rows, and this run is of images: use reconstruction")
+    if by in ("ensemble", "reconstruction"):
+        return
+    several, posterior = len(trained.shapes) > 1, trained.experiment.model.posterior
+    if several or trained.kind != "continuous" or posterior != "normal":
+        kind = "several latents" if several else f"latents that are {trained.kind}"
+        kind = kind if several or trained.kind != "continuous" else f"posteriors of the kind {posterior}"
+        raise VaekitError(f"--by {by}: is for one normal latent; this model has {kind}: use reconstruction")
+
+
+def by_model(trained: Trained, by: str, data: Dataset, held: Dataset, learned: Callable[[], Dataset]) -> Oddness:
+    """Scores of `data` in nats (of `latent`: in standard deviations), p-values by the `held` data, not trained on.
+
+    reconstruction: -log p(x | z) at the mean of q(z | x). elbo: E_q[-log p(x | z)] + KL(q || p), minus the bound. nll:
+    -log p(x) by importance sampling. latent: the Mahalanobis distance of the mean of q(z | x) under mean and covariance
+    of those of the `learned` data. A datum has the same score alone as among others.
+    """
+    suits(trained, by)
+    score = _latent(trained, learned()) if by == "latent" else OF_MODEL[by]
+    parts, rest = _scored(trained, data, score)
+    calibration = _total(*_scored(trained, held, score)).sort().values
+    scores = _total(parts, rest)
+    return Oddness(scores, p_values(calibration, scores), parts, None if by == "reconstruction" else rest)
+
+
+Score = Callable[[Model, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+"""What each value of data x (B, *shape) adds to their scores, of the shape of x, and what the latents do, (B,)."""
+
+
+def _total(parts: Tensor, rest: Tensor) -> Tensor:
+    return parts.flatten(1).double().sum(1) + rest.double()
 
 
 @torch.no_grad()
-def unexplained(trained: Trained, images: Dataset) -> Tensor:
-    """-log p(x_i | z) of every pixel, (N, C, H, W), at the mean of q(z | x); the channels of a pixel may share it."""
+def _scored(trained: Trained, data: Dataset, score: Score) -> tuple[Tensor, Tensor]:
+    """The score of all data, some at a time, as many each time: products of one shape round alike."""
     found = []
-    for x, context in trained.batches(images):
-        means = [q.mean for q in trained.model.encode(x, context)]
-        found.append(-_log_probs(trained.model.decode(means, context), x).cpu())
-    return torch.cat(found)
+    for x, context in trained.batches(data):
+        for i in range(0, len(x), TOGETHER):
+            n = min(TOGETHER, len(x) - i)
+            some = None if context is None else _filled(context[i : i + n])
+            found.append([part[:n].cpu() for part in score(trained.model, _filled(x[i : i + n]), some)])
+    parts, rest = zip(*found, strict=True)
+    return torch.cat(parts), torch.cat(rest)
+
+
+def _filled(x: Tensor) -> Tensor:
+    """`TOGETHER` rows, of which the last is repeated to fill."""
+    return torch.cat((x, x[-1:].expand(TOGETHER - len(x), *x.shape[1:])))
+
+
+def _reconstruction(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    means = [q.mean for q in model.encode(x, context)]
+    return -_log_probs(model.decode(means, context), x), x.new_zeros(len(x))
+
+
+def _elbo(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    cost, z, q, p = _drawn(model, x, context)
+    rate = kl(q, p, z)
+    return cost.mean(0), rate if rate.dim() == 1 else rate.mean(0)  # in closed form, or at the draws
+
+
+def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The values' costs are those of the draws by their weights; the latents' is the rest."""
+    cost, z, q, p = _drawn(model, x, context)
+    weight = p.log_prob(z) - q.log_prob(z) - cost.flatten(2).sum(2)  # (S, B)
+    share = weight.softmax(0).view(*weight.shape, *[1] * (x.dim() - 1))
+    parts = (share * cost).sum(0)
+    return parts, math.log(DRAWS) - weight.logsumexp(0) - parts.flatten(1).sum(1)
+
+
+def _drawn(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Distribution, Distribution]:
+    """The cost of each value at draws z (S, B, *) from q(z | x), by the same noise for every datum; z, q and p."""
+    with seeded(0):
+        (draw,) = model(x, context).draws
+        noise = torch.randn(DRAWS, 1, *draw.z.shape[1:]).to(x.device)
+    z = draw.posterior.mean + draw.posterior.stddev * noise
+    return -_log_probs(model.decode((z,), context), x), z, draw.posterior, draw.prior
+
+
+OF_MODEL: dict[str, Score] = {"reconstruction": _reconstruction, "elbo": _elbo, "nll": _nll}
+
+
+def _latent(trained: Trained, learned: Dataset) -> Score:
+    """Fitted to the codes of the data that were learned; the covariance is brought a thousandth towards a sphere."""
+    codes = evaluate.posterior_means(trained.model, trained.batches(learned)).double().cpu()
+    spread = torch.cov(codes.T).reshape(codes.shape[1], -1)
+    floor = 1e-3 * spread.diagonal().mean().clamp_min(1e-9)
+    factor = torch.linalg.cholesky(spread + floor * torch.eye(len(spread), dtype=spread.dtype))
+    return partial(_distance, codes.mean(0), factor)
+
+
+def _distance(centre: Tensor, factor: Tensor, model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    (q,) = model.encode(x, context)
+    gap = (q.mean.cpu().double() - centre)[..., None]
+    return torch.zeros_like(x), torch.linalg.solve_triangular(factor, gap, upper=False).norm(dim=(1, 2))
 
 
 def _log_probs(likelihood: Distribution, x: Tensor) -> Tensor:
-    """log p of every value, of the shape of x; what several values have in common is dealt out evenly."""
+    """log p of every value, of its own shape; what several values have in common is dealt out evenly."""
     if isinstance(likelihood, Independent):
         return likelihood.base_dist.log_prob(x)
-    return cast(Any, likelihood).log_probs(x).expand_as(x)
+    found = cast(Any, likelihood).log_probs(x)
+    return found.expand(torch.broadcast_shapes(found.shape, x.shape))

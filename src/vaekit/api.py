@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from torch import Tensor
 
-from vaekit import checkpoint, files, sampling
+from vaekit import anomalies, checkpoint, files, sampling
+from vaekit.anomalies import Oddness, RowScores
 from vaekit.build.latents import kind_of
 from vaekit.config import Experiment
 from vaekit.data import Dataset, Schema, modality, named
 from vaekit.data.dataset import counted
+from vaekit.data.tables import TableSchema
 from vaekit.engine import choose_device
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
@@ -118,10 +121,48 @@ def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda se
     if trained.folder is None:
         raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
     path = sampling.place(trained.folder, word)
-    if not sampling.fits(path, trained):
+
+    def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
         tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
-        sampling.keep(path, word, sampling.fit(trained, training_part(trained), word), trained)
-    return replace(trained, model=sampling.sampling_from(trained.model, sampling.read(path).to(trained.device)))
+        return sampling.state(sampling.fit(trained, training_part(trained), word), trained, word)
+
+    kept = checkpoint.kept(path, {"weights": sampling.digest(trained)}, made)
+    return replace(
+        trained, model=sampling.sampling_from(trained.model, sampling.restored(*kept, path).to(trained.device))
+    )
+
+
+def row_scores(
+    trained: Trained, seed: int = 0, contamination: float = 0.0, tell: Callable[[str], None] = lambda sentence: None
+) -> RowScores:
+    """The detector of the run's training rows, fitted once and kept in the run's folder."""
+    schema = cast(TableSchema, trained.schema)
+    if trained.folder is None:
+        raise VaekitError("a detector is fitted to a run's own data and kept in its folder; this model has none")
+
+    def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tell("fitting a detector to the training rows, once")
+        return RowScores.fitted(training_part(trained), schema, seed, contamination).state()
+
+    key = {"seed": seed, "contamination": contamination, "form": anomalies.FORM}
+    return RowScores.restored(*checkpoint.kept(trained.folder / anomalies.DETECTOR, key, made), schema)
+
+
+def oddness(
+    trained: Trained,
+    data: Dataset,
+    by: str,
+    seed: int = 0,
+    contamination: float = 0.0,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Oddness:
+    """How odd `data` are under the run, by one of `anomalies.BY`; seed and contamination are of the ensemble."""
+    anomalies.suits(trained, by)
+    if by == "ensemble":
+        return row_scores(trained, seed, contamination, tell)(data)
+    if contamination:
+        raise VaekitError(f"--contamination is for --by ensemble; {by} is of the model as it was trained: leave it out")
+    return anomalies.by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
 
 
 def _changed(folder: Path, images: Dataset) -> bool:

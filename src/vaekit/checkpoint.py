@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the plain data of `save_tensors`; a VaekitError says what is wrong with the file."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
+
+
+def kept(
+    path: Path, key: Mapping[str, Any], make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the plain data kept at `path` under this key; where none are, or another's, those of `make`."""
+    there = load_about(path) if path.is_file() else {}
+    if not there or any(there.get(name) != value for name, value in key.items()):
+        tensors, about = make()
+        save_tensors(path, tensors, {**about, **key})
+    return load_tensors(path)
 
 
 def load_about(path: Path) -> dict[str, Any]:

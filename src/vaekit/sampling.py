@@ -51,22 +51,15 @@ def fit(trained: Trained, images: Images, word: str, seed: int = 0) -> nn.Module
     return fit_gmm(twice, _components(word, len(z)), seed, labels, told)
 
 
-def keep(path: Path, word: str, fitted: nn.Module, trained: Trained) -> None:
-    """Write a fitted sampler."""
+def state(fitted: nn.Module, trained: Trained, word: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and plain data from which `restored` makes the same sampler."""
     conditions = trained.schema.conditions
     context = trained.experiment.model.condition_width if conditions else 0
     classes = len(conditions[0].classes) + 1 if conditions and word != "flow" else 1
-    about = {"word": word, "latent": trained.latent, "context": context, "classes": classes}
-    about["weights"] = _weights(trained)
-    checkpoint.save_tensors(path, fitted.state_dict(), about)
+    return fitted.state_dict(), {"word": word, "latent": trained.latent, "context": context, "classes": classes}
 
 
-def fits(path: Path, trained: Trained) -> bool:
-    """Whether the sampler kept there was fitted to the weights that the model has now."""
-    return path.is_file() and checkpoint.load_about(path).get("weights") == _weights(trained)
-
-
-def _weights(trained: Trained) -> str:
+def digest(trained: Trained) -> str:
     """A digest of the model's weights."""
     digest = hashlib.sha256()
     for tensor in trained.model.state_dict().values():
@@ -74,9 +67,8 @@ def _weights(trained: Trained) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path) -> nn.Module:
-    """A sampler that `keep` wrote."""
-    tensors, about = checkpoint.load_tensors(path)
+def restored(tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> nn.Module:
+    """The sampler whose `state` was kept at `path`."""
     found = sampler(about["word"], about["latent"], about["context"], about["classes"])
     checkpoint.load_weights(found, tensors, path)
     return found.eval()

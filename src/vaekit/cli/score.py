@@ -9,16 +9,37 @@ import typer
 
 from vaekit.cli.rows import TableOut, write
 from vaekit.cli.shared import Device, Json, RunFolder, Seed, images_of, load
+from vaekit.cli.terminal import out as console
 from vaekit.cli.terminal import show, tell
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from vaekit.anomalies import Oddness
+    from vaekit.data import Dataset
+    from vaekit.data.tables import Table
     from vaekit.tasks import Trained
+
+LATENTS = "(latents)"
+"""What stands for a column where the latents add to a score."""
+
+REASONS, NOTABLE = 3, 0.1
+"""At most so many columns are named for a row, each of which adds this share of all that is added."""
+
+SHOWN = 10
+"""So many of the oddest are shown."""
+
+DIGITS = 6
 
 
 def score(
     run: RunFolder,
     data: Annotated[
         str | None, typer.Argument(metavar="[DATA]", help="Rows or images (default: the run's held-out or test part).")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="ensemble (of rows the default), reconstruction (of images), elbo, nll or latent."),
     ] = None,
     fpr: Annotated[
         float, typer.Option(min=0, max=1, help="False alarms that are allowed: this share of normal data is flagged.")
@@ -33,72 +54,151 @@ def score(
 ) -> None:
     """How odd every row or image is: an anomaly score, a p-value, a flag, and what made it odd.
 
-    Rows are scored by a detector that is fitted to the run's training rows, once; images by what the model does not
-    explain, with a sheet of the oddest and where they are so.
+    Rows are scored by a detector that is fitted to the run's training rows, once (ensemble); images by what the model
+    does not explain (reconstruction), with a sheet of the oddest and where they are so.
 
     Examples:
 
       vaekit score runs/customers new.csv --fpr 0.01 --out scores.csv
 
-      vaekit score runs/photos others/
+      vaekit score runs/photos others/ --by elbo
     """
-    from vaekit import anomalies
-    from vaekit.api import held_part
+    from vaekit.anomalies import suits
+    from vaekit.api import oddness
 
     trained = load(run, device)
-    if trained.schema.modality == "tables":
-        new = images_of(trained, data)
-        found = _row_scores(trained, seed, contamination)(new)
-    else:
-        new, held = images_of(trained, data), held_part(trained)
-        found = anomalies.of_pictures(trained, new, held)
-    columns = _scored(trained, new, found, fpr)
+    of_rows = trained.schema.modality == "tables"
+    by = by or ("ensemble" if of_rows else "reconstruction")
+    suits(trained, by)
+    new = _read(trained, data, by)
+    found = oddness(trained, new, by, seed, contamination, tell)
+    columns = _columns(new, found, fpr)
     path = write(columns, run, out, "scored", "scores", False)
-    told = {"table": str(path), "n": len(new), "odd": int(columns["odd"].sum())}
-    if trained.schema.modality == "images":
-        told["sheet"] = str(_oddest(new, found, path.with_suffix(".png")))
-    show(told, as_json)
+    told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(columns["odd"].sum())}
+    if not of_rows:
+        told["sheet"] = str(_sheet(new, found, path.with_suffix(".png")))
+    oddest = _oddest(columns)
+    if not as_json:
+        _print(oddest)
+    show(told | ({"oddest": oddest} if as_json else {}), as_json)
 
 
-def _row_scores(trained: Trained, seed: int, contamination: float) -> Any:
-    """The run's detector, from its folder or fitted now."""
-    from vaekit import checkpoint
-    from vaekit.anomalies import DETECTOR, RowScores
-    from vaekit.api import training_part
+def _read(trained: Trained, data: str | None, by: str) -> Dataset:
+    """The data to score; for the detector a class that was never seen is one of its own."""
+    from vaekit.detect import UNSEEN
 
-    schema: Any = trained.schema
-    assert trained.folder is not None
-    path, about = trained.folder / DETECTOR, {"seed": seed, "contamination": contamination}
-    if not path.is_file() or {k: checkpoint.load_about(path).get(k) for k in about} != about:
-        tell("fitting a detector to the training rows, once")
-        RowScores.fitted(training_part(trained), schema, seed, contamination).save(path, about)
-    return RowScores.read(path, schema)
+    return images_of(trained, data, **({"unseen": UNSEEN} if by == "ensemble" and data else {}))
 
 
-REASONS = 3
-"""Columns that are named for a row."""
+# The table that is written
 
 
-def _scored(trained: Trained, new: Any, found: Any, fpr: float) -> dict[str, Any]:
+def _columns(new: Dataset, found: Oddness, fpr: float) -> dict[str, Any]:
+    """The columns of the table of scores by name, numbers as they are written."""
     import numpy as np
 
     columns: dict[str, Any] = (
         {"file": np.array(new.files, object)} if new.files else {"row": np.arange(1, len(new) + 1)}
     )
-    columns |= {"score": found.scores.numpy(), "p_value": found.p_values.numpy()}
-    columns["odd"] = columns["p_value"] <= fpr
-    if trained.schema.modality == "tables":
-        names = np.array(trained.schema.names, object)
-        parts = found.parts.numpy()
-        first = np.argsort(-parts, axis=1)[:, :REASONS]
-        columns["because"] = np.array(
-            [", ".join(names[k] for k in row if parts[i, k] > 0) for i, row in enumerate(first)], object
-        )
-        columns |= {f"score of {name}": parts[:, i] for i, name in enumerate(names)}
+    columns |= {"score": significant(found.scores.numpy()), "p_value": significant(found.p_values.numpy())}
+    columns["odd"] = found.p_values.numpy() <= fpr
+    if new.schema.modality == "tables":
+        names, parts = _by_column(new, found)
+        columns["because"] = _because(new, names, parts, columns["odd"])
+        columns |= {f"score of {name}": significant(parts[:, i]) for i, name in enumerate(names)}
     return columns
 
 
-def _oddest(images: Any, found: Any, path: Path) -> Path:
+def significant(values: np.ndarray) -> np.ndarray:
+    """Numbers (N,) rounded to `DIGITS` significant digits."""
+    import numpy as np
+
+    size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1.0)).astype(float)
+    places = DIGITS - 1 - np.floor(np.log10(size))
+    up, down = 10.0 ** places.clip(0, 300), 10.0 ** (-places).clip(0, 300)  # whole powers of ten, so as to round well
+    return np.where(places >= 0, np.round(values * up) / up, np.round(values / down) * down)
+
+
+def _by_column(new: Any, found: Oddness) -> tuple[list[str], np.ndarray]:
+    """The names of what adds to the scores, and what each adds (N, K)."""
+    import numpy as np
+
+    parts, names = found.parts.numpy(), list(new.schema.names)
+    return (
+        (names, parts)
+        if found.rest is None
+        else (
+            [*names, LATENTS],
+            np.column_stack((parts, found.rest.numpy())),
+        )
+    )
+
+
+def _because(new: Any, names: list[str], parts: np.ndarray, odd: np.ndarray) -> np.ndarray:
+    """Of the odd rows the columns that add most, with their cells; "" of the others."""
+    import numpy as np
+
+    because, rows = np.full(len(odd), "", object), np.flatnonzero(odd)
+    if len(rows):
+        cells = _cells(new, rows)
+        for k, i in enumerate(rows):
+            first = np.argsort(-parts[i], kind="stable")[:REASONS]
+            least = max(NOTABLE * parts[i].clip(0).sum(), 1e-12)
+            because[i] = ", ".join(_reason(names[c], cells, k) for c in first if parts[i, c] >= least)
+    return because
+
+
+def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
+    """The cells of these rows by column, as words."""
+    import torch
+
+    from vaekit.data.tables import decode
+    from vaekit.data.tables.cells import word
+    from vaekit.detect import UNSEEN
+
+    raw, schema = new.raw.take(torch.from_numpy(rows)), new.schema
+    shown = decode(raw, schema)
+    cells = {}
+    for column, values in zip(schema.columns, raw.numpy().T, strict=True):
+        words = [f"={word(cell)}" if cell is not None else " missing" for cell in shown[column.name].tolist()]
+        unseen = column.discrete & (values == UNSEEN)
+        cells[column.name] = [" of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)]
+    return cells
+
+
+def _reason(name: str, cells: dict[str, list[str]], row: int) -> str:
+    return name + (cells[name][row] if name in cells else "")
+
+
+# What the terminal shows
+
+
+def _oddest(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first of the odd, the oddest first."""
+    import numpy as np
+
+    rows = np.flatnonzero(columns["odd"])
+    first = rows[np.argsort(-columns["score"][rows], kind="stable")][:SHOWN]
+    names = [name for name in ("file", "row", "score", "p_value", "because") if name in columns]
+    return [{name: columns[name][i : i + 1].tolist()[0] for name in names} for i in first]
+
+
+def _print(oddest: list[dict[str, Any]]) -> None:
+    """A line for each, under a line of names."""
+    if not oddest:
+        return
+    lines = [list(oddest[0]), *([_shown(value) for value in row.values()] for row in oddest)]
+    widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
+    for line in lines:
+        console.print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    console.print()
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _sheet(images: Any, found: Any, path: Path) -> Path:
     """A sheet of the oddest images, below each where it is odd."""
 
     from vaekit.plots import save_sheet, side_by_side
