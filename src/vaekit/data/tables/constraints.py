@@ -128,7 +128,8 @@ def _as_numbers(values: np.ndarray, column: Column) -> np.ndarray:
         return values
     table = numbers_of(column)
     assert table is not None
-    return np.append(table, np.nan)[np.where(np.isnan(values), len(table), values).astype(np.int64)]
+    places = np.where(np.isnan(values), len(table), values).astype(np.int64)
+    return np.append(table, np.nan)[places]  # -1, a class that was never seen, is no number either
 
 
 def numbers_of(column: Column) -> np.ndarray | None:
