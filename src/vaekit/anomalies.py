@@ -28,8 +28,11 @@ DETECTOR, FORM = "detector.safetensors", 2
 BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
 """What data are scored by: the detector, or four numbers of the run's model."""
 
-DRAWS, TOGETHER = 16, 64
-"""Draws of z for `elbo` and `nll`, the same for every datum, and how many data go through the model together."""
+DRAWS = 16
+"""Draws of z for `elbo` and `nll`, the same for every datum."""
+
+TOGETHER = {"images": 64, "tables": 512}
+"""How many data go through the model together."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +120,19 @@ def _total(parts: Tensor, rest: Tensor) -> Tensor:
 @torch.no_grad()
 def _scored(trained: Trained, data: Dataset, score: Score) -> tuple[Tensor, Tensor]:
     """The score of all data, some at a time, as many each time: products of one shape round alike."""
-    found = []
+    found, size = [], TOGETHER[trained.schema.modality]
     for x, context in trained.batches(data):
-        for i in range(0, len(x), TOGETHER):
-            n = min(TOGETHER, len(x) - i)
-            some = None if context is None else _filled(context[i : i + n])
-            found.append([part[:n].cpu() for part in score(trained.model, _filled(x[i : i + n]), some)])
+        for i in range(0, len(x), size):
+            n = min(size, len(x) - i)
+            some = None if context is None else _filled(context[i : i + n], size)
+            found.append([part[:n].cpu() for part in score(trained.model, _filled(x[i : i + n], size), some)])
     parts, rest = zip(*found, strict=True)
     return torch.cat(parts), torch.cat(rest)
 
 
-def _filled(x: Tensor) -> Tensor:
-    """`TOGETHER` rows, of which the last is repeated to fill."""
-    return torch.cat((x, x[-1:].expand(TOGETHER - len(x), *x.shape[1:])))
+def _filled(x: Tensor, size: int) -> Tensor:
+    """So many rows, of which the last is repeated to fill."""
+    return torch.cat((x, x[-1:].expand(size - len(x), *x.shape[1:])))
 
 
 def _reconstruction(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -34,19 +34,21 @@ class Nearest(nn.Module):
             return torch.zeros_like(x)
         square = products(F.pad(x, (0, 1), value=1.0), self.table).unflatten(1, self.rows.shape[:2])  # (B, G, S)
         first = _argmin(square)
-        gap = x[:, None] - self._rows(first)  # (B, G, C)
-        same = gap.square().sum(2, keepdim=True) <= 1e-10 * (1 + x.square().sum(1)[:, None, None])  # (B, G, 1)
+        parts = self._squares(x, first)  # (B, G, C)
+        total = parts.sum(2, keepdim=True)
+        same = total <= 1e-10 * (1 + x.square().sum(1)[:, None, None])
         if self.rows.shape[1] > 1 and bool(same.any()):
             square.scatter_(-1, first[..., None], torch.inf)
-            gap = torch.where(same, x[:, None] - self._rows(_argmin(square)), gap)
-        parts = gap.square()
-        return (parts / parts.sum(2, keepdim=True).sqrt().clamp_min(1e-12)).mean(1)
+            parts = torch.where(same, self._squares(x, _argmin(square)), parts)
+            total = parts.sum(2, keepdim=True)
+        return parts.div_(total.sqrt().clamp_min(1e-12)).mean(1)
 
-    def _rows(self, index: Tensor) -> Tensor:
-        """The row of each group with that index, (B, G) to (B, G, C)."""
+    def _squares(self, x: Tensor, index: Tensor) -> Tensor:
+        """The squared differences (B, G, C) of x and the row of each group with that index, (B, G)."""
         groups, size, columns = self.rows.shape
         place = index + torch.arange(0, groups * size, size)
-        return self.rows.view(-1, columns).index_select(0, place.flatten()).unflatten(0, place.shape)
+        rows = self.rows.view(-1, columns).index_select(0, place.flatten()).unflatten(0, place.shape)
+        return rows.sub_(x[:, None]).square_()
 
 
 def _argmin(values: Tensor) -> Tensor:
