@@ -20,6 +20,7 @@ from vaekit import checkpoint
 from vaekit.api import follow, read, reopen
 from vaekit.cli import app as application
 from vaekit.cli import terminal
+from vaekit.cli.score import significant
 from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
 from vaekit.cli.words import span
@@ -397,3 +398,8 @@ def test_every_option_is_explained_and_no_argument_is_asking_for_help():
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
     assert "Usage: vaekit" in vaekit_(code=2)[0]
+
+
+def test_numbers_are_written_with_six_digits() -> None:
+    values = np.array([0.0, 123456.78, -0.00012345678, 1e-12 / 3, 2e15 / 3, 1 / 3, 190.0, np.inf])
+    assert [str(v) for v in significant(values)] == [str(float(f"{v:.6g}")) for v in values]

@@ -85,6 +85,8 @@ def test_names_tell_ids_codes_and_times() -> None:
     assert kind(rising) == "count"
     assert kind(rising, "customer_id") == "id"
     assert kind(list(range(1900, 1900 + N)), "year") == "count"
+    assert decided(list(range(1900, 1900 + N)), "year").why.endswith("1900 to 2299")
+    assert decided(list(range(9900, 9900 + N)), "year").why.endswith("9,900 to 10,299")
     codes = [98_001 + i % 30 for i in range(20 * 30)]
     assert kind(codes) == "count"
     assert kind(codes, "zipcode") == "category"
