@@ -118,3 +118,9 @@ def test_copies_with_missing_cells_are_copies() -> None:
     found = quality.privacy(np.array([[1.0, np.nan, 0.0]] * 3), np.repeat(row, 3, 0), row + 1, MIXED)
     assert found.copies == 1
     assert found.held_copies == 0
+
+
+def test_copied_rows_are_known_by_all_their_cells() -> None:
+    among = np.array([[1.0, np.nan], [0.0, 2.0]])
+    rows = np.array([[1.0, np.nan], [-0.0, 2.0], [1.0, 2.0]])
+    assert quality.copied(rows, among).tolist() == [True, True, False]

@@ -97,11 +97,13 @@ def train_judge(
     batch: int = 128,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> Judge:
     """A judge taught to name the label `y` (N,), in 0..classes-1, of each picture of x (N, C, H, W).
 
-    Cross-entropy by AdamW under a one-cycle rate (Smith & Topin 2018), each picture a little turned, moved and scaled
-    so that such changes move the features little. The same on the same machine from the same seed.
+    Cross-entropy by AdamW under a one-cycle rate (Smith & Topin 2018). Every picture of a batch (B, C, H, W) is seen
+    through `change`, by default `jittered`: a little turned, moved and scaled, so that such changes move the features
+    little. The same on the same machine from the same seed.
     """
     _check(x, y, classes)
     with seeded(seed):
@@ -111,7 +113,7 @@ def train_judge(
         rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, LARGEST_RATE, total_steps=steps)
         order = _shuffled(len(x), batch * steps).split(batch)
         for step, rows in enumerate(order):
-            _learn(judge, optimiser, x[rows].to(device), y[rows].to(device))
+            _learn(judge, optimiser, (change or jittered)(unit(x[rows].to(device))), y[rows].to(device))
             rates.step()
             if progress:
                 progress(step + 1, steps)
@@ -181,7 +183,7 @@ def _shuffled(n: int, wanted: int) -> Tensor:
 
 def _learn(judge: Judge, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
     judge.train()
-    _, logits = judge(_jittered(unit(x)).contiguous(memory_format=torch.channels_last))
+    _, logits = judge(x.contiguous(memory_format=torch.channels_last))
     loss = F.cross_entropy(logits, y.long())
     optimiser.zero_grad()
     loss.backward()
@@ -192,8 +194,8 @@ TURN, ZOOM, MOVE = 0.2, 0.1, 0.1
 """At most so many radians, so large a factor, and so large a part of a side."""
 
 
-def _jittered(x: Tensor) -> Tensor:
-    """Each picture (B, C, H, W) turned, scaled and moved at random, its edges repeated outwards."""
+def jittered(x: Tensor) -> Tensor:
+    """Each picture (B, C, H, W) of floats turned, scaled and moved at random, its edges repeated outwards."""
     turn, zoom, right, down = (2 * torch.rand(4, len(x)) - 1).to(x.device)
     angle, factor = TURN * turn, 1 + ZOOM * zoom
     ratio = x.shape[2] / x.shape[3]  # grid_sample's units are half sides: keep a turn a turn where they differ

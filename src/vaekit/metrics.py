@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,20 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit import checkpoint, evaluate, table_quality
+from vaekit import augmentation, checkpoint, evaluate, table_quality
+from vaekit.config import nearest
 from vaekit.data import Dataset
 from vaekit.data.images import Images, Progress
 from vaekit.data.images.binarise import prepare
 from vaekit.data.images.likelihoods import likelihood
 from vaekit.data.images.packed import default_folder
-from vaekit.data.tables import TableSchema, from_tensor
+from vaekit.data.tables import Table, TableSchema, from_tensor
 from vaekit.disentanglement import disentanglement, mig, sap
 from vaekit.errors import VaekitError
 from vaekit.fidelity import fidelity
 from vaekit.judge import Judge, train_judge, which_way_up
 from vaekit.rng import seeded
-from vaekit.rows import drawn
-from vaekit.tasks import Trained
+from vaekit.rows import balanced, drawn
+from vaekit.tasks import Trained, as_tensor
 
 MOST = 10_000
 """At most so many images are compared with as many samples."""
@@ -124,6 +126,126 @@ def _close(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed: int
 
 def _raw(data: Dataset) -> np.ndarray:
     return data.raw.take(torch.arange(len(data))).numpy()
+
+
+FULLER, LEAST = 2, 500
+"""Every class is filled up to so many times the rows of the commonest, and to so many rows at least."""
+
+MADE = 1000
+"""So many pictures are made, or as many as there are real ones."""
+
+
+def helps_rows(
+    trained: Trained, training: Dataset, other: Dataset, target: str | None, seed: int = 0
+) -> dict[str, Any]:
+    """Whether rows that the model makes help to learn the column `target` from the `training` rows, tried on `other`.
+
+    Beside it stand rows of rare classes repeated, and SMOTE. Rows of `other` that equal a training row, or lack the
+    target, are left out. Raises VaekitError.
+    """
+    schema = cast(TableSchema, trained.schema)
+    place, discrete = _column(schema, target)
+    train, test = (_table(_raw(part), part.context, schema, place) for part in (training, other))
+    test = test[~table_quality.copied(test, train) & ~np.isnan(test[:, place])]
+    _enough(len(test), "rows with a known " + str(target))
+    categories = np.array([*(column.discrete for column in schema.columns), discrete])[: test.shape[1]]
+    seeds = [seed + k for k in augmentation.SEEDS]
+    sizes = {"n_real": len(train), "n_test": len(test)}
+    if not discrete:
+        make = partial(_drawn, trained, training, place)
+        return {"augmentation": augmentation.of_numbers(train, test, categories, place, make, seeds) | sizes}
+    counts = np.unique(train[~np.isnan(train[:, place]), place], return_counts=True)[1]
+    goal = max(FULLER * int(counts.max(initial=0)), LEAST)
+    make = partial(_filled_up, trained, training, str(target), place, goal)
+    found = augmentation.of_classes(train, test, categories, place, make, goal, seeds) | sizes
+    left = {} if augmentation.can_smote() else {"left_out": {"SMOTE": augmentation.NO_SMOTE}}
+    return {"augmentation": found | {"n_of_each_class": goal}} | left
+
+
+def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
+    """Where a target stands, behind the modelled columns if it is a condition, and whether it is a category."""
+    if target is None:
+        raise VaekitError("--metrics augmentation: name the column that a classifier shall learn, with --target")
+    if target in schema.names:
+        place = schema.names.index(target)
+        return place, schema.columns[place].discrete
+    told = [field.name for field in schema.conditions]
+    if target not in told:
+        raise VaekitError(f"--target {target}: the model has no such column{nearest(target, [*schema.names, *told])}")
+    return len(schema.names) + told.index(target), bool(schema.conditions[told.index(target)].classes)
+
+
+def _table(raw: np.ndarray, context: Tensor | None, schema: TableSchema, place: int) -> np.ndarray:
+    """Rows with the column at `place`; what else the model was told of them is left out."""
+    if place < len(schema.names):
+        return raw
+    told = np.full(len(raw), np.nan) if context is None else context[:, place - len(schema.names)].numpy()
+    return np.column_stack((raw, told))
+
+
+def _filled_up(trained: Trained, training: Dataset, target: str, place: int, goal: int, seed: int) -> np.ndarray:
+    schema = cast(TableSchema, trained.schema)
+    with seeded(seed), torch.no_grad():
+        made = balanced(trained.model, cast(Table, training), schema, target, goal, lambda sentence: None)
+    return _table(made.raw.numpy(), made.context, schema, place)
+
+
+def _drawn(trained: Trained, training: Dataset, place: int, seed: int) -> np.ndarray:
+    """As many rows as there are training rows, told what those were."""
+    schema = cast(TableSchema, trained.schema)
+    with seeded(seed), torch.no_grad():
+        x = drawn(trained.model, schema, len(training), training.context)
+    return _table(from_tensor(x, schema, clip=True).numpy(), training.context, schema, place)
+
+
+def helps_pictures(
+    trained: Trained, training: Images, other: Images, seed: int = 0, progress: Progress = silent
+) -> dict[str, Any]:
+    """Whether images that the model makes help to learn the classes of the `training` images, tried on `other` ones.
+
+    Beside it stand ordinary transforms. The model must have been told the classes; images of `other` that equal a
+    training image, or are of no known class, are left out. Raises VaekitError.
+    """
+    field = next((f for f in trained.schema.conditions if f.classes and f.classes == training.schema.classes), None)
+    if field is None or training.labels is None:
+        raise VaekitError("--metrics augmentation: new images want a class; train with --condition label")
+    train, test = _labelled(training), _labelled(other)
+    rows = (x.flatten(1).numpy() for x, _ in (test, train))
+    new = ~torch.from_numpy(table_quality.copied(*rows))
+    test = test[0][new], test[1][new]
+    _enough(len(test[0]), "images of a known class")
+    make = partial(_told, trained, field.name, train[1])
+    seeds = [seed + k for k in augmentation.SEEDS]
+    told = partial(progress, "teaching classifiers")
+    steps = augmentation.STEPS
+    found = augmentation.of_pictures(train, test, len(field.classes), make, seeds, steps, told)
+    return {"augmentation": found | {"n_real": len(train[0]), "n_test": len(test[0])}}
+
+
+def _labelled(images: Images) -> augmentation.Labelled:
+    """Images in [0, 1] and their classes, of those whose class is known, evenly spread and at most `MOST`."""
+    labels = torch.full((len(images),), -1) if images.labels is None else images.labels.cpu()
+    index = torch.nonzero(labels >= 0)[:, 0]
+    index = index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()]
+    if not len(index):
+        raise VaekitError(f"--metrics augmentation: {images.source} has no images of the classes that the model knows")
+    return as_tensor(images.subset(index)), labels[index]
+
+
+def _told(trained: Trained, name: str, labels: Tensor, seed: int) -> augmentation.Labelled:
+    """Images made by the model when told a class, `MADE` in all; each class as often as among `labels` (N,)."""
+    classes = next(field.classes for field in trained.schema.conditions if field.name == name)
+    counts = torch.bincount(labels, minlength=len(classes)) * -(-MADE // len(labels))
+    asked = [(k, int(counts[k])) for k in range(len(classes)) if counts[k]]
+    made = [trained.generate(n, seed * len(classes) + k, where={name: classes[k]}) for k, n in asked]
+    return torch.cat(made), torch.repeat_interleave(counts)
+
+
+def _enough(count: int, what: str) -> None:
+    if count < FEWEST:
+        raise VaekitError(
+            f"--metrics augmentation: expected at least {FEWEST} {what} that were not trained on; there are {count}"
+        )
 
 
 def latents(trained: Trained, images: Images, factors: Tensor, seed: int = 0) -> dict[str, Any]:

@@ -6,10 +6,15 @@ missing. `categories` (C,) says which columns are categories. Nothing here knows
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+
+Learner = Callable[[str, np.ndarray, np.ndarray, int], Any]
+"""("Classifier" or "Regressor", all rows that it will see, which columns are categories, seed) to an estimator."""
 
 PAIRED = 100
 """Of wider tables, so many columns at the left are compared in pairs by whoever reports."""
@@ -20,7 +25,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Utility:
-    """What boosted trees trained on a table reach on real rows: macro F1 and AUROC of classes, R^2 of a number."""
+    """What a learner trained on a table reaches on real rows: macro F1 and AUROC of classes, R^2 of a number."""
 
     f1: float = np.nan
     auroc: float = np.nan
@@ -94,23 +99,40 @@ def two_sample(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed:
     y = np.concatenate((np.zeros(len(real)), np.ones(len(made))))
     order = np.random.default_rng(seed).permutation(len(x))
     fit, test = np.array_split(order, 2)
-    trees = _trees("Classifier", x, categories, seed).fit(x[fit], y[fit])
-    return float(roc_auc_score(y[test], trees.predict_proba(x[test])[:, 1]))
+    found = trees("Classifier", x, categories, seed).fit(x[fit], y[fit])
+    return float(roc_auc_score(y[test], found.predict_proba(x[test])[:, 1]))
 
 
-def utility(train: np.ndarray, test: np.ndarray, categories: np.ndarray, target: int, seed: int = 0) -> Utility:
-    """What boosted trees trained on `train` reach on `test` in predicting column `target`.
+def trees(kind: str, x: np.ndarray, categories: np.ndarray, seed: int) -> Any:
+    """Scikit-learn's histogram gradient boosting as it comes; categories of many levels count as numbers."""
+    import sklearn.ensemble as ensemble
+
+    few = [len(np.unique(column[~np.isnan(column)])) <= 255 and column.max(initial=0) < 255 for column in x.T]
+    return getattr(ensemble, f"HistGradientBoosting{kind}")(
+        categorical_features=categories & np.array(few), random_state=seed
+    )
+
+
+def utility(
+    train: np.ndarray,
+    test: np.ndarray,
+    categories: np.ndarray,
+    target: int,
+    seed: int = 0,
+    learner: Learner = trees,
+) -> Utility:
+    """What a learner, by default boosted trees, trained on `train` reaches on `test` in predicting column `target`.
 
     Rows without a target are left out. Of more than two classes, the AUROC is the mean of one against the rest over
-    the classes of the test. A table that lacks a class is as useful as its trees are: it can never be predicted.
+    the classes of the test. A table that lacks a class is as useful as its learner is: it can never be predicted.
     """
     others = np.arange(train.shape[1]) != target
     (x, y), (to, be) = ((part[:, others], part[:, target]) for part in (_with(train, target), _with(test, target)))
     kind = "Classifier" if categories[target] else "Regressor"
-    trees = _trees(kind, np.concatenate((x, to)), categories[others], seed)
+    model = learner(kind, np.concatenate((x, to)), categories[others], seed)
     if kind == "Regressor":
-        return Utility(r2=float(trees.fit(x, y).score(to, be)))
-    return _classified(trees, x, y, to, be)
+        return Utility(r2=float(model.fit(x, y).score(to, be)))
+    return _classified(model, x, y, to, be)
 
 
 def privacy(made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: np.ndarray, seed: int = 0) -> Privacy:
@@ -130,13 +152,19 @@ def privacy(made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: n
     near = np.concatenate([_nearest(part, c)[:, 0] for part in (a, b)])
     closer = (to_train[:, 0] < to_held[:, 0]) + 0.5 * (to_train[:, 0] == to_held[:, 0])
     return Privacy(
-        copies=_copies(made, train),
-        held_copies=_copies(held, train),
+        copies=float(copied(made, train).mean()),
+        held_copies=float(copied(held, train).mean()),
         ratio=_ratio(to_train),
         held_ratio=_ratio(held_to_train),
         closer=float(closer.mean()),
         membership=float(roc_auc_score(np.repeat((1, 0), n), -near)),
     )
+
+
+def copied(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Which rows (M, C) equal one of `among` (N, C), bool (M,); missing cells are alike."""
+    known = {row.tobytes() for row in _plain(among)}
+    return np.array([row.tobytes() in known for row in _plain(rows)], bool)
 
 
 MOST = 10_000
@@ -178,41 +206,26 @@ def _binned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes[0], codes[1]
 
 
-# Trees
-
-
-def _trees(kind: str, x: np.ndarray, categories: np.ndarray, seed: int):  # type: ignore[no-untyped-def]
-    """Scikit-learn's histogram gradient boosting as it comes; categories of many levels count as numbers."""
-    import sklearn.ensemble as ensemble
-
-    few = [len(np.unique(column[~np.isnan(column)])) <= 255 and column.max(initial=0) < 255 for column in x.T]
-    return getattr(ensemble, f"HistGradientBoosting{kind}")(
-        categorical_features=categories & np.array(few), random_state=seed
-    )
+# Learners
 
 
 def _with(table: np.ndarray, target: int) -> np.ndarray:
     return table[~np.isnan(table[:, target])]
 
 
-def _classified(trees, x: np.ndarray, y: np.ndarray, to: np.ndarray, be: np.ndarray) -> Utility:  # type: ignore[no-untyped-def]
+def _classified(model: Any, x: np.ndarray, y: np.ndarray, to: np.ndarray, be: np.ndarray) -> Utility:
     from sklearn.metrics import f1_score, roc_auc_score
 
     if len(np.unique(y)) < 2:
         return Utility(f1=float(f1_score(be, np.full(len(be), y[0]), average="macro")), auroc=0.5)
-    trees.fit(x, y)
-    chances = dict(zip(trees.classes_, trees.predict_proba(to).T, strict=True))
+    model.fit(x, y)
+    chances = dict(zip(model.classes_, model.predict_proba(to).T, strict=True))
     classes = np.unique(be)[1:] if len(np.unique(be)) == 2 else np.unique(be)
     areas = [roc_auc_score(be == k, chances[k]) if k in chances else 0.5 for k in classes]
-    return Utility(f1=float(f1_score(be, trees.predict(to), average="macro")), auroc=float(np.mean(areas)))
+    return Utility(f1=float(f1_score(be, model.predict(to), average="macro")), auroc=float(np.mean(areas)))
 
 
 # Rows
-
-
-def _copies(made: np.ndarray, train: np.ndarray) -> float:
-    known = {row.tobytes() for row in _plain(train)}
-    return float(np.mean([row.tobytes() in known for row in _plain(made)]))
 
 
 def _plain(table: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vaekit.metrics import Tables
     from vaekit.tasks import Trained
 
-METRICS = ("nll", "samples", "disentanglement")
+METRICS = ("nll", "samples", "disentanglement", "augmentation")
 
 
 def evaluate(
@@ -31,12 +31,12 @@ def evaluate(
         str | None,
         typer.Option(
             help="What to measure beside the bound, with commas: nll (default), samples (default of tables), "
-            "disentanglement."
+            "disentanglement, augmentation: whether new data help a classifier."
         ),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Of a table: how well classifiers of this column learn from new rows."),
+        typer.Option(metavar="COLUMN", help="Of a table: the column that classifiers learn from new rows."),
     ] = None,
     factors: Annotated[
         str, typer.Option(help="For disentanglement: what images are made of; label, arrays, columns of --table.")
@@ -68,6 +68,8 @@ def evaluate(
       vaekit evaluate runs/sprites --metrics disentanglement --factors shape,scale,x,y
 
       vaekit evaluate runs/customers holdout.csv --target churned
+
+      vaekit evaluate runs/customers holdout.csv --metrics augmentation --target churned
     """
     at_least("--draws", draws, 0)
     at_least("--limit", limit, 1)
@@ -123,6 +125,10 @@ def _further(
             numbers |= metrics.rows(tables, target, seed)
         else:
             numbers |= metrics.samples(made, training_part(trained), images, seed, hook)
+    if "augmentation" in asked and trained.schema.modality == "tables":
+        numbers |= metrics.helps_rows(trained, training_part(trained), images, target, seed)
+    elif "augmentation" in asked:
+        numbers |= metrics.helps_pictures(trained, training_part(trained), images, seed, hook)
     if "disentanglement" in asked:
         everything = own_data(trained)
         names = [name.strip() for name in factors.split(",")]
@@ -207,7 +213,7 @@ def _without_number(numbers: dict[str, Any], datum: str) -> list[str]:
     return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
 
 
-GROUPS = ("samples", "disentanglement", "neighbours", "utility", "privacy")
+GROUPS = ("samples", "disentanglement", "augmentation", "neighbours", "utility", "privacy")
 """Names that say nothing beside those of their parts."""
 
 
