@@ -142,9 +142,9 @@ def unlabelled(few: Labelled, others: Tensor, seed: int, folder: Path) -> Labell
     """Pictures between two of a class, in the codes of a VAE that has also seen others without their labels."""
     times = -(-UNLABELLED // 5 // len(few[0]))
     x = torch.cat((few[0].repeat(times, 1, 1, 1), others))
-    return between(
-        taught(x, torch.cat((few[1].repeat(times), torch.full((len(others),), -1))), seed, folder), few, seed
-    )
+    run = taught(x, torch.cat((few[1].repeat(times), torch.full((len(others),), -1))), seed, folder)
+    np.savez(folder / "few.npz", x=few[0][:, 0].numpy(), y=few[1].numpy())
+    return metrics.between(run, run.read(folder / "few.npz"), max(MADE, len(few[0])), seed)
 
 
 def taught(x: Tensor, y: Tensor, seed: int, folder: Path) -> Trained:
@@ -158,17 +158,6 @@ def of_prior(run: Trained, labels: Tensor, seed: int) -> Labelled:
     each = max(MADE, len(labels)) // 10
     made = [run.generate(each, 10 * seed + k, where={"label": str(k)}) for k in range(10)]
     return torch.cat(made), torch.arange(10).repeat_interleave(each)
-
-
-def between(run: Trained, few: Labelled, seed: int) -> Labelled:
-    x, y = few
-    codes = run.encode(unit(x), y.float()[:, None])
-    with seeded(seed):
-        i = torch.arange(max(MADE, len(x))) % len(x)
-        j = torch.cat([torch.multinomial((y == k).float(), 1) for k in y[i]])
-        way = torch.rand(len(i), 1)
-        mean, scale = (torch.lerp(part[i], part[j], way) for part in (codes.mean, codes.scale))
-        return run.decode(mean + scale * torch.randn_like(mean), y[i].float()[:, None]), y[i]
 
 
 WAYS = {"plain": plain, "transformed": transformed, "unlabelled": unlabelled}

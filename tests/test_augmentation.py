@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import vaekit
 from commands import call
-from vaekit import augmentation
+from vaekit import augmentation, metrics
 from vaekit.judge import unit
+from vaekit.tasks import as_tensor
 
 KINDS = np.array([False, False, True, True])
 GOAL = 120
@@ -87,7 +91,7 @@ def test_the_same_seeds_give_the_same_figures(few, test_rows) -> None:
 def test_numbers_have_no_classes_to_fill_up(test_rows) -> None:
     found = augmentation.of_numbers(rows(12, 0), test_rows, KINDS, 0, nature)
     assert set(found) == {"trees r2", "linear r2"}
-    assert set(found["trees r2"]) == {"real", "generated"}
+    assert set(found["trees r2"]) == {"real", "repeated", "generated"}
     assert found["trees r2"]["generated"]["value"] > found["trees r2"]["real"]["value"] + 0.05
 
 
@@ -197,7 +201,7 @@ def test_a_run_is_tried_on_rows_it_has_not_seen(place, run) -> None:
     assert set(found["linear auroc"]) == {"real", "repeated", "SMOTE", "generated"}
     assert found["linear auroc"]["real"]["value"] > 0.8
     number = measured(place, place / run, place / "others.csv", "--target", "a")
-    assert set(number["trees r2"]) == {"real", "generated"}
+    assert set(number["trees r2"]) == {"real", "repeated", "generated"}
 
 
 def test_rows_that_were_trained_on_are_left_out_of_the_test(place) -> None:
@@ -231,8 +235,30 @@ def test_a_run_of_pictures(place, monkeypatch) -> None:
     found = measured(place, place / "pictures", place / "others.npz")
     assert (found["n_real"], found["n_test"]) == (36, 80)
     assert set(found["accuracy"]) == {"real", "transforms", "generated", "generated, transforms"}
-    assert call("train", place / "few.npz", *told, "--out", place / "untold").code == 0
-    refused = call("evaluate", place / "untold", place / "others.npz", "--metrics", "augmentation")
-    assert "train with --condition label" in refused.err
     again = call("evaluate", place / "pictures", place / "few.npz", "--metrics", "augmentation")
     assert "there are 4" in again.err
+    np.savez(place / "nameless.npz", x=np.load(place / "others.npz")["x"])
+    nameless = call("evaluate", place / "pictures", place / "nameless.npz", "--metrics", "augmentation")
+    assert "has no images of known classes" in nameless.err
+
+
+def test_new_images_lie_between_two_of_a_class(place) -> None:
+    x, y = pictures(20, 3)
+    x[y == 1] = 1 - x[y == 1]
+    np.savez(place / "two.npz", x=x[:, 0].numpy(), y=y.numpy())
+    run = vaekit.train(place / "two.npz", out=place / "two", architecture="mlp", hidden=[16], steps=20, validations=1)
+    images = run.read(place / "two.npz")
+    made, labels = metrics.between(run, images, 50, seed=1)
+    assert made.shape == (50, 1, 10, 10)
+    assert labels.tolist() == [k % 2 for k in range(50)]
+    assert torch.equal(made, metrics.between(run, images, 50, seed=1)[0])
+    assert not torch.equal(made, metrics.between(run, images, 50, seed=2)[0])
+    pairs = metrics._of_the_same(y, torch.arange(20))
+    assert torch.equal(y[pairs], y)
+    codes = run.encode(as_tensor(images))
+    ends = replace(codes, scale=torch.zeros_like(codes.scale))
+    low, high = (torch.stack([part(ends.mean[y == k], 0).values for k in (0, 1)]) for part in (torch.min, torch.max))
+    sure = SimpleNamespace(kind="continuous", encode=lambda x, context: ends, decode=lambda z, context: z)
+    z, classes = metrics.between(sure, images, 200)  # type: ignore[arg-type]
+    assert (z >= low[classes] - 1e-5).all()
+    assert (z <= high[classes] + 1e-5).all()

@@ -203,42 +203,59 @@ def helps_pictures(
 ) -> dict[str, Any]:
     """Whether images that the model makes help to learn the classes of the `training` images, tried on `other` ones.
 
-    Beside it stand ordinary transforms. The model must have been told the classes; images of `other` that equal a
-    training image, or are of no known class, are left out. Raises VaekitError.
+    New images are those of `between`; beside them stand ordinary transforms. Images of `other` that equal a training
+    image, or are of no known class, are left out. Raises VaekitError.
     """
-    field = next((f for f in trained.schema.conditions if f.classes and f.classes == training.schema.classes), None)
-    if field is None or training.labels is None:
-        raise VaekitError("--metrics augmentation: new images want a class; train with --condition label")
-    train, test = _labelled(training), _labelled(other)
+    train, test = (_labelled(_classed(images)) for images in (training, other))
     rows = (x.flatten(1).numpy() for x, _ in (test, train))
     new = ~torch.from_numpy(table_quality.copied(*rows))
     test = test[0][new], test[1][new]
     _enough(len(test[0]), "images of a known class")
-    make = partial(_told, trained, field.name, train[1])
+    make = partial(between, trained, training, max(MADE, len(train[0])))
     seeds = [seed + k for k in augmentation.SEEDS]
     told = partial(progress, "teaching classifiers")
-    steps = augmentation.STEPS
-    found = augmentation.of_pictures(train, test, len(field.classes), make, seeds, steps, told)
+    classes = max(2, len(training.schema.classes))
+    found = augmentation.of_pictures(train, test, classes, make, seeds, augmentation.STEPS, told)
     return {"augmentation": found | {"n_real": len(train[0]), "n_test": len(test[0])}}
 
 
-def _labelled(images: Images) -> augmentation.Labelled:
-    """Images in [0, 1] and their classes, of those whose class is known, evenly spread and at most `MOST`."""
+def between(trained: Trained, images: Images, n: int, seed: int = 0) -> augmentation.Labelled:
+    """n new images (n, C, H, W) in [0, 1] and their classes (n,): each between two of `images` of one class.
+
+    z = m + s e, with (m, s) on the line between the means and deviations of the posteriors of both, e ~ N(0, I). Raises
+    VaekitError.
+    """
+    if trained.kind != "continuous":
+        raise VaekitError(f"--metrics augmentation: there is nothing between codes that are {trained.kind}")
+    known = _classed(images)
+    x, labels = _labelled(known)
+    codes = trained.encode(x, known.context)
+    with seeded(seed):
+        one = torch.arange(n) % len(x)
+        other, way = _of_the_same(labels, one), torch.rand(n, 1)
+        mean, scale = (torch.lerp(part[one], part[other], way) for part in (codes.mean, codes.scale))
+        z = mean + scale * torch.randn_like(mean)
+    return trained.decode(z, None if known.context is None else known.context[one]), labels[one]
+
+
+def _of_the_same(labels: Tensor, index: Tensor) -> Tensor:
+    """For each of `index` (n,) a random one with the same of the labels (N,)."""
+    counts = torch.bincount(labels)
+    first, each = counts.cumsum(0) - counts, labels[index]
+    return labels.argsort()[first[each] + (torch.rand(len(index)) * counts[each]).long()]
+
+
+def _classed(images: Images) -> Images:
+    """Those whose class is known, evenly spread and at most `MOST`."""
     labels = torch.full((len(images),), -1) if images.labels is None else images.labels.cpu()
     index = torch.nonzero(labels >= 0)[:, 0]
-    index = index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()]
     if not len(index):
-        raise VaekitError(f"--metrics augmentation: {images.source} has no images of the classes that the model knows")
-    return as_tensor(images.subset(index)), labels[index]
+        raise VaekitError(f"--metrics augmentation: {images.source} has no images of known classes to learn")
+    return images.subset(index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()])
 
 
-def _told(trained: Trained, name: str, labels: Tensor, seed: int) -> augmentation.Labelled:
-    """Images made by the model when told a class, `MADE` in all; each class as often as among `labels` (N,)."""
-    classes = next(field.classes for field in trained.schema.conditions if field.name == name)
-    counts = torch.bincount(labels, minlength=len(classes)) * -(-MADE // len(labels))
-    asked = [(k, int(counts[k])) for k in range(len(classes)) if counts[k]]
-    made = [trained.generate(n, seed * len(classes) + k, where={name: classes[k]}) for k, n in asked]
-    return torch.cat(made), torch.repeat_interleave(counts)
+def _labelled(images: Images) -> augmentation.Labelled:
+    return as_tensor(images), cast(Tensor, images.labels).cpu()
 
 
 def _enough(count: int, what: str) -> None:
