@@ -418,6 +418,16 @@ def test_odd_images_are_found_and_shown(run, tmp_path):
     assert Image.open(answer["sheet"]).size[0] > 100
 
 
+def test_a_rate_that_the_held_out_images_cannot_tell_is_raised_and_said(run, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
+    np.save(tmp_path / "noise.npy", noise)
+    result = call("score", run, tmp_path / "noise.npy", "--fpr", "1e-6", "--out", tmp_path / "n.csv", "--json")
+    answer = json.loads(result.out)
+    assert 1e-6 < answer["fpr"] < 0.02
+    assert answer["odd"] == 3
+    assert "tell of false-alarm rates" in result.err
+
+
 @pytest.mark.parametrize("verb", VERBS[1:])
 def test_every_verb_says_when_a_run_is_none(run, verb):
     more = MORE.get(verb, [])

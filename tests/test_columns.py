@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, NegativeBinomial, Normal
 
-from vaekit.columns import Binned, Cell, Classes, Columns, CountUnits, Grid, LogNormalUnits, pick
+from vaekit.columns import Cell, Classes, Columns, CountUnits, LogNormalUnits
 from vaekit.data.tables.grids import grid_of, with_grid
 from vaekit.data.tables.likelihoods import NAMES, family
 from vaekit.data.tables.networks import CellEmbedding, ChainDecoder, RowDecoder, RowEncoder
 from vaekit.data.tables.schema import Column, TableSchema
 from vaekit.errors import VaekitError
+from vaekit.grid import Binned, Grid, pick
 
 ATOL = 1e-5
 
@@ -74,9 +75,9 @@ def test_places_are_in_order_of_value_and_points_beat_bins() -> None:
 
 def test_density_of_a_grid_integrates_to_one() -> None:
     logits = torch.randn(4)
-    x = torch.linspace(-1, 4, 200_001)[:-1] + 1.25e-5
+    x = torch.linspace(-41, 44, 400_001)[:-1] + 1.0625e-4
     density = Binned(logits.expand(len(x), 4), grid()).log_prob(x).exp()
-    continuous = float(density.sum() * 5 / 200_000)
+    continuous = float(density.double().sum() * 85 / 400_000)
     places = grid().place(torch.tensor([0.0, 2.0]))
     points = logits.softmax(0)[places].sum()
     assert continuous + float(points) == pytest.approx(1, abs=1e-3)
@@ -299,3 +300,19 @@ def test_a_chain_compiles_whole() -> None:
     x, z = rows(), torch.randn(50, 4)
     compiled = torch.compile(lambda z, x: decoder(z).log_prob(x), fullgraph=True)
     assert torch.allclose(compiled(z, x), decoder(z).log_prob(x), atol=1e-4)
+
+
+def test_what_lies_beyond_all_that_was_seen_is_the_less_likely_the_farther() -> None:
+    x = torch.tensor([3.9, 4.0, 4.5, 9.0, 40.0, math.inf])
+    log_prob = Binned(torch.zeros(4).expand(len(x), 4), grid()).log_prob(x)
+    assert log_prob[0] == log_prob[1]
+    assert (log_prob.diff()[1:] < 0).all()
+    assert log_prob.isfinite().all()
+
+
+def test_a_value_between_points_is_hardly_one_of_them() -> None:
+    points = Grid(torch.tensor([1.0, 2.0, 3.0]), torch.zeros(0, 4))
+    log_prob = Binned(torch.zeros(5, 3), points).log_prob(torch.tensor([3.0, 3.5, 4.0, 5.0, -7.0]))
+    assert log_prob[0] == pytest.approx(-math.log(3))
+    assert (log_prob[1:] < math.log(0.011 / 3)).all()
+    assert (log_prob.diff() < 0).all()

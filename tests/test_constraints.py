@@ -235,3 +235,17 @@ def test_a_sum_of_sums_is_solved_through() -> None:
         "tax": [7, 5],
         "gross": [20, 15],
     }
+
+
+def test_of_two_lost_cells_neither_leaves_its_range() -> None:
+    random = np.random.default_rng(0)
+    price, quantity = random.uniform(5, 8, 300).round(2), random.integers(1, 12, 300)
+    table = pl.DataFrame({"price": price, "quantity": quantity, "total": (price * quantity).round(2)})
+    model = quick(constraints=["total = price * quantity"], kinds={"quantity": "count"}, max_steps=20).fit(table)
+    gone = pl.DataFrame({"price": [None] * 20, "quantity": [None] * 20, "total": [7.53] * 20})
+    gone = gone.with_columns(pl.col("price").cast(pl.Float64), pl.col("quantity").cast(pl.Int64))
+    filled = rows.filled(model.model_, load(gone, schema=model.schema_))
+    columns = decode(filled.raw, model.schema_, computed=filled.computed)
+    known = ~np.isnan(np.array(columns["price"], float))
+    assert known.any()
+    assert set(np.array(columns["price"], float)[known]) == {7.53}  # once 7.53, and not thrice 2.51

@@ -13,7 +13,7 @@ ROOT = Path(vaekit.__file__).parent
 
 LAYERS = [
     {"errors", "files", "rng", "nn"},
-    {"trace", "families", "distributions", "columns", "divergences", "guidance"},
+    {"trace", "families", "distributions", "columns", "grid", "divergences", "guidance"},
     {"vae", "priors", "hierarchy", "codebooks", "codes", "code_priors", "flows", "samplers"},
     {"objectives", "terms", "evaluate", "disentanglement", "judge", "fidelity", "table_quality", "augmentation"},
     {"config"},

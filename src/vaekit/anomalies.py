@@ -37,12 +37,14 @@ TOGETHER = {"images": 64, "tables": 512}
 
 @dataclass(frozen=True)
 class Oddness:
-    """Scores (N,), higher = more anomalous; conformal p-values (N,); what each place adds, (N, *shape); and what no
-    place does but the latents, (N,), where there is such a thing: parts and rest add up to the score."""
+    """Scores (N,), higher = more anomalous; conformal p-values (N,); what each place adds, (N, *shape); of how many
+    data the p-values are; and what no place adds but the latents, (N,), where there is such a thing: parts and rest
+    add up to the score."""
 
     scores: Tensor
     p_values: Tensor
     parts: Tensor
+    calibrated: int
     rest: Tensor | None = None
 
 
@@ -73,7 +75,8 @@ class RowScores:
     def __call__(self, table: Dataset) -> Oddness:
         parts = self.detector.attributions(self.plain(table.raw.take(torch.arange(len(table)))))
         scores = parts.sum(1)
-        return Oddness(scores, p_values(self.detector.calibration, scores), self.plain.by_column(parts))
+        calibration = self.detector.calibration
+        return Oddness(scores, p_values(calibration, scores), self.plain.by_column(parts), len(calibration))
 
 
 # By the run's own model
@@ -106,7 +109,8 @@ def by_model(trained: Trained, by: str, data: Dataset, held: Dataset, learned: C
     parts, rest = _scored(trained, data, score)
     calibration = _total(*_scored(trained, held, score)).sort().values
     scores = _total(parts, rest)
-    return Oddness(scores, p_values(calibration, scores), parts, None if by == "reconstruction" else rest)
+    rest = None if by == "reconstruction" else rest
+    return Oddness(scores, p_values(calibration, scores), parts, len(calibration), rest)
 
 
 Score = Callable[[Model, Tensor, Tensor | None], tuple[Tensor, Tensor]]

@@ -14,113 +14,10 @@ from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import Categorical, Distribution
 
-Shape = Size | list[int] | tuple[int, ...]
-
-
-class Grid(nn.Module):
-    """The line cut up: A single values (points) and B bins beside each other, K = A + B places in order of value.
-
-    points (A,), rising; knots (B, F + 1), a bin's quantiles at even probabilities, rising, the last of one bin being
-    the first of the next. Within a bin the density is even between two knots. A value outside of all bins counts as
-    one in the nearest; without bins, a value counts as the nearest point.
-    """
-
-    points: Tensor
-    knots: Tensor
-    order: Tensor
-    rank: Tensor
-
-    def __init__(self, points: Tensor, knots: Tensor) -> None:
-        super().__init__()
-        size = knots.shape[1]
-        medians = (knots[:, (size - 1) // 2] + knots[:, size // 2]) / 2
-        order = torch.argsort(torch.cat((points, medians)), stable=True)
-        self.register_buffer("points", points)
-        self.register_buffer("knots", knots)
-        self.register_buffer("order", order)  # place -> number, points before bins
-        self.register_buffer("rank", torch.argsort(order))  # number -> place
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def place(self, x: Tensor) -> Tensor:
-        """The places (...) of finite values x (...)."""
-        x = x.contiguous()
-        if not len(self.knots):
-            return self.rank[self._nearest_point(x)]
-        number = len(self.points) + torch.searchsorted(self.knots[1:, 0].contiguous(), x, right=True)
-        if len(self.points):
-            point = torch.searchsorted(self.points, x).clamp_max(len(self.points) - 1)
-            number = torch.where(self.points[point] == x, point, number)
-        return self.rank[number]
-
-    def log_density(self, x: Tensor, place: Tensor) -> Tensor:
-        """log p(x | its place) in nats, (...): 0 at a point."""
-        bins = self.order[place] - len(self.points)
-        if not len(self.knots):
-            return torch.zeros_like(x)
-        knots = self.knots[bins.clamp_min(0)]  # (..., F + 1)
-        fine = knots.shape[-1] - 1
-        cell = (x[..., None] >= knots[..., 1:-1]).sum(-1, keepdim=True)
-        width = knots.diff(dim=-1).gather(-1, cell).squeeze(-1)
-        return torch.where(bins < 0, torch.zeros_like(x), -(fine * width).log())
-
-    def draw(self, place: Tensor) -> Tensor:
-        """A value (...) at each place (...)."""
-        return self._at(place, torch.rand(place.shape, device=place.device))
-
-    def middle(self, place: Tensor) -> Tensor:
-        """The point, or the median of the bin, at each place (...)."""
-        return self._at(place, torch.full(place.shape, 0.5, device=place.device))
-
-    def _at(self, place: Tensor, u: Tensor) -> Tensor:
-        """The values (...) below which a share u (...) of each place lies."""
-        number = self.order[place]
-        if not len(self.knots):
-            return self.points[number]
-        knots = self.knots[(number - len(self.points)).clamp_min(0)]
-        step = u * (knots.shape[-1] - 1)
-        cell = step.long().clamp_max(knots.shape[-1] - 2)[..., None]
-        low, high = knots.gather(-1, cell).squeeze(-1), knots.gather(-1, cell + 1).squeeze(-1)
-        value = torch.lerp(low, high, step - cell.squeeze(-1))
-        if not len(self.points):
-            return value
-        return torch.where(number < len(self.points), self.points[number.clamp_max(len(self.points) - 1)], value)
-
-    def _nearest_point(self, x: Tensor) -> Tensor:
-        return torch.searchsorted((self.points[1:] + self.points[:-1]) / 2, x)
-
-
-class Binned(Distribution):
-    """A number by its place on a grid: p(x) = softmax(logits)_k p(x | k), k = the place of x; logits (..., K)."""
-
-    arg_constraints: ClassVar[dict] = {}
-
-    def __init__(self, logits: Tensor, grid: Grid) -> None:
-        self.logits, self.grid = logits.float(), grid
-        super().__init__(logits.shape[:-1], validate_args=False)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        place = self.grid.place(value)
-        return pick(self.logits, place) + self.grid.log_density(value, place)
-
-    def sample(self, sample_shape: Shape = Size()) -> Tensor:
-        with torch.no_grad():
-            return self.grid.draw(Categorical(logits=self.logits, validate_args=False).sample(Size(sample_shape)))
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of the places' medians."""
-        places = torch.arange(len(self.grid), device=self.logits.device)
-        return self.logits.softmax(-1) @ self.grid.middle(places)
-
-    @property
-    def mode(self) -> Tensor:
-        """The middle of the likeliest place."""
-        return self.grid.middle(self.logits.argmax(-1))
+from vaekit.grid import Shape, pick
 
 
 class Classes(Distribution):
@@ -373,10 +270,3 @@ class ChainedColumns(Distribution):
             done.append(settle(self.chain.cell(c, given, seen)))
             seen.append(self.chain.embed(c, done[-1]))
         return torch.stack(done, dim=-1).reshape(*batch, self.chain.columns)
-
-
-def pick(logits: Tensor, index: Tensor) -> Tensor:
-    """log softmax(logits)_index: logits (..., K), index (...) broadcast against each other's leading axes."""
-    batch = torch.broadcast_shapes(logits.shape[:-1], index.shape)
-    chosen = logits.expand(*batch, -1).gather(-1, index.expand(batch)[..., None]).squeeze(-1)
-    return chosen - torch.logsumexp(logits, dim=-1)

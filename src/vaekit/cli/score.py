@@ -45,7 +45,13 @@ def score(
         float, typer.Option(min=0, max=1, help="False alarms that are allowed: this share of normal data is flagged.")
     ] = 0.01,
     contamination: Annotated[
-        float, typer.Option(min=0, max=0.5, help="The share of the training rows that may be anomalies themselves.")
+        float,
+        typer.Option(
+            min=0,
+            max=0.5,
+            help="The share of the training rows that are anomalies themselves: as many are passed over, and where they "
+            "are none, up to that share more of normal rows are flagged.",
+        ),
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
@@ -72,15 +78,24 @@ def score(
     suits(trained, by)
     new = _read(trained, data, by)
     found = oddness(trained, new, by, seed, contamination, tell)
+    fpr = _rate(fpr, found.calibrated, trained.modality.datum)
     columns = _columns(new, found, fpr)
     path = write(columns, run, out, "scored", "scores", False)
-    told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(columns["odd"].sum())}
+    told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(columns["odd"].sum()), "fpr": fpr}
     if not of_rows:
         told["sheet"] = str(_sheet(new, found, path.with_suffix(".png")))
     oddest = _oddest(columns)
     if not as_json:
         _print(oddest)
     show(told | ({"oddest": oddest} if as_json else {}), as_json)
+
+
+def _rate(fpr: float, n: int, datum: str) -> float:
+    """The rate that is asked for, or the least that n held-out data can tell of."""
+    if fpr * (n + 1) >= 1:
+        return fpr
+    tell(f"{n:,} {datum}s tell of false-alarm rates of {1 / (n + 1):.3g} at the least: that is taken, not {fpr:g}")
+    return 1 / (n + 1)
 
 
 def _read(trained: Trained, data: str | None, by: str) -> Dataset:
@@ -101,7 +116,7 @@ def _columns(new: Dataset, found: Oddness, fpr: float) -> dict[str, Any]:
         {"file": np.array(new.files, object)} if new.files else {"row": np.arange(1, len(new) + 1)}
     )
     columns |= {"score": significant(found.scores.numpy()), "p_value": significant(found.p_values.numpy())}
-    columns["odd"] = found.p_values.numpy() <= fpr
+    columns["odd"] = found.p_values.numpy() <= fpr * (1 + 1e-6)  # 1 / 51 in float32 is 1 / 51
     if new.schema.modality == "tables":
         names, parts = _by_column(new, found)
         columns["because"] = _because(new, names, parts, columns["odd"])

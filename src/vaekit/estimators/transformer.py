@@ -99,14 +99,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return codes if getattr(X, "dtype", None) == np.float32 else codes.astype(np.float64)
 
     def inverse_transform(self, X: Any) -> Any:
-        """Rows at points z (N, n_components): numbers at their means, the likeliest classes; as the kind was fitted."""
+        """Rows at points z (N, n_components): numbers at their means, the likeliest classes; as the kind was fitted.
+
+        Numbers stay in the range that was seen. One that lies a hundred deviations out makes its column's unit so wide
+        that all others come back about alike: clip such, or fit on the logarithm.
+        """
         check_is_fitted(self)
         z = check_array(X, dtype=np.float32)
         if z.shape[1] != self._n_features_out:
             raise ValueError(f"X has {z.shape[1]} features, expected the {self._n_features_out} components of codes")
         with torch.no_grad():
             x = torch.cat([self.model_.decoder(part).mean for part in torch.from_numpy(z).split(ROWS)])
-        raw = from_tensor(x, self.schema_)
+        raw = from_tensor(x, self.schema_, clip=True)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score(self, X: Any, y: Any = None) -> float:

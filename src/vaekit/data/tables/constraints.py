@@ -255,6 +255,7 @@ def completed(
     well = ~(raw.isnan() & lost).any(dim=1).numpy()
     for rule in schema.rules:
         well &= obeying(rule, values, schema) | ~_touched(rule, lost, computed, schema)
+        well &= ~_strayed(rule, raw, lost, schema)
     parts = [torch.from_numpy(values[name]) for name in schema.computed]
     return raw, torch.stack(parts, dim=1) if parts else computed, well
 
@@ -290,6 +291,16 @@ def _unknowns(rule: Rule, schema: TableSchema) -> list[str]:
     once = [name for name in reversed(rule.names) if often.count(name) == 1]
     modelled = [name for name in once if name in schema.names and not schema.column(name).discrete]
     return [*modelled, *(name for name in once if name in schema.computed)]
+
+
+def _strayed(rule: Rule, raw: Tensor, lost: Tensor, schema: TableSchema) -> np.ndarray:
+    """Which rows (N,) lack several cells that the rule speaks of, and got one beyond all that was seen of its column."""
+    places = [schema.names.index(name) for name in rule.names if name in schema.names]
+    measured = [i for i in places if not schema.columns[i].discrete]
+    low, high = (torch.tensor([getattr(schema.columns[i], end) for i in measured]) for end in ("low", "high"))
+    cells = raw[:, measured]
+    beyond = lost[:, measured] & ((cells < low) | (cells > high))
+    return (beyond.any(dim=1) & (lost[:, places].sum(dim=1) > 1)).numpy()
 
 
 def _touched(rule: Rule, lost: Tensor, computed: Tensor, schema: TableSchema) -> np.ndarray:

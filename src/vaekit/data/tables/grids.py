@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.columns import Grid
 from vaekit.data.tables.codec import to_units
 from vaekit.data.tables.dates import DAY
 from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.grid import Grid
 
 FEW, EACH = 128, 5
 """A column of at most so many different values, seen so often on average, has nothing but points."""

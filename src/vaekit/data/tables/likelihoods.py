@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal, StudentT
 
-from vaekit.columns import Binned, Cell, Classes, CountUnits, LogNormalUnits
+from vaekit.columns import Cell, Classes, CountUnits, LogNormalUnits
 from vaekit.data.tables.grids import grid_of
 from vaekit.data.tables.schema import Column
 from vaekit.errors import VaekitError
 from vaekit.families import bounded
+from vaekit.grid import Binned
 
 NAMES = {
     "binned": "numbers by probabilities of single values and of bins, with an even density within each",

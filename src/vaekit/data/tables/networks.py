@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaekit.columns import Cell, ChainedColumns, Columns, Grid
+from vaekit.columns import Cell, ChainedColumns, Columns
 from vaekit.data.tables.grids import grid_of
 from vaekit.data.tables.likelihoods import ColumnFamily, family
 from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.grid import Grid
 from vaekit.nn import MLP
 
 WIDTH = 16
