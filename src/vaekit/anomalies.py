@@ -58,7 +58,8 @@ class RowScores:
     def fitted(table: Dataset, schema: TableSchema, seed: int, contamination: float) -> RowScores:
         raw = table.raw.take(torch.arange(len(table)))
         plain = Plain.learned(schema.sizes, raw)
-        return RowScores(plain, fit(plain(raw), seed=seed, contamination=contamination))
+        detector = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)
+        return RowScores(plain, detector)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain data from which `restored` makes the same detector."""
@@ -109,8 +110,8 @@ def by_model(trained: Trained, by: str, data: Dataset, held: Dataset, learned: C
     parts, rest = _scored(trained, data, score)
     calibration = _total(*_scored(trained, held, score)).sort().values
     scores = _total(parts, rest)
-    rest = None if by == "reconstruction" else rest
-    return Oddness(scores, p_values(calibration, scores), parts, len(calibration), rest)
+    p = p_values(calibration, scores)
+    return Oddness(scores, p, parts, len(calibration), None if by == "reconstruction" else rest)
 
 
 Score = Callable[[Model, Tensor, Tensor | None], tuple[Tensor, Tensor]]

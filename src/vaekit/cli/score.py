@@ -49,8 +49,8 @@ def score(
         typer.Option(
             min=0,
             max=0.5,
-            help="The share of the training rows that are anomalies themselves: as many are passed over, and where they "
-            "are none, up to that share more of normal rows are flagged.",
+            help="The share of the training rows that are anomalies themselves: as many are passed over, and where "
+            "they are none, up to that share more of normal rows are flagged.",
         ),
     ] = 0.0,
     seed: Seed = 0,

@@ -102,20 +102,16 @@ class Detector(nn.Module):
 
     def _distances(self, views: Tensor) -> Tensor:
         """The two distances by column, (2, B, C), centred and scaled."""
-        place = views.mean(0).nan_to_num(0.0)
-        return (torch.stack((self.nearest(place), self.coarse(place))) - self.centre) / self.spread
+        return (_distances(_places(views), self.nearest, self.coarse) - self.centre) / self.spread
 
-    @torch.no_grad()
-    def calibrate(self, x: Tensor, folds: Tensor) -> None:
-        """Centres, spreads and held-out scores by training rows x (N, C); folds (N,) says who left them out."""
+    def calibrate(self, costs: Tensor, distances: Tensor, folds: Tensor) -> None:
+        """Centres, spreads and held-out scores by training rows as if they were new, of every one what it costs each
+        member, (M, N, C), its distances, (2, N, C), and the fold that left it out, (N,)."""
         held = torch.tensor(self.config.folds_of_members())[:, None] == folds  # (M, N)
-        views = self.scaling(x).split(CHUNK, dim=1)
-        costs = torch.cat([self._costs(part) for part in views], dim=1)  # (M, N, C)
         for m, seen in enumerate(held):
             self.member_centre[m] = costs[m, seen].mean(0) if seen.any() else 0.0
             totals = (costs[m, seen] - self.member_centre[m]).sum(1)
             self.member_spread[m] = _spread(totals)
-        distances = torch.cat([self._distances(part) for part in views], dim=1)
         self.centre.copy_(distances.mean(1, keepdim=True))
         self.spread.copy_(torch.stack([_spread(d) for d in (distances - self.centre).sum(2)])[:, None, None])
         self.spread[0] /= self.config.nearest
@@ -147,8 +143,16 @@ class Detector(nn.Module):
         return detector.eval()
 
 
-def fit(x: Tensor, config: DetectorConfig | None = None, seed: int = 0, contamination: float = 0.0) -> Detector:
+def fit(
+    x: Tensor,
+    config: DetectorConfig | None = None,
+    seed: int = 0,
+    contamination: float = 0.0,
+    least: Tensor | None = None,
+) -> Detector:
     """A detector of what is unlike the rows x (N, C), numbers of any units, NaN where missing.
+
+    least (C,): the smallest units that columns may have, 0 for any.
 
     contamination: the share of the rows, in [0, 0.5], that may be anomalies themselves. Where it is more than 0, that
     share of them, by the scores of a first detector, is left out of a second, which remembers no single rows (an
@@ -160,11 +164,11 @@ def fit(x: Tensor, config: DetectorConfig | None = None, seed: int = 0, contamin
     if not 0 <= contamination <= 0.5:
         raise VaekitError(f"contamination={contamination:g}: expected a share of the rows between 0 and 0.5")
     with seeded(seed), one_thread():
-        detector = _fitted(x, config)
+        detector = _fitted(x, config, least)
         if contamination:
             scores = detector.scores(x)
             kept = scores.argsort()[: max(2, round(len(x) * (1 - contamination)))].sort().values
-            detector = _fitted(x[kept], replace(config, remembered=0))
+            detector = _fitted(x[kept], replace(config, remembered=0), least)
     return detector
 
 
@@ -174,18 +178,51 @@ def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
     return (1.0 + n - torch.searchsorted(calibration, scores)) / (n + 1)
 
 
-def _fitted(x: Tensor, config: DetectorConfig) -> Detector:
-    x = x[torch.randperm(len(x))[:MOST]] if len(x) > MOST else x
-    scaling = Scaling.fitted(x)
+def _fitted(x: Tensor, config: DetectorConfig, least: Tensor | None) -> Detector:
+    if len(x) > MOST:
+        x = x[torch.randperm(len(x))[:MOST]]
+    scaling = Scaling.fitted(x, least)
     views = scaling(x)
     folds = torch.randperm(len(x)) % config.parts
     model = train(views, folds, config)
-    places = views.mean(0).nan_to_num(0.0)
-    nearest, coarse = remembered(places, config.remembered), groups(places, config.groups, config.group)
-    detector = Detector(config, scaling, model, nearest, coarse)
+    kept = remembered(len(x), config.remembered), groups(len(x), config.groups, config.group)
+    places = _places(views)
+    detector = Detector(config, scaling, model, *(Nearest(places[index]) for index in kept))
     some = torch.randperm(len(x))[: min(config.calibration, max(500, CELLS // x.shape[1]))]
-    detector.calibrate(x[some], folds[some])
+    found = [_as_new(detector, x, some[folds[some] == fold], folds != fold, kept, least) for fold in folds.unique()]
+    costs, distances = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+    detector.calibrate(costs, distances, torch.cat([folds[some][folds[some] == fold] for fold in folds.unique()]))
     return detector.eval()
+
+
+@torch.no_grad()
+def _as_new(
+    detector: Detector,
+    x: Tensor,
+    rows: Tensor,
+    others: Tensor,
+    kept: tuple[Tensor, Tensor],
+    least: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """What rows of x cost each member, (M, n, C), and how far they are, (2, n, C), had the scaling not seen them.
+
+    A scaling that saw a row has its extremes within what it knows, and those of a new row lie beyond.
+    """
+    scaling = Scaling.fitted(x[others], least)
+    near, coarse = (Nearest(_places(scaling(x[index.flatten()])).unflatten(0, index.shape)) for index in kept)
+    views = scaling(x[rows]).split(CHUNK, dim=1)
+    costs = torch.cat([detector._costs(part) for part in views], dim=1)
+    return costs, torch.cat([_distances(_places(part), near, coarse) for part in views], dim=1)
+
+
+def _places(views: Tensor) -> Tensor:
+    """Where distances are measured: the mean of the views (2, N, C), a missing cell at 0."""
+    return views.mean(0).nan_to_num(0.0)
+
+
+def _distances(places: Tensor, nearest: Nearest, coarse: Nearest) -> Tensor:
+    """The two distances by column, (2, B, C)."""
+    return torch.stack((nearest(places), coarse(places)))
 
 
 def _spread(values: Tensor) -> Tensor:

@@ -61,13 +61,13 @@ def _argmin(values: Tensor) -> Tensor:
     return block.squeeze(-1) * BLOCK + within
 
 
-def remembered(rows: Tensor, most: int) -> Nearest:
-    """At most `most` of the rows (N, C), drawn by torch's global generator, as one group; with 0, no group at all."""
-    some = rows[torch.randperm(len(rows))[:most]]
-    return Nearest(some[None] if len(some) else some.new_zeros(0, 0, rows.shape[1]))
+def remembered(n: int, most: int) -> Tensor:
+    """At most `most` of n rows, drawn by torch's global generator, as one group (1, S); with 0, no group at all."""
+    some = torch.randperm(n)[:most]
+    return some[None] if len(some) else some.new_zeros(0, 0)
 
 
-def groups(rows: Tensor, count: int, size: int) -> Nearest:
-    """`count` groups of `size` rows, or of half the rows if they are fewer, each drawn anew."""
-    size = max(1, min(size, len(rows) // 2))
-    return Nearest(torch.stack([rows[torch.randperm(len(rows))[:size]] for _ in range(count)]))
+def groups(n: int, count: int, size: int) -> Tensor:
+    """`count` groups of `size` of n rows, or of half of them if they are fewer, each drawn anew: (count, size)."""
+    size = max(1, min(size, n // 2))
+    return torch.stack([torch.randperm(n)[:size] for _ in range(count)])

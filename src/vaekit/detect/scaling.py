@@ -18,7 +18,8 @@ class Scaling(nn.Module):
     The first view is (x - mean) / deviation. The second is the normal score Phi^-1(F(x)) of the rows fitted: F is the
     share of rows below plus half of those equal, read off straight lines between at most `KNOTS` values. Beyond the
     values seen it goes on with slope 1 a standard deviation, so that what is farther out stays farther out.
-    A column that never varied has the size of its value as its unit, or 1 if that is 0.
+    A column that never varied has the size of its value as its unit, or 1 if that is 0. No unit is below what is said
+    to be the least.
     """
 
     mean: Tensor
@@ -38,8 +39,8 @@ class Scaling(nn.Module):
         return torch.stack((standard, self._scores(standard.T.contiguous()).T))
 
     @classmethod
-    def fitted(cls, x: Tensor) -> Scaling:
-        """The scaling of the rows x (N, C)."""
+    def fitted(cls, x: Tensor, least: Tensor | None = None) -> Scaling:
+        """The scaling of the rows x (N, C); `least` (C,) are the smallest units that columns may have."""
         x = x.double()
         scaling = cls(x.shape[1])
         scaling.mean.copy_(x.nanmean(0).nan_to_num(0.0))
@@ -47,6 +48,8 @@ class Scaling(nn.Module):
         size = scaling.mean.abs()
         still = torch.where(size > 0, size, 1.0)
         scaling.unit.copy_(torch.where(spread > 1e-12 * size, spread, still))
+        if least is not None:
+            scaling.unit.copy_(torch.maximum(scaling.unit, torch.where(least > 0, least, scaling.unit)))
         standard = ((x - scaling.mean) / scaling.unit).clamp(-FARTHEST, FARTHEST).float()
         for c, column in enumerate(standard.T):
             scaling.knots[c], scaling.heights[c] = _corners(column[~column.isnan()], scaling.knots.shape[1])

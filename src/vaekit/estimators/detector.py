@@ -97,12 +97,11 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         self.schema_ = _learned(frame)
         raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
         self.plain_ = Plain.learned(self.schema_.sizes, raw)
-        x = self.plain_(raw)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.detector_ = fit(x, self._config(), seed, share)
+        self.detector_ = fit(self.plain_.fitted(raw), self._config(), seed, share, self.plain_.least)
         self.fpr_ = max(float(self.fpr), 1 / (len(self.detector_.calibration) + 1))
         if share:
-            scores = -self.detector_.scores(x).numpy()
+            scores = -self.detector_.scores(self.plain_(raw)).numpy()
             self.offset_ = float(np.percentile(scores, 100 * share))
         else:
             self.offset_ = -self.detector_.threshold(self.fpr_)

@@ -294,7 +294,7 @@ def _unknowns(rule: Rule, schema: TableSchema) -> list[str]:
 
 
 def _strayed(rule: Rule, raw: Tensor, lost: Tensor, schema: TableSchema) -> np.ndarray:
-    """Which rows (N,) lack several cells that the rule speaks of, and got one beyond all that was seen of its column."""
+    """Which rows (N,) lack several cells that the rule speaks of, and got one beyond what was seen of its column."""
     places = [schema.names.index(name) for name in rule.names if name in schema.names]
     measured = [i for i in places if not schema.columns[i].discrete]
     low, high = (torch.tensor([getattr(schema.columns[i], end) for i in measured]) for end in ("low", "high"))
