@@ -322,11 +322,15 @@ def test_a_subset_keeps_everything_in_step() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
-        ("rooms", np.arange(400) % 13 + 1, "13 different whole numbers, 1 to 13: so few, of 30 rows each"),
-        ("rooms", np.arange(200) % 13 + 1, "13 different whole numbers, 1 to 13: fewer than 20 rows each, so amounts"),
+        ("rooms", np.arange(400) % 13 + 1, "13 different whole numbers, 1 to 13: so few, of 30 rows on average"),
+        (
+            "rooms",
+            np.arange(200) % 13 + 1,
+            "13 different whole numbers, 1 to 13: fewer than 20 rows on average, so amounts",
+        ),
         ("visits", np.arange(900) % 41, "41 different whole numbers, 0 to 40: more than 20, so amounts"),
-        ("zip", np.arange(900) % 30 + 98001, "98001 to 98030: 30 rows each, codes by its name"),
-        ("zip", np.arange(400) % 30 + 98001, "98001 to 98030: fewer than 20 rows each, so amounts"),
+        ("zip", np.arange(900) % 30 + 98001, "98001 to 98030: 30 rows on average, codes by its name"),
+        ("zip", np.arange(400) % 30 + 98001, "98001 to 98030: fewer than 20 rows on average, so amounts"),
         ("year", np.arange(900) % 26 + 1990, "26 different whole numbers, 1990 to 2015: more than 20"),
         ("income", np.arange(900) * 97 % 901 + 10_000, "900 different whole numbers, 10,000 to 10,900"),
     ],

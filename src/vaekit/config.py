@@ -168,14 +168,22 @@ def fields() -> dict[str, str]:
     return {f"{name}.{f}": info.description or "" for name, part in parts for f, info in part.model_fields.items()}  # type: ignore[union-attr]
 
 
+NEAR, MANY = 0.65, 40
+"""Names are guessed from so large a part of letters in common (difflib's ratio), else so many are listed."""
+
+
 def nearest(word: str, known: Iterable[str] | Mapping[str, str]) -> str:
     """`; did you mean 'x'?` where something known is close, else a list of what there is.
 
     A mapping has for every name what to write.
     """
     written = known if isinstance(known, Mapping) else {name: name for name in known}
-    close = difflib.get_close_matches(word, written, n=1, cutoff=0.5)
-    return f"; did you mean '{written[close[0]]}'?" if close else f"; there are: {', '.join(written.values())}"
+    close = difflib.get_close_matches(word, written, n=1, cutoff=NEAR)
+    if close:
+        return f"; did you mean '{written[close[0]]}'?"
+    names = list(written.values())
+    more = f" and {len(names) - MANY:,} more" if len(names) > MANY else ""
+    return f"; there are: {', '.join(names[:MANY])}{more}"
 
 
 def _parse(assignment: str) -> tuple[str, str, Any]:

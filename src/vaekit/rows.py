@@ -118,11 +118,11 @@ def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
 
 @dataclass(frozen=True)
 class Filled:
-    """Rows without missing cells: raw (N, C), computed cells (N, K), and how many rows stayed as they were."""
+    """Rows without missing cells: raw (N, C), computed cells (N, K), and which rows stayed as they were, int64 (M,)."""
 
     raw: Tensor
     computed: Tensor
-    open: int
+    open: Tensor
 
 
 def filled(model: Model, table: Table) -> Filled:
@@ -144,7 +144,7 @@ def filled(model: Model, table: Table) -> Filled:
         raw[waiting[done]], told[waiting[done]] = fits[done], cells[done]
         if not len(waiting := waiting[~done]):
             break
-    return Filled(raw, told, len(waiting))
+    return Filled(raw, told, waiting)
 
 
 # Rare classes filled up
@@ -199,7 +199,9 @@ def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str]
     else:
         raise VaekitError(f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}")
     if not classes:
-        raise VaekitError(f"--balance {name}: is no category; choose one, such as the label")
+        there = [column.name for column in (*schema.given, *schema.columns) if column.classes]
+        listed = f"; there are: {', '.join(there[:20])}" if there else ", and the table has none"
+        raise VaekitError(f"--balance {name}: is no category{listed}")
     return classes, np.bincount(values[~np.isnan(values)].astype(int), minlength=len(classes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data.tables import Table, TableSchema
+    from vaekit.data.tables.holes import Mended
     from vaekit.tasks import Trained
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
@@ -43,6 +45,12 @@ def generate(
     with seeded(seed), torch.no_grad():
         raw = rows.new(trained.model, schema, n, held, context)
     known = None if context is None else context.expand(n, -1)
+    _tell_absent(schema)
+    if open_ := [field.name for field in schema.conditions if field.name not in told]:
+        tell(
+            f"The model is told {_listed(open_)} and nothing is said here, so new rows are without; "
+            f"say it: --where {open_[0]}=..."
+        )
     path = write(decode(raw, schema, known), run, out, "generated", "rows", escape)
     show({"table": str(path), "n": n}, as_json)
 
@@ -57,7 +65,9 @@ def impute(
     escape: Escape = False,
     as_json: Json = False,
 ) -> None:
-    """Missing cells filled with draws from the model, given the cells that are there.
+    """DATA with its missing cells filled with draws from the model, given the cells that are there.
+
+    All else, and columns that the model does not know, stay as they came.
 
     With several draws the table has them all, one copy after another, and a column `draw`.
 
@@ -70,26 +80,26 @@ def impute(
     import torch
 
     from vaekit import rows
-    from vaekit.data.tables import decode
+    from vaekit.data.tables import decode, mend, open_frame
     from vaekit.rng import seeded
 
     trained = load(run, device)
     schema, table = _tables_only(trained, "impute"), _read(trained, data)
-    lost = int(table.raw.values.isnan().sum())
-    if not lost:
-        tell(f"{data}: no cell of the columns that the model knows is missing")
+    frame = open_frame(data)
+    if draws > 1 and "draw" in frame.names:
+        raise VaekitError(f"{data}: has a column 'draw' already, which --draws writes; give it another name")
     with seeded(seed):
         copies = [rows.filled(trained.model, table) for _ in range(draws)]
-    if left := max(copy.open for copy in copies):
-        tell(f"{left:,} rows were left as they are: no drawn cells beside what is there obey the constraints")
     known = None if table.context is None else table.context.repeat(draws, 1)
     computed = torch.cat([copy.computed for copy in copies])
     raw = torch.cat([copy.raw for copy in copies])
-    columns: dict[str, Any] = {**decode(raw, schema, known, computed=computed)}
+    mended = mend(frame, decode(raw, schema, known, computed=computed), schema, draws)
+    _tell_left(mended, torch.cat([copy.open for copy in copies]).unique().tolist(), schema, data)
+    columns = mended.columns
     if draws > 1:
         columns = {"draw": torch.arange(draws).repeat_interleave(len(table)).numpy(), **columns}
     path = write(columns, run, out, "imputed", "rows", escape)
-    show({"table": str(path), "cells": lost, "draws": draws, "n": len(table)}, as_json)
+    show({"table": str(path), "cells": mended.filled, "draws": draws, "n": len(table)}, as_json)
 
 
 def augment(
@@ -130,6 +140,7 @@ def augment(
     known = None if real.computed is None else torch.cat((real.computed, compute(made.raw, schema, made.context)))
     columns = decode(torch.cat((real.raw.values, made.raw)), schema, context, computed=known)
     new = np.repeat((False, True), (len(real), len(made.raw)))
+    _tell_absent(schema, "Rows, real ones too, come without")
     path = write(columns | {"synthetic": new}, run, out, "augmented", "rows", escape)
     show({"table": str(path), "real": len(real), "new": len(made.raw), **made.counts}, as_json)
 
@@ -159,6 +170,39 @@ def _tables_only(trained: Trained, verb: str) -> TableSchema:
         raise VaekitError(f"{verb}: is for tables, and this run is of {trained.schema.modality}")
     schema: Any = trained.schema
     return schema
+
+
+ABSENT = ("id", "text", "split", "target", "asked")
+"""For these reasons a column was left out that new rows do not have."""
+
+
+def _tell_absent(schema: TableSchema, whose: str = "New rows come without") -> None:
+    """Which columns of the source are not modelled and so not made, and why."""
+    gone = [f"{left.name} ({left.why})" for left in schema.left_out if left.reason in ABSENT]
+    if gone:
+        tell(f"{whose} {_listed(gone)}: not modelled")
+
+
+def _tell_left(mended: Mended, rows: Sequence[int], schema: TableSchema, data: str) -> None:
+    """Which cells stay empty, and why; that there was none to fill."""
+    if rows:
+        were, places = ("row was", "it was") if len(rows) == 1 else ("rows were", "they were")
+        tell(
+            f"{len(rows):,} {were} left as {places} ({_listed([mended.place(row) for row in rows])}): no drawn cells "
+            "beside what is there obey the constraints"
+        )
+    for name in (field.name for field in schema.conditions):
+        if n := mended.left.get(name, 0):
+            cells = "1 empty cell stays" if n == 1 else f"{n:,} empty cells stay"
+            tell(f"{name}: {cells} empty, for the model is told this column and does not draw it")
+    if not mended.filled and not mended.left:
+        tell(f"{data}: no cell of the columns that the model knows is missing")
+
+
+def _listed(names: Sequence[str], few: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - few:,} more" if len(names) > few else ""
+    return ", ".join(names[:few]) + more
 
 
 def _read(trained: Trained, data: str) -> Table:

@@ -5,6 +5,7 @@ from vaekit.data.tables.codec import from_tensor, from_units, prepare, to_tensor
 from vaekit.data.tables.collection import Progress, Table
 from vaekit.data.tables.decode import Columns, decode
 from vaekit.data.tables.encode import encode
+from vaekit.data.tables.holes import mend
 from vaekit.data.tables.load import load, open_frame, recognises
 from vaekit.data.tables.output import write
 from vaekit.data.tables.schema import OTHER, Column, LeftOut, TableSchema, describe
@@ -24,6 +25,7 @@ __all__ = [
     "from_tensor",
     "from_units",
     "load",
+    "mend",
     "open_frame",
     "prepare",
     "recognises",

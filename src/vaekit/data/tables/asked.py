@@ -76,17 +76,21 @@ def _value(column: Column, value: Any) -> float:
     return found
 
 
-def _read(column: Column, value: Any) -> float:
-    """A raw value as the column has it, NaN where it has none such. Dates may be written as 2023-12-31, too."""
+def _read(column: Column, value: Any, whole: Any = None) -> float:
+    """A raw value as the column has it, NaN where it has none such. Dates may be written as 2023-12-31, too.
+
+    `whole` is the range that the value is an end of, for messages.
+    """
+    said = _said(column, value if whole is None else whole)
     if column.kind == "date" and not isinstance(value, float):
         known = (dates.parse([str(value).strip()], form)[0] for form in (column.format, *dates.ISO) if form)
         found = next((float(day) for day in known if not math.isnan(day)), math.nan)
         if math.isnan(found):
-            raise VaekitError(f"where {_said(column, value)}: is no date; write it as in {_seen(column)}")
+            raise VaekitError(f"where {said}: '{value}' is no date; write it as in {_dated(column)}")
         return found
     cells = Array({column.name: np.array([value])}, 1, "where").cells(column.name)
     if not column.discrete and len(cells.numbers.odd):
-        raise VaekitError(f"where {_said(column, value)}: '{value}' is no number; expected one, such as {column.low:g}")
+        raise VaekitError(f"where {said}: '{value}' is no number; expected one, such as {column.low:g}")
     return float(read_column(cells, column)[0][0])
 
 
@@ -96,6 +100,11 @@ OPERATOR = re.compile(r"\s*(>=|<=|>|<)\s*(.*)")
 def _ends(column: Column, value: Any) -> tuple[float, float] | None:
     """The ends, included, of the range that is asked for; None where one value is. A class goes before a range."""
     if isinstance(value, (tuple, list)):
+        if _is_of_words(column) and value:
+            raise VaekitError(
+                f"where {_said(column, value)}: one class can be asked for at a time, such as '{value[0]}', and a "
+                f"range is for numbers and dates; this is a {column.kind} ({column.why})"
+            )
         if len(value) != 2:
             raise VaekitError(f"where {_said(column, value)}: expected two ends, such as (30, 40) or (30, None)")
         low, high = value
@@ -115,7 +124,7 @@ def _ends(column: Column, value: Any) -> tuple[float, float] | None:
 
 def _end(column: Column, end: Any, value: Any, without: float) -> float:
     """One end of a range as a raw number; `without` where none is said and one need not be."""
-    if column.discrete and (column.kind == "boolean" or constraints.numbers_of(column) is None):
+    if _is_of_words(column):
         raise VaekitError(
             f"where {_said(column, value)}: a range is for numbers and dates, and this is a {column.kind} "
             f"({column.why}); ask for one of its classes"
@@ -123,10 +132,15 @@ def _end(column: Column, end: Any, value: Any, without: float) -> float:
     if (end is None or str(end).strip() == "") and without:
         return without
     plain = Column(name=column.name, kind="number") if column.discrete else column
-    found = _read(plain, end)
+    found = _read(plain, end, value)
     if math.isnan(found):
         raise VaekitError(f"where {_said(column, value)}: expected a number, such as {column.name}>=30")
     return found
+
+
+def _is_of_words(column: Column) -> bool:
+    """Whether the column has classes that no number stands for."""
+    return column.discrete and (column.kind == "boolean" or constraints.numbers_of(column) is None)
 
 
 def _in_reach(column: Column, ends: tuple[float, float], value: Any) -> tuple[float, float]:
@@ -144,6 +158,18 @@ def _in_reach(column: Column, ends: tuple[float, float], value: Any) -> tuple[fl
 def _said(column: Column, value: Any) -> str:
     """ "age=30", "age>60"."""
     return f"{column.name}{'' if str(value).strip()[:1] in ('<', '>') else '='}{value}"
+
+
+def _dated(column: Column) -> str:
+    """ "2023-01-01 (year-month-day)", "01.06.2023 (day.month.year), or as 2023-12-31"."""
+    form = column.format or ("%H:%M:%S" if column.dtype == "Time" else "%Y-%m-%d")
+    for part, word in SPELT.items():
+        form = form.replace(part, word)
+    also = "" if column.format in ("", *dates.ISO) else ", or as 2023-12-31"
+    return f"{constraints.in_words(column.low, column)} ({form}){also}"
+
+
+SPELT = {"%Y": "year", "%m": "month", "%d": "day", "%H": "hour", "%M": "minute", "%S": "second", ".%f": ""}
 
 
 def _seen(column: Column) -> str:

@@ -182,7 +182,7 @@ def _of_numbers(cells: Cells) -> Decision:
     few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
     if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
-        each = f"{len(present) // len(classes):,} rows each"
+        each = f"{len(present) // len(classes):,} rows on average"
         why = f"{each}, codes by its name" if codes else f"so few, of {each}, are taken for classes"
         return _classed(
             cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct, codes)}: {why}"
@@ -199,7 +199,7 @@ def _why_no_classes(distinct: int, codes: bool) -> str:
     if distinct > 5 * FEW and not codes:
         return ""
     many = distinct > FEW and not codes
-    return f": more than {FEW}, so amounts" if many else f": fewer than {EACH} rows each, so amounts"
+    return f": more than {FEW}, so amounts" if many else f": fewer than {EACH} rows on average, so amounts"
 
 
 def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:

@@ -194,6 +194,7 @@ class Learner:
         self.target: tuple[Column, np.ndarray] | None = None
         self.rules = {rule.target: rule for rule in wanted.rules if rule.target}
         self.computed: dict[str, np.ndarray] = {}
+        self.operands = {name for rule in self.rules.values() for name in rule.names}
         self.place: Callable[[int], str] = str
         self.raw = np.empty((frame.rows, len(frame.names)))
         self.seen: dict[bytes, str] = {}
@@ -205,7 +206,8 @@ class Learner:
         if name in self.rules:
             self._compute(cells, self.rules[name])
             return
-        decision = infer(cells, asked.kinds.get(name, ""))
+        amounts = cells.measured or name in self.operands  # what an equality computes with is no code
+        decision = infer(replace(cells, measured=amounts), asked.kinds.get(name, ""))
         if isinstance(decision, LeftOut):
             if name in asked.conditions or name == asked.target:
                 raise VaekitError(f"column '{name}' cannot tell the rows apart: {decision.why}; choose another")

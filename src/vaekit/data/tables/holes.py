@@ -1,0 +1,86 @@
+"""A table with its holes filled: every other cell, and every column that no model knows, as it came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vaekit.data.tables import frames
+from vaekit.data.tables.build import as_frame
+from vaekit.data.tables.cells import Cells, is_missing
+from vaekit.data.tables.decode import Columns
+from vaekit.data.tables.schema import Column, TableSchema
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Polars series by name as the frame has its columns, copy below copy.
+
+    `filled` says how many cells of the first copy were empty and are not, `left` how many of each column that new
+    values were to be had for, or that the model is told, still are. `place` says in words where row i, from 0, stands.
+    """
+
+    columns: dict[str, Any]
+    filled: int
+    left: dict[str, int]
+    place: Callable[[int], str]
+
+
+def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 1) -> Mended:
+    """The frame's rows (N,), `copies` times, with cells of `made` (copies * N,) where they have none.
+
+    A hole is a cell without a value: one that is there and was not understood, as a class never seen, stays as it is.
+    """
+    new = as_frame(made, schema, "polars")
+    columns: dict[str, Any] = {}
+    filled = 0
+    left: dict[str, int] = {}
+    place: Callable[[int], str] = str
+    for name in frame.names:
+        cells = frame.cells(name)
+        place, column = cells.place, _series(cells)
+        if name in made:
+            empty = holes(cells, schema.column(name))
+            still = int((empty & np.ma.getmaskarray(made[name])[: len(cells)]).sum())
+            filled += int(empty.sum()) - still
+            left |= {name: still} if still else {}
+            column = _mixed(column, np.tile(empty, copies), new[name], copies)
+        else:
+            column = _repeated(column, copies)
+        columns[name] = column
+    return Mended(columns, filled, left, place)
+
+
+def holes(cells: Cells, column: Column) -> np.ndarray:
+    """Which cells hold no value, bool (N,): words such as "NA" as the column's kind reads them."""
+    if cells.family != "words":
+        return np.isnan(cells.numbers.values)
+    words = cells.words
+    gone = [is_missing(level, certain=column.discrete) and level not in column.classes for level in words.levels]
+    return np.array([*gone, True])[words.codes]
+
+
+def _series(cells: Cells) -> Any:
+    """The cells as they are, in Polars."""
+    pl = frames.polars()
+    return pl.Series(cells.name, cells.values) if isinstance(cells.values, np.ndarray) else cells.values.to_polars()
+
+
+def _repeated(column: Any, copies: int) -> Any:
+    return frames.polars().concat([column] * copies)
+
+
+def _mixed(column: Any, empty: np.ndarray, new: Any, copies: int) -> Any:
+    """Cells (N,), `copies` times, with new ones (copies * N,) where `empty`: text as numbers where all of it is."""
+    pl = frames.polars()
+    old = _repeated(column, copies)
+    filled = old.zip_with(pl.Series(~empty), new.cast(old.dtype))
+    if old.dtype != pl.String or new.dtype == pl.String:
+        return filled
+    try:
+        return filled.cast(new.dtype)
+    except pl.exceptions.PolarsError:
+        return filled
