@@ -135,10 +135,41 @@ def test_empty_cells_are_filled_and_the_others_left(run, place) -> None:
     assert answer["cells"] == 60 + sum(row[3] == "" for row in rows)
     assert all(row["colour"] in COLOURS and row["weight"] for row in filled)
     for before, after in zip(holes, filled, strict=True):
-        assert after["height"] == str(float(before[2]))
-        assert before[3] == "" or float(after["weight"]) == float(before[3])
+        assert list(after) == HEADER
+        came = dict(zip(HEADER, before, strict=True))
+        assert all(float(after[name]) == float(came[name]) for name in ("height", "weight") if came[name])
+        assert all(after[name] == came[name] for name in ("key", "paid", "always", "day"))
     right = np.mean([row["colour"] == truth[1] for row, truth in zip(filled, rows, strict=True)])
     assert right > 0.8  # the height tells the colour
+
+
+def test_what_the_model_does_not_draw_stays_as_it_came(told, place) -> None:
+    """Classes and columns that it does not know, cells of what it is told, and every copy the same."""
+    rows = [[*row, "=1+1"] for row in made(30, seed=6)]
+    rows[0][4], rows[1][1], rows[2][1] = "", "", "violet"
+    came = write(place / "came.csv", rows, [*HEADER, "remark"])
+    result = call("impute", told, came, "--draws", 2, "--out", place / "kept.csv")
+    assert "colour: 1 empty cell stays empty" in result.err
+    assert "1 rows" not in result.err
+    kept = read(place / "kept.csv")
+    for i, (before, after) in enumerate(zip(read(came) * 2, kept, strict=True)):
+        assert after.pop("draw") == str(i // 30)
+        assert all(after[name] == before[name] for name in ("key", "colour", "always", "day", "remark"))
+        assert after["paid"] == before["paid"] or not before["paid"]
+        assert after["paid"]
+        assert after["weight"]
+    again = refused("impute", told, place / "kept.csv", "--draws", 2, "--out", place / "never.csv")
+    assert "has a column 'draw' already" in again
+
+
+def test_what_new_rows_do_without_is_told(told, run, place) -> None:
+    plain = call("generate", told, "-n", 5, "--out", place / "without.csv").err
+    assert "New rows come without key (an id: 400 rows, all different)" in plain
+    assert "so new rows are without; say it, such as --where colour=red" in plain
+    asked = call("generate", told, "-n", 5, "--where", "colour=red", "--out", place / "with.csv").err
+    assert "say it, such as" not in asked
+    both = call("augment", run, "--balance", "paid", "-n", 300, "--out", place / "both.csv").err
+    assert "Rows, real ones too, come without key" in both
 
 
 def test_rare_classes_are_filled_up(run, place) -> None:
@@ -270,7 +301,7 @@ MISTAKES = {
     ("generate", "--pixels", "mean"): "--pixels: is for pictures",
     ("generate", "--guidance", "2"): "--guidance: is for pictures",
     ("generate", "--out", "rows.xlsx"): "expected a file that ends on",
-    ("augment", "--balance", "height"): "is no category",
+    ("augment", "--balance", "height"): "is no category; there are: colour, paid",
     ("augment", "--balance", "nothing"): "no such column",
     ("interpolate", "0", "1"): "is for pictures",
     ("reconstruct",): "is for pictures",
@@ -283,7 +314,11 @@ MISTAKES = {
     ("encode", "missing.csv"): "there is no such file",
     ("generate", "-n", "0"): "-n 0: expected at least 1",
     ("generate", "--where", "height>1e9"): "outside of all that was seen",
-    ("generate", "--where", "day>=soon"): "is no date; write it as in 2024-01-01",
+    (
+        "generate",
+        "--where",
+        "day>=soon",
+    ): "where day>=soon: 'soon' is no date; write it as in 2024-01-01 (year-month-day)",
     ("generate", "--where", "colour>red"): "a range is for numbers and dates",
 }
 
@@ -378,6 +413,11 @@ def test_constraints_hold_in_every_row_that_comes_out(ruled, orders, place) -> N
         "--out",
         place / "f.csv",
     )
+    broken = [["0.10", "", "7.77", "a"], ["0.10", "3", "", "b"], ["0.10", "", "7.77", "a"]]  # 77.7 pieces
+    header = ["price", "pieces", "total", "kind"]
+    for few, said in ((2, "1 row was left as it was (line 2)"), (3, "2 rows were left as they were (line 2, line 4)")):
+        gaps = write(place / f"{few}.csv", broken[:few], header)
+        assert said in call("impute", ruled, gaps, "--out", place / f"{few}-filled.csv").err
     whole = [row for row in read(place / "f.csv") if all(row.values())]
     assert len(whole) >= 299
     assert all(adds_up(row) for row in whole)
@@ -392,6 +432,7 @@ RULES = {
     "total = price * __import__('os')": "there is no column '__import__'",
     "total = price": "is broken by",
     "price > kind": "constraints are of numbers and dates",
+    "kind = basic": "there is no column 'basic'; there are: price, pieces, total, kind (a rule is of columns, numbers",
 }
 
 

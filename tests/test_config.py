@@ -115,6 +115,7 @@ def test_precision_32_is_a_word_and_a_number(precision):
         ("lrr=1", "there is no field 'lrr'; did you mean 'lr'?"),
         ("train.lrr=1", "there is no field 'train.lrr'; did you mean 'train.lr'?"),
         ("qqqqqq=1", "there is no field 'qqqqqq'; there are: "),
+        ("recepton=1", "there is no field 'recepton'; there are: "),
         ("=1", "there is no field ''; there are: "),
         ("size=8", "'size' could be data.size or model.size; say which"),
         ("lr", "'lr': expected field=value, such as train.lr=3e-4"),

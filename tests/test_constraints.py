@@ -126,6 +126,20 @@ def test_what_new_rows_lack_is_in_no_rule() -> None:
     assert "holds in all rows" in " ".join(kept.notes)
 
 
+def test_what_an_equality_computes_with_is_an_amount() -> None:
+    """Of which another would be a category: not where its kind is said, nor for a bound."""
+    few = (
+        orders(400)
+        .with_columns(quantity=pl.int_range(400) % 10 + 1)
+        .with_columns(total=(pl.col("price") * pl.col("quantity")).round(2))
+    )
+    rule = ["total = price * quantity"]
+    assert load(few, constraints=rule).schema.column("quantity").kind == "count"
+    assert load(few, constraints=["quantity <= 10"]).schema.column("quantity").kind == "category"
+    asked = load(few, constraints=rule, kinds={"quantity": "category"})
+    assert asked.schema.column("quantity").kind == "category"
+
+
 def test_conditions_and_copies_can_be_reckoned_with() -> None:
     table = orders(200).with_columns(pl.col("quantity").alias("pieces"))
     found = load(table, condition=["wait"], constraints=["total = price * pieces", "due = sent + wait"])
@@ -198,7 +212,7 @@ def test_filled_cells_obey_and_known_ones_stay(fitted: VAESynthesizer) -> None:
         {k: v.tolist() for k, v in decode(found.raw, fitted.schema_, computed=found.computed).items()}
     )
     left = filled.filter(pl.any_horizontal(pl.all().is_null()))
-    assert len(left) == found.open < 60
+    assert len(left) == len(found.open) < 60
     done = filled.filter(~pl.any_horizontal(pl.all().is_null()))
     assert ((done["total"] - done["price"] * done["quantity"]).abs() <= 0.005 + 1e-9).all()
     assert (done["due"] - done["sent"] == pl.Series(done["wait"] * dt.timedelta(days=1))).all()

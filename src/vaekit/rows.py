@@ -178,7 +178,8 @@ def balanced(
         raw, context, refused = _of_class(model, schema, name, word, lacking, copies)
         told[word] = len(raw)
         if refused:
-            tell(f"{name}={word}: {refused:,} drawn rows were near-copies of training rows, and refused")
+            drawn = "1 drawn row was a near-copy" if refused == 1 else f"{refused:,} drawn rows were near-copies"
+            tell(f"{name}={word}: {drawn} of training rows, and refused")
         parts.append(raw)
         contexts.append(context)
     if not parts:

@@ -46,10 +46,11 @@ def generate(
         raw = rows.new(trained.model, schema, n, held, context)
     known = None if context is None else context.expand(n, -1)
     _tell_absent(schema)
-    if open_ := [field.name for field in schema.conditions if field.name not in told]:
+    if open_ := [field for field in schema.conditions if field.name not in told]:
+        such = open_[0].classes[-1] if open_[0].classes else f"{open_[0].mean:.4g}"
         tell(
-            f"The model is told {_listed(open_)} and nothing is said here, so new rows are without; "
-            f"say it: --where {open_[0]}=..."
+            f"The model is told {_listed([field.name for field in open_])} and nothing is said here, so new rows are "
+            f"without; say it, such as --where {open_[0].name}={such}"
         )
     path = write(decode(raw, schema, known), run, out, "generated", "rows", escape)
     show({"table": str(path), "n": n}, as_json)
@@ -195,8 +196,8 @@ def _tell_left(mended: Mended, rows: Sequence[int], schema: TableSchema, data: s
         if n := mended.left.get(name, 0):
             cells = "1 empty cell stays" if n == 1 else f"{n:,} empty cells stay"
             tell(f"{name}: {cells} empty, for the model is told this column and does not draw it")
-    if not mended.filled and not mended.left:
-        tell(f"{data}: no cell of the columns that the model knows is missing")
+    if not mended.filled and not rows:
+        tell(f"{data}: no cell of the columns that the model draws is missing")
 
 
 def _listed(names: Sequence[str], few: int = 3) -> str:

@@ -127,8 +127,9 @@ class VAESynthesizer(BaseEstimator):
         """`n` new rows, a frame of the kind that was fitted, with its dtypes.
 
         `where` says what their cells shall hold, `{"income": ">50K"}`, or lie between, ends included:
-        `{"age": (30, 40)}`, `{"age": (60, None)}`, or "> 60" in words. The rows are then those of the model given that,
-        by rejection: a condition that one row in a thousand meets takes a thousand times as long.
+        `{"age": (30, 40)}`, `{"age": (60, None)}`, or in words, `{"age": ">60"}`; of a column of words one class. The
+        rows are then those of the model given that, by rejection: a condition that one row in a thousand meets takes a
+        thousand times as long.
         """
         check_is_fitted(self)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:

@@ -41,16 +41,15 @@ def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 
     place: Callable[[int], str] = str
     for name in frame.names:
         cells = frame.cells(name)
-        place, column = cells.place, _series(cells)
-        if name in made:
-            empty = holes(cells, schema.column(name))
-            still = int((empty & np.ma.getmaskarray(made[name])[: len(cells)]).sum())
-            filled += int(empty.sum()) - still
-            left |= {name: still} if still else {}
-            column = _mixed(column, np.tile(empty, copies), new[name], copies)
-        else:
-            column = _repeated(column, copies)
-        columns[name] = column
+        place = cells.place
+        if name not in made:
+            columns[name] = _repeated(_series(cells), copies)
+            continue
+        empty = holes(cells, schema.column(name))
+        still = int((empty & np.ma.getmaskarray(made[name])[: len(cells)]).sum())
+        filled += int(empty.sum()) - still
+        left |= {name: still} if still else {}
+        columns[name] = _mixed(cells, empty, new[name], copies)
     return Mended(columns, filled, left, place)
 
 
@@ -73,14 +72,16 @@ def _repeated(column: Any, copies: int) -> Any:
     return frames.polars().concat([column] * copies)
 
 
-def _mixed(column: Any, empty: np.ndarray, new: Any, copies: int) -> Any:
-    """Cells (N,), `copies` times, with new ones (copies * N,) where `empty`: text as numbers where all of it is."""
+def _mixed(cells: Cells, empty: np.ndarray, new: Any, copies: int) -> Any:
+    """The cells (N,), `copies` times, with new ones (copies * N,) where `empty`: text as numbers where all of it is."""
     pl = frames.polars()
-    old = _repeated(column, copies)
-    filled = old.zip_with(pl.Series(~empty), new.cast(old.dtype))
-    if old.dtype != pl.String or new.dtype == pl.String:
-        return filled
-    try:
-        return filled.cast(new.dtype)
-    except pl.exceptions.PolarsError:
-        return filled
+    here, old = pl.Series(np.tile(~empty, copies)), _repeated(_series(cells), copies)
+    if old.dtype != pl.String or not new.dtype.is_numeric() or not _is_numbers(cells, empty):
+        return old.zip_with(here, new.cast(old.dtype))
+    numbers = _repeated(pl.Series(cells.name, cells.numbers.values), copies)
+    return numbers.zip_with(here, new.cast(pl.Float64)).cast(new.dtype)
+
+
+def _is_numbers(cells: Cells, empty: np.ndarray) -> bool:
+    """Whether every cell that is no hole is a number."""
+    return not len(cells.numbers.odd) and not np.isnan(cells.numbers.values[~empty]).any()

@@ -282,8 +282,8 @@ class _Reader:
     def _require_name(self, word: str) -> None:
         if word not in self.names:
             raise self._wrong(
-                f"there is no column '{word}'{nearest(word, list(self.names))} (a rule is of columns, numbers and dates, "
-                "not of words of classes)"
+                f"there is no column '{word}'{nearest(word, list(self.names))} (a rule is of columns, numbers and "
+                "dates, not of words of classes)"
             )
 
     def _next(self) -> str:
