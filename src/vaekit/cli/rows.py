@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,12 +46,7 @@ def generate(
         raw = rows.new(trained.model, schema, n, held, context)
     known = None if context is None else context.expand(n, -1)
     _tell_absent(schema)
-    if open_ := [field for field in schema.conditions if field.name not in told]:
-        such = open_[0].classes[-1] if open_[0].classes else f"{open_[0].mean:.4g}"
-        tell(
-            f"The model is told {_listed([field.name for field in open_])} and nothing is said here, so new rows are "
-            f"without; say it, such as --where {open_[0].name}={such}"
-        )
+    _tell_unsaid(schema, told)
     path = write(decode(raw, schema, known), run, out, "generated", "rows", escape)
     show({"table": str(path), "n": n}, as_json)
 
@@ -182,6 +177,17 @@ def _tell_absent(schema: TableSchema, whose: str = "New rows come without") -> N
     gone = [f"{left.name} ({left.why})" for left in schema.left_out if left.reason in ABSENT]
     if gone:
         tell(f"{whose} {_listed(gone)}: not modelled")
+
+
+def _tell_unsaid(schema: TableSchema, told: Mapping[str, str]) -> None:
+    """Which columns the model is told and nobody says, so that new rows have no cells of them."""
+    unsaid = [field for field in schema.conditions if field.name not in told]
+    if unsaid:
+        such = unsaid[0].classes[-1] if unsaid[0].classes else f"{unsaid[0].mean:.4g}"
+        tell(
+            f"The model is told {_listed([field.name for field in unsaid])} and nothing is said here, so new rows are "
+            f"without; say it, such as --where {unsaid[0].name}={such}"
+        )
 
 
 def _tell_left(mended: Mended, rows: Sequence[int], schema: TableSchema, data: str) -> None:
