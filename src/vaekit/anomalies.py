@@ -18,7 +18,7 @@ from vaekit.data.tables import TableSchema
 from vaekit.detect import Detector, Plain, fit, p_values
 from vaekit.divergences import kl
 from vaekit.errors import VaekitError
-from vaekit.rng import seeded
+from vaekit.rng import own_noise, seeded
 from vaekit.tasks import Trained
 from vaekit.trace import Model
 
@@ -161,10 +161,10 @@ def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tenso
 
 
 def _drawn(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Distribution, Distribution]:
-    """The cost of each value at draws z (S, B, *) from q(z | x), by the same noise for every datum; z, q and p."""
+    """The cost of each value at draws z (S, B, *) from q(z | x), by each datum's own noise; z, q and p."""
     with seeded(0):
         (draw,) = model(x, context).draws
-        noise = torch.randn(DRAWS, 1, *draw.z.shape[1:]).to(x.device)
+    noise = own_noise(x, DRAWS, tuple(draw.z.shape[1:]))
     z = draw.posterior.mean + draw.posterior.stddev * noise
     return -_log_probs(model.decode((z,), context), x), z, draw.posterior, draw.prior
 

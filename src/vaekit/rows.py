@@ -26,8 +26,8 @@ POOL = 2048
 TRIES, RAREST = 200_000, 1e-4
 """What less than this share of the rows is like is given up once so many were drawn in search of it."""
 
-GUESSES = 64
-"""Latents that are tried for each row whose missing cells are filled."""
+GUESSES, FILLED = 64, 256
+"""Latents that are tried for each row whose missing cells are filled, and how many rows are filled together."""
 
 REDRAWN = 50
 """How often a row is drawn or filled anew that breaks a constraint."""
@@ -101,11 +101,17 @@ def new(
     return from_tensor(x, schema, clip=True)
 
 
-@torch.no_grad()
 def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
-    """Rows x (B, C) with their NaN cells drawn from p(missing cells | the others).
+    """Rows x (B, C) with their NaN cells drawn from p(missing cells | the others), a few rows at a time."""
+    whole = x.clone()
+    for rows in x.isnan().any(1).nonzero()[:, 0].split(FILLED):
+        whole[rows] = _filled(model, x[rows], None if context is None else context[rows])
+    return whole
 
-    For each row `GUESSES` latents are drawn from q(z | x) and the row filled under each of them; one is taken by its
+
+@torch.no_grad()
+def _filled(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
+    """For each row `GUESSES` latents are drawn from q(z | x) and the row filled under each of them; one is taken by its
     weight p(z) p(known cells | z, cells before) / q(z | x) (sampling, importance resampling: Rubin 1987).
     """
     trace = model(x, context, (GUESSES,))

@@ -129,6 +129,8 @@ def augment(
 
     trained = load(run, device)
     schema = _tables_only(trained, "augment")
+    if "synthetic" in schema.order:
+        raise VaekitError(f"{run}: its table has a column 'synthetic', which augment writes; train with another name")
     real: Any = training_part(trained)
     with seeded(seed):
         made = rows.balanced(trained.model, real, schema, balance, n, tell)

@@ -26,7 +26,7 @@ from vaekit.families import normal
 from vaekit.loop import Plan
 from vaekit.objectives import WATCHED, Objective, Term, distortion, rate
 from vaekit.priors import StandardNormal
-from vaekit.rng import seeded
+from vaekit.rng import own_noise, seeded
 from vaekit.samplers import fit_gmm
 from vaekit.terms import FreeBits, in_total
 from vaekit.vae import VAE, Conditional
@@ -47,7 +47,7 @@ CODES, EACH = 32_768, 50
 """The density of the codes is fitted to at most so many, of which each component has at least so many."""
 
 DRAWS, TOGETHER = 16, 64
-"""Draws of the bound in `score_samples`, the same for every row, and how many rows are scored together."""
+"""Draws of the bound in `score_samples`, and how many rows are scored together."""
 
 
 class VAESynthesizer(BaseEstimator):
@@ -140,18 +140,16 @@ class VAESynthesizer(BaseEstimator):
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row (N,) in nats, higher = more like the training rows: a lower bound by `DRAWS` draws.
+        """log p(x) of each row (N,) in nats, higher = more like the training rows: a lower bound, by `DRAWS` draws.
 
-        Numbers count by densities in standardised units, single values and classes by probabilities. Every row gets
-        the same noise, so that its score is the same alone as among others.
+        Numbers count by densities in standardised units, single values and classes by probabilities. The bound holds
+        of the mean over many rows; the noise of the draws is a row's own, so that it scores the same in any company.
         """
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
-        with seeded(0):
-            noise = torch.randn(DRAWS, 1, self.latent)
         with torch.no_grad():
             whole = F.pad(x, (0, 0, 0, -len(x) % TOGETHER))  # products of one shape round alike
-            return torch.cat([self._bound(part, noise) for part in whole.split(TOGETHER)])[: len(x)].double().numpy()
+            return torch.cat([self._bound(part) for part in whole.split(TOGETHER)])[: len(x)].double().numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""
@@ -220,9 +218,9 @@ class VAESynthesizer(BaseEstimator):
         self.drawn_ += 1
         return (self.seed_ + 1_000_003 * self.drawn_) % 2**31
 
-    def _bound(self, x: Tensor, noise: Tensor) -> Tensor:
-        """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), at the same noise (S, 1, Z) for every row."""
-        q = self.model_.encoder(x)
+    def _bound(self, x: Tensor) -> Tensor:
+        """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), by each row's own noise."""
+        q, noise = self.model_.encoder(x), own_noise(x, DRAWS, (self.latent,))
         z = q.mean + q.stddev * noise
         weight = self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
-        return torch.logsumexp(weight, dim=0) - math.log(len(noise))
+        return torch.logsumexp(weight, dim=0) - math.log(DRAWS)

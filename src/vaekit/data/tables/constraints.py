@@ -286,11 +286,20 @@ def _solve(
 
 
 def _unknowns(rule: Rule, schema: TableSchema) -> list[str]:
-    """The measured columns that the rule can be solved for: those that come once, modelled ones first, last first."""
+    """The measured columns that the rule can be solved for: those that come once, modelled ones first, last first.
+
+    Of modelled ones the finest first: a price fits a quantity that was drawn, and hardly any quantity fits a price.
+    """
     often = list(names_in(rule.source))
     once = [name for name in reversed(rule.names) if often.count(name) == 1]
     modelled = [name for name in once if name in schema.names and not schema.column(name).discrete]
+    modelled.sort(key=lambda name: _digits(schema.column(name)), reverse=True)
     return [*modelled, *(name for name in once if name in schema.computed)]
+
+
+def _digits(column: Column) -> float:
+    """How many digits behind the point its numbers have."""
+    return np.inf if column.decimals is None else column.decimals
 
 
 def _strayed(rule: Rule, raw: Tensor, lost: Tensor, schema: TableSchema) -> np.ndarray:
