@@ -170,16 +170,28 @@ def test_a_run_that_may_have_been_meant_is_told_as_a_path_to_be_pasted(tmp_path,
 # The report
 
 
+def stopped_by(folder: Path, why: str, change: str) -> tuple[Run, str]:
+    """A run that cannot gain and ends for that reason, and its report."""
+    run = begin(folder, "steps=60", "validations=60", "lr=1e-12", "ema=0", change)
+    assert list(follow(run))[-1].why == why
+    return run, (folder / "report.html").read_text()
+
+
 def test_the_report_says_when_a_run_was_cut_short(tmp_path):
-    for name, change, why in (
-        ("time", "max_minutes=0.0001", "cut short by --max-time: 0.0001 minutes were over"),
-        ("patience", "patience=1", "cut short by train.patience: 1 validations in a row without gain"),
-    ):
-        run = begin(tmp_path / name, "steps=60", "validations=60", "lr=1e-12", "ema=0", change)
-        assert list(follow(run))[-1].why == name
-        page = (tmp_path / name / "report.html").read_text()
-        assert f"{run.progress.step} of 60 steps: {why}." in page
-        assert f"vaekit train --resume {tmp_path / name}" in page
+    run, page = stopped_by(tmp_path / "run", "time", "max_minutes=0.0001")
+    assert f"{run.progress.step} of 60 steps: cut short by --max-time: 0.0001 minutes were over." in page
+    assert f"vaekit train --resume {run.folder}" in page
+    assert f"vaekit train --resume {run.folder}" in vaekit_("info", run.folder)[0]
+
+
+def test_no_gain_any_more_is_an_end_like_any_other(tmp_path):
+    run, page = stopped_by(tmp_path / "run", "patience", "patience=1")
+    step, best = run.progress.step, run.progress.best_step
+    told = f"stopped after {step} of 60 steps: no gain on held-out data any more; the weights of step {best} are kept"
+    assert f"<p>Training: {told}.</p>" in page
+    assert told in vaekit_("info", run.folder)[0]
+    assert "--resume" not in page + vaekit_("info", run.folder)[0]
+    assert "class=cut><strong>Not" not in page
 
 
 @pytest.mark.parametrize(("value", "at"), [(2.0, False), (5.1, True)])

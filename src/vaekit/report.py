@@ -94,7 +94,7 @@ def _ending(folder: Path, numbers: dict[str, Any]) -> str:
 
 
 def _ended(folder: Path, facts: dict[str, Any]) -> str:
-    if facts["ended"] in ("time", "patience"):
+    if facts["ended"] == "time":
         on = f" It can go on: <code>vaekit train --resume {html.escape(shlex.quote(str(folder)))}</code>"
         return f"<p class=cut><strong>Not the whole run.</strong> {html.escape(ending(facts))}.{on}</p>"
     return f"<p>Training: {html.escape(ending(facts))}.</p>"

@@ -51,18 +51,22 @@ def ending(facts: dict[str, Any]) -> str:
     """In words, how far a run came and why it came no further."""
     done, planned = facts["steps_done"], facts["steps_planned"]
     steps = f"{done:,} of {planned:,} steps" if planned else f"{done:,} steps"
-    limit, patience = facts["train"]["max_minutes"], facts["train"]["patience"]
     if not done and not planned:
         return "no log: a model that was saved on its own"
     if facts["training"]:
         return f"{steps}; still training"
+    if facts["ended"] == "patience":
+        return f"stopped after {steps}: no gain on held-out data any more{_kept(facts['best'])}"
     why = {
         "done": "the whole run",
         "stopped": "stopped by the user",
-        "time": f"cut short by --max-time: {limit} minutes were over",
-        "patience": f"cut short by train.patience: {patience} validations in a row without gain",
+        "time": f"cut short by --max-time: {facts['train']['max_minutes']} minutes were over",
     }.get(facts["ended"], "whole" if done == planned else "ended without saying why: killed, or of an older vaekit")
     return f"{steps}: {why}"
+
+
+def _kept(best: dict[str, Any] | None) -> str:
+    return f"; the weights of step {best['step']:,} are kept" if best else ""
 
 
 def _saved(folder: Path) -> dict[str, Any]:

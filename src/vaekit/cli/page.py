@@ -123,7 +123,7 @@ def _error(number: dict[str, Any]) -> str:
 def _next(facts: dict[str, Any]) -> list[str]:
     """Commands that can be pasted."""
     run = quoted(facts["run"])
-    on = facts["steps_saved"] is not None and facts["ended"] != "done" and not facts["training"]
+    on = facts["steps_saved"] is not None and facts["ended"] not in ("done", "patience") and not facts["training"]
     lines = [f"vaekit train --resume {run}"] if on else []
     if facts["usable"]:
         lines += onward(facts["run"], facts["images"]["modality"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaekit.resolve import Resolved
     from vaekit.run import Run
 
-WHY = {"time": "--max-time was over", "patience": "no gain on held-out data any more (train.patience)"}
+WHY = {"time": "--max-time was over", "patience": "no gain on held-out data any more"}
 
 WORTH_TIMING = 100
 """A run of fewer steps is not asked beforehand how long it will take."""
@@ -319,7 +319,7 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
         return
     out.print(f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s")
     if why != "done":
-        tell(f"cut short after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
+        tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
         tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
     if quiet := silence(numbers):
