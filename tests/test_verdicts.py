@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,3 +138,13 @@ def test_a_table_of_one_column_has_no_pairs(table: Tables) -> None:
     page = page_of(alone, None)
     assert "nan" not in page.split("</style>")[1].replace("data:image", "").split("<h2>Columns")[0]
     assert "Pairs of columns" not in page
+
+
+def test_what_the_page_does_not_measure_or_draw_is_said(table: Tables) -> None:
+    columns = table.schema.columns
+    order = (*(column.name for column in columns), "a < b")
+    schema = TableSchema(columns=columns, order=order, constraints=('"a < b" = two + three',))
+    page = page_of(replace(table, schema=schema), None)
+    assert "Computed from others, not measured: a &lt; b." in page
+    assert "for the 4 columns of the 6 pairs furthest off" in page
+    assert "not measured" not in page_of(table, None)

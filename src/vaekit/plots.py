@@ -16,8 +16,14 @@ from vaekit.data.images import sheet
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 
-ABREAST = 4
+ABREAST = 3
 """Panels in a row."""
+
+WIDTH = 8.7
+"""Inches of a row of panels: as wide as a page has room for, so that nothing shrinks on it."""
+
+FURTHER = 2.0
+"""A histogram is cut where the column's range is so many times as wide as where 98 % of the real values lie."""
 
 
 def save_sheet(path: Path, pictures: Tensor, columns: int) -> None:
@@ -37,7 +43,7 @@ def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
 def losses(path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str) -> None:
     """The loss terms by step in training, and the held-out bound with its parts."""
     shown = ["loss", *terms]
-    figure, axes = _figure(len(shown), 3.4)
+    figure, axes = _figure(len(shown), 2.8)
     train = [row for row in rows if row["split"] == "train"]
     val = [row for row in rows if row["split"] == "val"]
     for axis, name, colour in zip(axes, shown, cycle(COLOURS), strict=False):
@@ -72,7 +78,7 @@ def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[
 
 def columns(path: Path, shown: Sequence[tuple[Any, Any, Any, float]]) -> None:
     """Histograms of columns: (schema's column, real (N,), new (M,), their distance) each; NaN where missing."""
-    figure, axes = _figure(len(shown), 2.3)
+    figure, axes = _figure(len(shown), 2.0)
     for axis, (column, real, new, distance) in zip(axes, shown, strict=True):
         _compare(axis, column, real[real == real], new[new == new])
         axis.set_title(f"{column.name[:24]}  d = {distance:.3f}", fontsize=9)
@@ -86,12 +92,61 @@ BARS = 12
 
 
 def _compare(axis: Any, column: Any, real: Any, new: Any) -> None:
+    if column.discrete:
+        _bars(axis, column, real, new)
+        return
+    _histogram(axis, real, new, *span(real, column.low, column.high))
+    if column.kind == "date":
+        _dates(axis, column)
+
+
+def span(values: Any, low: float, high: float) -> tuple[float, float]:
+    """Where a histogram of `values` (N,) ends: at `low` and `high`, or a tenth beyond the middle 98 % of the values.
+
+    The latter where `low` and `high` are over `FURTHER` times as far apart as the middle is wide.
+    """
     import numpy as np
 
-    if not column.discrete:
-        bins = np.linspace(column.low, column.high if column.high > column.low else column.low + 1, 41)
-        axis.hist([real, new], bins=bins, density=True, color=["#9ca3af", COLOURS[0]], histtype="stepfilled", alpha=0.6)
-        return
+    if high <= low:
+        return low, low + 1
+    outer = max(1, len(values) // 100)
+    if len(values) <= 2 * outer:
+        return low, high
+    first, last = (float(value) for value in np.sort(values)[[outer, -1 - outer]])
+    width = last - first
+    if width <= 0 or high - low <= FURTHER * width:
+        return low, high
+    return max(low, first - width / 10), min(high, last + width / 10)
+
+
+def _histogram(axis: Any, real: Any, new: Any, low: float, high: float) -> None:
+    """Shares of all values, of which those beyond the axis are told below it."""
+    import numpy as np
+
+    parts = [real, new]
+    shares = [np.full(len(part), 1 / max(1, len(part))) for part in parts]
+    look = {"color": ["#9ca3af", COLOURS[0]], "histtype": "stepfilled", "alpha": 0.6}
+    axis.hist(parts, bins=np.linspace(low, high, 41), weights=shares, **look)
+    axis.set_xlim(low, high)
+    beyond = [float(np.mean((part < low) | (part > high))) if len(part) else 0.0 for part in parts]
+    if any(beyond):
+        axis.set_xlabel(f"beyond: {beyond[0]:.2%} real, {beyond[1]:.2%} new", fontsize=7)
+
+
+def _dates(axis: Any, column: Any) -> None:
+    """Name days since 1970-01-01 as dates, or as times of a day where no day was known."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=6)
+    of_day = column.dtype == "Time" or "%Y" not in (column.format or "%Y")
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(DateFormatter("%H:%M") if of_day else ConciseDateFormatter(locator))
+    axis.xaxis.get_offset_text().set_size(7)
+
+
+def _bars(axis: Any, column: Any, real: Any, new: Any) -> None:
+    import numpy as np
+
     counts = [np.bincount(part.astype(int), minlength=column.size) / max(1, len(part)) for part in (real, new)]
     first = np.argsort(-counts[0])[:BARS]
     places = np.arange(len(first))
@@ -147,7 +202,7 @@ def _figure(panels: int, height: float) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
     columns, rows = min(panels, ABREAST), -(-panels // ABREAST)
-    figure = Figure(figsize=(4.2 * columns if columns > 1 else 6.5, height * rows), layout="constrained", dpi=110)
+    figure = Figure(figsize=(WIDTH if columns > 1 else 6.5, height * rows), layout="constrained", dpi=110)
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

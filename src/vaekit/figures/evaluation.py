@@ -14,6 +14,7 @@ import numpy as np
 from vaekit import plots
 from vaekit.figures.page import document, measures, written
 from vaekit.figures.section import Section, image
+from vaekit.figures.tables import furthest, paired, unmeasured
 from vaekit.figures.verdicts import Verdict, cautions
 from vaekit.metrics import Tables
 from vaekit.table_quality import PAIRED, column_errors, pair_errors
@@ -80,10 +81,13 @@ def _columns(folder: Path, tables: Tables) -> list[Section]:
     return [
         Section(
             "Columns",
-            "How far each column's distribution is from that of held-out rows, those first that are furthest off.",
+            "How far each column's distribution is from that of held-out rows, those first that are furthest off."
+            + unmeasured(tables.schema),
             measures(heads, rows[:FIRST]) + further,
         ),
-        Section("", "Grey: held-out rows. Blue: new rows.", image(folder / "columns.png")),
+        Section(
+            "", f"Grey: held-out rows. Blue: new rows{furthest(len(shown), len(rows))}.", image(folder / "columns.png")
+        ),
     ]
 
 
@@ -102,12 +106,14 @@ def _pairs(folder: Path, tables: Tables) -> list[Section]:
     return [
         Section(
             "Pairs of columns",
-            "The joint tables that new rows have further from those of held-out rows than training rows have.",
+            "The joint tables that new rows have further from those of held-out rows than training rows "
+            f"have{paired(tables.schema)}.",
             measures(("pair", *BESIDE[1:3], ""), rows),
         ),
         Section(
             "",
-            "How much further, as colours: of new rows less that of training rows.",
+            f"How much further, as colours, for the {len(few)} columns of the {len(worst)} pairs furthest off: of new "
+            "rows less that of training rows.",
             image(folder / "pairs.png", False),
         ),
     ]

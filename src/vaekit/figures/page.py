@@ -49,7 +49,8 @@ _STYLE = """:root{color-scheme:light dark;--ink:#1f2937;--soft:#4b5563;--line:#e
 @media(prefers-color-scheme:dark){:root{--ink:#e5e7eb;--soft:#9ca3af;--line:#374151;--paper:#111827;--box:#1f2937}}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;overflow-wrap:break-word}
 body{color:var(--ink);background:var(--paper)}p{color:var(--soft)}pre,code,.cut,.said li{background:var(--box)}
-img{max-width:100%;border:1px solid var(--line);border-radius:6px}table{border-collapse:collapse;width:100%}
+img{max-width:100%;box-sizing:border-box;display:block;border:1px solid var(--line);border-radius:6px}
+table{border-collapse:collapse;width:100%}
 table.rows td,table.rows th{font-size:.8rem;display:table-cell}
 td,th{border-bottom:1px solid var(--line);padding:.35rem .6rem;text-align:left}
 .n{font-variant-numeric:tabular-nums;white-space:nowrap}.cut{border-left:4px solid #d97706;padding:.5rem .8rem}

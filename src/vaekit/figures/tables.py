@@ -47,16 +47,33 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
         Section(
             "Columns",
             f"{told}: grey real, blue new; d is the largest distance of their distribution functions, or the total "
-            f"variation of categories (mean {errors.mean():.3f}).",
+            f"variation of categories (mean {errors.mean():.3f}){furthest(len(worst), len(errors))}."
+            + unmeasured(schema),
             image(place / "columns.png"),
         ),
         Section(
             "Pairs of columns",
-            f"{told}: the total variation of every two columns' joint table (mean {_mean(pairs):.3f}).",
+            f"{told}: the total variation of every two columns' joint table (mean {_mean(pairs):.3f}){paired(schema)}.",
             image(place / "pairs.png", False),
         ),
         Section("Latent map", "Where held-out rows lie in the latent space.", image(place / "latent.png", False)),
     ]
+
+
+def furthest(shown: int, known: int) -> str:
+    """Where not all columns are drawn, which are."""
+    return f"; drawn are the {shown} of {known} columns that are furthest off" if shown < known else ""
+
+
+def paired(schema: TableSchema) -> str:
+    """Where not all columns are looked at in pairs, which are."""
+    return f"; of the first {PAIRED} columns of {schema.dims}" if schema.dims > PAIRED else ""
+
+
+def unmeasured(schema: TableSchema) -> str:
+    """A sentence, as HTML, on the columns that new rows have and no measure looks at."""
+    names = ", ".join(html.escape(name) for name in schema.computed)
+    return f" Computed from others, not measured: {names}." if names else ""
 
 
 def _drawn(trained: Trained, n: int, context: torch.Tensor | None, seed: int) -> torch.Tensor:
