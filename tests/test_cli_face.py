@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -397,10 +398,12 @@ def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
     Path("people.csv").write_text("file,age\n0.png,31.5\n1.png,40\n2.png,7\n")
     customers = "".join(f"{i * 7.5 % 11},{'yes' if i % 3 else 'no'}\n" for i in range(40))
     Path("customers.csv").write_text(f"spent,churned\n{customers}")
+    orders = "".join(f"{i * 7.5 % 11},{i % 4},{i * 7.5 % 11 * (i % 4)},{i % 13},{i % 13 + i % 5}\n" for i in range(40))
+    Path("orders.csv").write_text(f"price,quantity,total,start,end\n{orders}")
     Path("runs").mkdir()
     stop_at(begin(Path("runs/digits"), "steps=2"))
-    examples = [line.split() for line in train.__doc__.splitlines() if line.strip().startswith("vaekit train")]
-    assert len(examples) == 8
+    examples = [shlex.split(line) for line in train.__doc__.splitlines() if line.strip().startswith("vaekit train")]
+    assert len(examples) == 9
     for _, *words in examples:
         vaekit_(*words, *([] if "--resume" in words or "--dry-run" in words else ["--dry-run"]))
 
