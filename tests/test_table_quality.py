@@ -113,6 +113,17 @@ def test_privacy_of_copies_and_of_fresh_rows() -> None:
     assert honest.ratio == pytest.approx(honest.held_ratio, abs=0.08)
 
 
+def test_privacy_looks_among_all_training_rows_whatever_is_held_out() -> None:
+    train, held = table(3000), table(100, 1)
+    found = quality.privacy(train + np.array((1e-6, 1e-6, 0)), train, held, MIXED)
+    assert found.ratio < 0.1
+    assert found.near_copies > 0.9
+    assert found.copies == 0
+    few = quality.privacy(held[::-1], train, held, MIXED)
+    assert few.ratio == few.held_ratio
+    assert few.near_copies == few.held_near_copies < 0.05
+
+
 def test_copies_with_missing_cells_are_copies() -> None:
     row = np.array([[1.0, np.nan, -0.0]])
     found = quality.privacy(np.array([[1.0, np.nan, 0.0]] * 3), np.repeat(row, 3, 0), row + 1, MIXED)

@@ -17,7 +17,7 @@ from vaekit.data.conditions import blank, where
 from vaekit.data.tables import Table, TableSchema, constraints, from_tensor, to_tensor
 from vaekit.data.tables.asked import asked
 from vaekit.errors import VaekitError
-from vaekit.table_quality import Placed
+from vaekit.table_quality import Copies
 from vaekit.trace import Model
 
 POOL = 2048
@@ -170,12 +170,13 @@ def balanced(
 ) -> Made:
     """Rows that fill every class of the category `name` up to `wanted` (the commonest class's number).
 
-    A row nearer to a training row than `NEAR` of the training rows are to their nearest is refused as a copy, and
-    another drawn. Raises VaekitError.
+    A row that is a near copy of a training row (`table_quality.Copies`) is refused, and another drawn. Raises
+    VaekitError.
     """
     classes, counts = _classes(real, schema, name)
     goal = wanted or int(counts.max())
-    copies = Copies.of(real.raw.values.numpy(), schema)
+    categories = np.array([column.discrete for column in schema.columns])
+    copies = Copies(real.raw.values.numpy()[:LOOKED_AT], categories)
     parts, contexts, told = [], [], {}
     for k, word in enumerate(classes):
         lacking = goal - int(counts[k])
@@ -225,7 +226,7 @@ def _of_class(
         if refused > 20 * n + 1000:
             raise VaekitError(f"--balance {name}: nearly all rows of class {word} come out as copies of training rows")
         raw = new(model, schema, max(n - have, 32), words, context)
-        fresh = ~copies.near(raw.numpy())
+        fresh = ~copies.near(copies.nearest(raw.numpy()))
         refused += int((~fresh).sum())
         parts.append(raw[torch.from_numpy(fresh)])
     raw = torch.cat(parts)[:n]
@@ -236,25 +237,5 @@ def blank_of(schema: TableSchema) -> Tensor | None:
     return blank(schema.conditions, 1) if schema.conditions else None
 
 
-NEAR = 0.01
-"""A row is a near-copy where it is nearer to a training row than this share of training rows is to another."""
-
 LOOKED_AT = 20_000
 """Training rows that copies are looked for among, at most."""
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Training rows (N, C) placed among themselves, and the distance below which a row is a near-copy of one."""
-
-    placed: Placed
-    distance: float
-
-    @staticmethod
-    def of(train: np.ndarray, schema: TableSchema) -> Copies:
-        placed = Placed(train[:LOOKED_AT], np.array([column.discrete for column in schema.columns]))
-        return Copies(placed, float(np.quantile(placed.own_nearest(), NEAR)))
-
-    def near(self, rows: np.ndarray) -> np.ndarray:
-        """Which rows (M, C) are near-copies, bool (M,)."""
-        return self.placed.nearest(rows) < self.distance

@@ -37,6 +37,8 @@ class Privacy:
     """Whether synthetic rows are copies of the training rows; what held-out real rows show is beside it.
 
     copies: the share of synthetic rows that equal a training row; held_copies: the same of held-out rows.
+    near_copies: the share of synthetic rows that are `Copies.near` a training row; held_near_copies: the same of
+    held-out rows, about `NEAR` where training rows do not repeat.
     ratio: median over synthetic rows of the distance to the nearest training row over that to the second nearest;
     held_ratio: the same of held-out rows. closer: the share of synthetic rows that are nearer to a training row than to
     any of as many held-out rows, 1/2 where nothing leaks. membership: the AUROC with which the distance to the nearest
@@ -45,6 +47,8 @@ class Privacy:
 
     copies: float
     held_copies: float
+    near_copies: float
+    held_near_copies: float
     ratio: float
     held_ratio: float
     closer: float
@@ -138,25 +142,26 @@ def utility(
 def privacy(made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: np.ndarray, seed: int = 0) -> Privacy:
     """Whether `made` rows are copies of `train` rows, which `held` rows are not; see `Privacy`.
 
-    Distances are euclidean: numbers as their rank among the training rows, in [0, 1], categories 0 or 1. As many
-    training rows as held-out ones are looked at, and no more than `MOST`.
+    Distances are euclidean: numbers as their rank among the training rows, in [0, 1], categories 0 or 1. Ratios and
+    near copies are by all training rows, `MOST` at most; the rest is by as many of them as there are held-out rows.
     """
     from sklearn.metrics import roc_auc_score
 
     random = np.random.default_rng(seed)
-    n = min(len(train), len(held), MOST)
-    train_part, held_part = (part[random.permutation(len(part))[:n]] for part in (train, held))
-    a, b, c = (_placed(part, train, categories) for part in (train_part, held_part, made))
-    to_train, to_held = (_nearest(c[random.permutation(len(c))[:n]], part) for part in (a, b))
-    held_to_train = _nearest(b, a)
+    known, own, new = (part[random.permutation(len(part))[:MOST]] for part in (train, held, made))
+    copies = Copies(known, categories)
+    to_known, held_to_known = (copies.nearest(part) for part in (new, own))
+    n = min(len(known), len(own))
+    a, b, c = (_placed(part, known, categories) for part in (known[:n], own[:n], made))
     near = np.concatenate([_nearest(part, c)[:, 0] for part in (a, b)])
-    closer = (to_train[:, 0] < to_held[:, 0]) + 0.5 * (to_train[:, 0] == to_held[:, 0])
     return Privacy(
         copies=float(copied(made, train).mean()),
         held_copies=float(copied(held, train).mean()),
-        ratio=_ratio(to_train),
-        held_ratio=_ratio(held_to_train),
-        closer=float(closer.mean()),
+        near_copies=float(copies.near(to_known).mean()),
+        held_near_copies=float(copies.near(held_to_known).mean()),
+        ratio=_ratio(to_known),
+        held_ratio=_ratio(held_to_known),
+        closer=_closer(*(_nearest(_placed(new[:n], known, categories), part)[:, 0] for part in (a, b))),
         membership=float(roc_auc_score(np.repeat((1, 0), n), -near)),
     )
 
@@ -169,6 +174,9 @@ def copied(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 MOST = 10_000
 """Rows of a table between which distances are measured."""
+
+NEAR = 0.01
+"""A row is a near copy where it is nearer to a training row than this share of training rows is to another."""
 
 
 # One column
@@ -261,22 +269,27 @@ def _nearest(points: np.ndarray, among: np.ndarray) -> np.ndarray:
     return NearestNeighbors(n_neighbors=min(2, len(among)), algorithm="brute").fit(among).kneighbors(points)[0]
 
 
+def _closer(to_train: np.ndarray, to_held: np.ndarray) -> float:
+    return float(((to_train < to_held) + 0.5 * (to_train == to_held)).mean())
+
+
 def _ratio(distances: np.ndarray) -> float:
     first, second = distances[:, 0], distances[:, -1]
     return float(np.median(np.where(second > 0, first / np.where(second > 0, second, 1), 1.0)))
 
 
-class Placed:
-    """Rows (N, C) as points, among which others are looked for; distances as in `privacy`."""
+class Copies:
+    """Training rows (N, C) as points, N > 0, and the `distance` below which a row is a near copy of one; see `NEAR`."""
 
-    def __init__(self, rows: np.ndarray, categories: np.ndarray) -> None:
-        self.rows, self.categories = rows, categories
-        self.points = _placed(rows, rows, categories)
+    def __init__(self, train: np.ndarray, categories: np.ndarray) -> None:
+        self.train, self.categories = train, categories
+        self.points = _placed(train, train, categories)
+        self.distance = float(np.quantile(_nearest(self.points, self.points)[:, -1], NEAR))
 
     def nearest(self, rows: np.ndarray) -> np.ndarray:
-        """How far each of rows (M, C) is from the nearest of these, (M,)."""
-        return _nearest(_placed(rows, self.rows, self.categories), self.points)[:, 0]
+        """How far each of rows (M, C) is from the nearest and the second nearest of these, (M, 2), as in `privacy`."""
+        return _nearest(_placed(rows, self.train, self.categories), self.points)
 
-    def own_nearest(self) -> np.ndarray:
-        """How far each of these is from the nearest other, (N,)."""
-        return _nearest(self.points, self.points)[:, -1]
+    def near(self, distances: np.ndarray) -> np.ndarray:
+        """Which rows are near copies, bool (M,), by their distances (M, 2)."""
+        return distances[:, 0] < self.distance

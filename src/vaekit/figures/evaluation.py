@@ -17,7 +17,7 @@ from vaekit.figures.section import Section, image
 from vaekit.figures.tables import furthest, paired, unmeasured
 from vaekit.figures.verdicts import Verdict, cautions
 from vaekit.metrics import Tables
-from vaekit.table_quality import PAIRED, column_errors, pair_errors
+from vaekit.table_quality import NEAR, PAIRED, column_errors, pair_errors
 from vaekit.tasks import in_words
 
 FIRST = 12
@@ -146,6 +146,13 @@ def _privacy(found: Mapping[str, float]) -> Section:
             f"{found['copies']:.2%}",
             f"{found['held_copies']:.2%}",
             "equal a training row. Many more than of held-out rows: training rows are given away",
+        ),
+        (
+            "near copies",
+            f"{found['near_copies']:.2%}",
+            f"{found['held_near_copies']:.2%}",
+            f"nearer to a training row than {NEAR:.0%} of training rows are to another. Many more than of held-out "
+            "rows: training rows are given away, but for a rounding",
         ),
         (
             "distance ratio",

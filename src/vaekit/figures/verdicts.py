@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaekit.table_quality import NEAR
+
 FEW = 200
 """Of fewer held-out rows chance has a large part in every measure, and the page says so."""
 
@@ -74,6 +76,15 @@ def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[V
     )
     chance = 2 * _share_error(numbers["held_copies"], n)
     yield _judged("copies", sentence, numbers["copies"] - numbers["held_copies"], 0.001, 0.01, chance, words=_percent)
+    near = numbers["held_near_copies"]
+    sentence = (
+        f"{numbers['near_copies']:.1%} of new rows are nearer to a training row than {NEAR:.0%} of training rows are "
+        f"to another; of held-out rows {near:.1%} are"
+    )
+    fresh = max(near, NEAR)  # by how it is measured, NEAR of all fresh rows
+    chance = 2 * _share_error(fresh, n)
+    excess, how = numbers["near_copies"] - fresh, f"above {fresh:.1%}"
+    yield _judged("near copies", sentence, excess, 0.005, 0.02, chance, how=how, words=_percent)
     sentence = (
         f"To its nearest training row a new row is {numbers['ratio']:.2f} times as far as to the second nearest "
         f"(median); a held-out row {numbers['held_ratio']:.2f} times"
