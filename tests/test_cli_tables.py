@@ -329,6 +329,14 @@ def test_a_mistake_is_told_in_one_line(run, words) -> None:
     assert MISTAKES[words] in refused(verb, run, *rest)
 
 
+def test_a_detector_of_one_training_row_is_refused_in_the_users_words(place) -> None:
+    source = write(place / "two.csv", [["1.5", "2.5"], ["2.5", "3.7"]], ["a", "b"])
+    assert call("train", source, *SHORT, "--out", place / "two").code == 0
+    said = refused("score", place / "two")
+    assert "the run's training rows, at least 2; this run has 1, beside what it held out" in said
+    assert done("score", place / "two", "--by", "reconstruction", "--out", place / "two-scores.csv")["n"] == 1
+
+
 TRAINING = {
     ("--levels", "2"): "there is no hierarchy for tables",
     ("--latent", "vq:16"): "codes lie on a grid",

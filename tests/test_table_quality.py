@@ -86,6 +86,16 @@ def test_utility_of_classes_and_numbers() -> None:
     assert np.isnan(number.f1)
 
 
+@pytest.mark.parametrize("missing", [[], [0], range(400)])
+def test_a_category_is_one_to_trees_whatever_is_missing(missing: list[int]) -> None:
+    """Classes whose numbers mean nothing: as a number the column would want a split at every one of them."""
+    x = np.random.default_rng(0).integers(0, 200, (400, 2)).astype(float)
+    x[list(missing), 0] = np.nan
+    found = quality.trees("Classifier", x, np.array([True, False]), 0)
+    assert found.categorical_features.tolist() == [True, False]
+    assert found.fit(x, np.arange(400) % 2).predict(x).shape == (400,)
+
+
 def test_utility_of_a_table_that_lacks_classes() -> None:
     train, test = table(), table(seed=1)
     one = train[train[:, 2] == 1]

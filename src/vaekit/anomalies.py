@@ -57,6 +57,11 @@ class RowScores:
     @staticmethod
     def fitted(table: Dataset, schema: TableSchema, seed: int, contamination: float) -> RowScores:
         raw = table.raw.take(torch.arange(len(table)))
+        if len(raw) < 2:
+            raise VaekitError(
+                f"the detector learns from the run's training rows, at least 2; this run has {len(raw)}, beside what "
+                "it held out: train on more rows, or score --by reconstruction"
+            )
         plain = Plain.learned(schema.sizes, raw)
         detector = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)
         return RowScores(plain, detector)

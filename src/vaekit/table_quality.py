@@ -111,7 +111,8 @@ def trees(kind: str, x: np.ndarray, categories: np.ndarray, seed: int) -> Any:
     """Scikit-learn's histogram gradient boosting as it comes; categories of many levels count as numbers."""
     import sklearn.ensemble as ensemble
 
-    few = [len(np.unique(column[~np.isnan(column)])) <= 255 and column.max(initial=0) < 255 for column in x.T]
+    known = (column[~np.isnan(column)] for column in x.T)
+    few = [len(np.unique(column)) <= 255 and column.max(initial=0) < 255 for column in known]
     return getattr(ensemble, f"HistGradientBoosting{kind}")(
         categorical_features=categories & np.array(few), random_state=seed
     )
