@@ -10,7 +10,20 @@ import pytest
 import torch
 
 from vaekit import VaekitError
-from vaekit.data.tables import OTHER, Column, LeftOut, Table, TableSchema, as_frame, decode, describe, encode, load
+from vaekit.data.tables import (
+    OTHER,
+    Column,
+    LeftOut,
+    Table,
+    TableSchema,
+    as_frame,
+    decode,
+    describe,
+    encode,
+    from_tensor,
+    load,
+    to_tensor,
+)
 from vaekit.data.tables.cells import Cells
 from vaekit.data.tables.infer import infer
 
@@ -339,3 +352,62 @@ def test_the_reason_says_why_and_writes_numbers_as_people_do(name: str, values: 
     random = np.random.default_rng(0)
     (column,) = load(pl.DataFrame({name: random.permutation(values)})).schema.columns
     assert why in column.why
+
+
+LARGE = {
+    "few floats": lambda n: [2**60 + i for i in range(n)],
+    "one float": lambda n: [2**60 + i % 50 for i in range(n)],
+    "past int64": lambda n: [10**25 + i for i in range(n)],
+    "below zero": lambda n: [-(10**17) - 3 * i for i in range(n)],
+}
+
+
+@pytest.mark.parametrize("rows", [400, 3000])
+@pytest.mark.parametrize("values", LARGE.values(), ids=LARGE)
+def test_whole_numbers_that_floats_cannot_tell_apart_are_left_out_and_why(values: Any, rows: int, tmp_path) -> None:
+    path = tmp_path / "large.csv"
+    path.write_text("\n".join(["a,v", *(f"{i % 7 + 0.5},{value}" for i, value in enumerate(values(rows)))]))
+    (left,) = load(path).schema.left_out
+    assert (left.name, left.reason) == ("v", "large")
+    assert "beyond 2^53, which floats cannot tell apart; say {v: number} if rounding does not matter" in left.why
+    if max(map(abs, values(rows))) < 2**63:
+        assert decided(values(rows)).reason == "large"
+
+
+@pytest.mark.parametrize("value", [2.0**60, 1e25])
+def test_large_numbers_of_floats_are_numbers(value: float, tmp_path) -> None:
+    values = [value * (1 + i * i / 1000) for i in range(N)]
+    assert isinstance(decided(values), Column)
+    path = tmp_path / "large.csv"
+    path.write_text("\n".join(["v", *map(repr, (float(f"{v:.3e}") for v in values))]))
+    assert not load(path).schema.left_out
+    assert not load(np.array([2**60 + 1000 * i for i in range(N)])[:, None]).schema.left_out
+
+
+@pytest.mark.parametrize("value", [10**17, 2**62, 10**19, 10**25])
+def test_large_whole_numbers_taken_for_numbers_come_back_but_for_a_rounding(value: int, tmp_path) -> None:
+    values = [value + i * i * value // 10**6 for i in range(N)]
+    path = tmp_path / "large.csv"
+    path.write_text("\n".join(["v", *map(str, values)]))
+    table = load(path, kinds={"v": "number"})
+    back = decode(table.raw.take(torch.arange(N)), table.schema)["v"]
+    assert np.allclose(back.astype(float), [float(v) for v in values], rtol=1e-9, atol=0)
+    far = torch.tensor([[1e30], [-1e30]], dtype=torch.double)
+    ends = decode(from_tensor(to_tensor(far, table.schema), table.schema, clip=True), table.schema)["v"]
+    assert np.allclose(ends.astype(float), [float(max(values)), float(min(values))], rtol=1e-6, atol=0)
+
+
+def test_codes_of_many_digits_keep_them_all(tmp_path) -> None:
+    codes = [str(10**24 + i % 9) for i in range(N)]
+    path = tmp_path / "codes.csv"
+    path.write_text("\n".join(["v", *codes]))
+    table = load(path, kinds={"v": "category"})
+    assert decode(table.raw.take(torch.arange(N)), table.schema)["v"].tolist() == codes
+
+
+@pytest.mark.parametrize("year", ["2024-01-01T{:02}:{:02}:00+0{}:00", "3{:03}-{:02}-0{}"])
+def test_why_what_looks_like_dates_is_none(year: str) -> None:
+    values = [year.format(i % 24, i % 12 + 1, i % 5 + 1) for i in range(60)]
+    for cells in (values, values[:12] * 40):
+        assert "; dates are known of the years 1000 to 2999, all written alike" in decided(cells).why
+    assert "dates" not in decided([f"word {i}" for i in range(60)]).why

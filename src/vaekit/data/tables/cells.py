@@ -34,6 +34,9 @@ PADDED = r"^[+-]?0\d"
 FEW_CELLS = 2000
 """For so many cells or fewer, calling Polars takes longer than the work that it does."""
 
+LARGEST = 2**53
+"""Whole numbers up to here are floats, too; of larger ones some are not."""
+
 DIGITS = 12
 """Values that need more digits behind the point are taken for measured, with as many as a float has."""
 
@@ -153,6 +156,17 @@ class Cells:
         ordered = np.sort(self.numbers.values[~np.isnan(self.numbers.values)])
         return runs(ordered)
 
+    @cached_property
+    def rounded(self) -> bool:
+        """Whether they are different whole numbers, as written or by their type, some beyond what floats tell apart."""
+        distinct = self.runs[0]
+        if self.numbers.pointed or self.dtype.startswith("Float") or (distinct != np.round(distinct)).any():
+            return False
+        if np.abs(distinct).max(initial=0) <= LARGEST:
+            return False
+        rows = np.flatnonzero(~np.isnan(self.numbers.values)).tolist()
+        return len(distinct) > 1 or len({self.word(row) for row in rows}) > 1
+
     def days(self, form: str) -> np.ndarray:
         """The levels of words as dates written so, float64 (K,), NaN for what is none."""
         if form not in self.parsed:
@@ -197,7 +211,7 @@ def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
     some = values[:: max(1, len(values) // 1000)]
     largest = np.abs(values).max(initial=0)
     for digits in range(most + 1):
-        if largest * 10.0**digits > 2**53:
+        if largest * 10.0**digits > LARGEST:
             return 0 if digits == 0 and (values == np.round(values)).all() else None
         if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, values)):
             return digits

@@ -56,7 +56,7 @@ def require_usable(schema: TableSchema) -> None:
         require_sense(rule, [column.name for column in columns if column.kind == "date"])
 
 
-ABSENT = ("id", "text", "split", "target", "asked", "missing")
+ABSENT = ("id", "large", "text", "split", "target", "asked", "missing")
 """For these reasons a column is not in new rows, or without values."""
 
 

@@ -46,6 +46,9 @@ WHERE = {part: slice(at, at + WIDTHS[part]) for part, at in zip(WIDTHS, (0, 5, 8
 BEGINS = re.compile(r"\d{1,4}[-/.:]\d|\d{8}T")
 
 
+ISO_BEGINS = re.compile(r"\d{4}-\d\d-\d\d([T ]|$)", re.ASCII)
+
+
 def may_be(word: str) -> bool:
     """Whether a word begins as a date or a time does."""
     return BEGINS.match(word) is not None
@@ -58,6 +61,12 @@ def guess(words: Sequence[str]) -> str:
         if words and not np.isnan(parse(some, form)).any() and not np.isnan(parse(words, form)).any():
             return form
     return ""
+
+
+def unknown(words: Sequence[str]) -> str:
+    """Why words are no dates that begin as ISO dates do, or "" where some do not."""
+    known = "; dates are known of the years 1000 to 2999, all written alike, without an offset or with Z"
+    return known if words and all(ISO_BEGINS.match(word) for word in words) else ""
 
 
 def is_ambiguous(words: Sequence[str], form: str) -> bool:

@@ -5,7 +5,8 @@
    frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced; of
    at most FEW different words, where all but TYPOS of the cells are.
-3. Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
+3. Whole numbers beyond 2^53 that differ, in whatever is not of floats: left out, as floats cannot tell them apart.
+   Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
 5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
    times each on average: a category. (Not in a plain array of numbers, which are measured unless a kind is given.)
@@ -62,6 +63,8 @@ CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 """Names of columns that may well rise from row to row, and mean something."""
+
+TOO_LARGE = "whole numbers beyond 2^53, which floats cannot tell apart; say {{{}: number}} if rounding does not matter"
 
 WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
 """Pairs of words that are false and true."""
@@ -169,6 +172,8 @@ def _of_numbers(cells: Cells) -> Decision:
     if not len(present):
         return _empty(cells)
     distinct = cells.runs[0]
+    if cells.rounded and not cells.measured:
+        return _left(cells, "large", TOO_LARGE.format(cells.name))
     if len(distinct) == 1:
         return _constant(cells, word(present[0].item()), len(present))
     if cells.family == "date":
@@ -188,7 +193,7 @@ def _of_numbers(cells: Cells) -> Decision:
             cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct, codes)}: {why}"
         )
     called = "whole numbers" if whole else "numbers"
-    called += ", rounded to 16 digits" if whole and max(-distinct[0], distinct[-1]) > 2**53 else ""
+    called += ", rounded to 16 digits" if cells.rounded else ""
     kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
     why = _why_no_classes(len(distinct), codes) if whole and not cells.measured else ""
     return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct, codes)}{why}")
@@ -259,11 +264,13 @@ def _of_words(cells: Cells) -> Decision:
     if len(certain) == present and present >= SURE:
         spaced = sum(" " in level for level in certain) > present / 2
         reason: Literal["text", "id"] = "text" if spaced else "id"
-        return _left(cells, reason, f"{'text' if spaced else 'an id'}: {present:,} rows, all different")
+        why = f"{'text' if spaced else 'an id'}: {present:,} rows, all different"
+        return _left(cells, reason, why + dates.unknown(certain))
     column = _category(cells, words)
     rare = 1 - present_share(cells, words, column) if column.other else 0.0
     if rare > 0.5:
-        return _left(cells, "text", f"text: {len(certain):,} different values in {present:,} rows")
+        why = f"text: {len(certain):,} different values in {present:,} rows"
+        return _left(cells, "text", why + dates.unknown(certain))
     return column
 
 
@@ -300,6 +307,7 @@ def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
     classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
     other = len(kept) < len(counts)
     why = f"{len(classes):,} classes" + (f" and one for {len(counts) - len(kept):,} rare ones" if other else "")
+    why += "" if forced else dates.unknown(kept)
     if other and OTHER in classes:
         classes = tuple(level for level in classes if level != OTHER)
     return _classed(cells, "category", (*classes, OTHER) if other else classes, why, other)
@@ -361,12 +369,12 @@ def back(cells: Cells, classes: tuple[str, ...] = ()) -> str:
     """The dtype that a column of classes goes back as: a file's words as numbers where all of them are."""
     if cells.dtype != TEXT:
         return cells.dtype
-    if not all(re.fullmatch(r"0|-?[1-9]\d*", level) for level in classes):
+    if not all(re.fullmatch(r"0|-?[1-9]\d{,14}", level) for level in classes):
         return "String"
     return "Float64" if cells.numbers.pointed else "Int64"
 
 
-def _left(cells: Cells, reason: Literal["text", "id"], why: str) -> LeftOut:
+def _left(cells: Cells, reason: Literal["text", "id", "large"], why: str) -> LeftOut:
     return LeftOut(name=cells.name, reason=reason, why=why)
 
 

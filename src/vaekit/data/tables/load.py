@@ -46,6 +46,7 @@ LEFT = {
     "constant": "of one value",
     "duplicate": "repeating another",
     "id": "an id of the rows",
+    "large": "of whole numbers too large for floats",
     "text": "of text, or of values that hardly repeat",
     "asked": "as asked",
 }

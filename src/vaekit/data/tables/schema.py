@@ -11,7 +11,7 @@ from vaekit.data.dataset import Schema
 from vaekit.data.tables.rules import Rule, parse
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
-Reason = Literal["constant", "duplicate", "missing", "id", "text", "split", "target", "asked", "computed"]
+Reason = Literal["constant", "duplicate", "missing", "id", "large", "text", "split", "target", "asked", "computed"]
 
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
 

@@ -83,4 +83,5 @@ def _dtype(cells: Cells, kind: Kind, whole: bool) -> str:
         return cells.dtype
     if kind == "date":
         return "String"
-    return "Int64" if whole and not cells.numbers.pointed else "Float64"
+    inside = whole and max(-cells.runs[0][0], cells.runs[0][-1]) < 2**63
+    return "Int64" if inside and not cells.numbers.pointed else "Float64"
