@@ -37,6 +37,8 @@ FEW_CELLS = 2000
 LARGEST = 2**53
 """Whole numbers up to here are floats, too; of larger ones some are not."""
 
+TOO_LARGE = "whole numbers beyond 2^53, which floats cannot tell apart; say {{{}: number}} if rounding does not matter"
+
 DIGITS = 12
 """Values that need more digits behind the point are taken for measured, with as many as a float has."""
 

@@ -5,7 +5,7 @@
    frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
    A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced; of
    at most FEW different words, where all but TYPOS of the cells are.
-3. Whole numbers beyond 2^53 that differ, in whatever is not of floats: left out, as floats cannot tell them apart.
+3. Whole numbers beyond 2^53, unless they come as floats: left out.
    Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
 4. The numbers 0 and 1, and words such as yes and no: boolean.
 5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
@@ -24,7 +24,7 @@ import numpy as np
 
 from vaekit.data.conditions import FEW, NO, YES
 from vaekit.data.tables import dates
-from vaekit.data.tables.cells import TEXT, Cells, Words, is_missing, word
+from vaekit.data.tables.cells import TEXT, TOO_LARGE, Cells, Words, is_missing, word
 from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
 from vaekit.data.tables.transform import measured
 from vaekit.errors import VaekitError
@@ -63,8 +63,6 @@ CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 """Names of columns that may well rise from row to row, and mean something."""
-
-TOO_LARGE = "whole numbers beyond 2^53, which floats cannot tell apart; say {{{}: number}} if rounding does not matter"
 
 WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
 """Pairs of words that are false and true."""
@@ -269,8 +267,8 @@ def _of_words(cells: Cells) -> Decision:
     column = _category(cells, words)
     rare = 1 - present_share(cells, words, column) if column.other else 0.0
     if rare > 0.5:
-        why = f"text: {len(certain):,} different values in {present:,} rows"
-        return _left(cells, "text", why + dates.unknown(certain))
+        why = f"text: {len(certain):,} different values in {present:,} rows{dates.unknown(certain)}"
+        return _left(cells, "text", why)
     return column
 
 
