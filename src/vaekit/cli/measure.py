@@ -152,12 +152,12 @@ def _check_of_tables(trained: Trained, asked: list[str], target: str | None, out
     from vaekit.config import nearest
 
     names: tuple[str, ...] = getattr(trained.schema, "names", ())
-    for option, value in (("--target", target), ("--out", out)):
+    for option, value, of in (("--target", target, {"samples", "augmentation"}), ("--out", out, {"samples"})):
         if value is not None and trained.schema.modality != "tables":
             raise VaekitError(f"{option}: is for tables, and this run is of {trained.schema.modality}")
-        if value is not None and "samples" not in asked:
+        if value is not None and not of & set(asked):
             raise VaekitError(f"{option} {value}: is about new rows; add --metrics {','.join([*asked, 'samples'])}")
-    if target is not None and target not in names:
+    if target is not None and "samples" in asked and target not in names:
         raise VaekitError(f"--target {target}: the model has no such column{nearest(target, list(names))}")
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise VaekitError(f"--out {out}: expected the name of a page that ends on .html")
