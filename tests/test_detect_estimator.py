@@ -169,3 +169,29 @@ def test_a_frame_that_tells_no_rows_apart_is_told_so() -> None:
 def test_settings_without_sense_are_refused_in_fit(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(VaekitError, match=said):
         VAEDetector(**wrong).fit(np.random.RandomState(0).randn(20, 2))
+
+
+def long_tailed(random: np.random.Generator, n: int) -> pl.DataFrame:
+    """Words of which new rows bring new ones for ever, and two numbers."""
+    words = [f"k{k}" for k in random.zipf(1.6, n)]
+    return pl.DataFrame({"word": words, "a": random.normal(size=n), "b": random.normal(size=n)})
+
+
+def alike(random: np.random.Generator, n: int) -> pl.DataFrame:
+    """Three words about as common as each other, and two numbers."""
+    return pl.DataFrame({"word": random.choice(list("abc"), n), "a": random.normal(size=n), "b": random.normal(size=n)})
+
+
+def heavy(random: np.random.Generator, n: int) -> np.ndarray:
+    """20 numbers whose extremes lie ever farther out."""
+    return random.lognormal(size=(n, 20)) * np.exp(0.5 * random.normal(size=(n, 1)))
+
+
+@pytest.mark.parametrize("rows", [long_tailed, alike, heavy])
+def test_new_normal_rows_have_small_p_values_no_more_often_than_they_say(rows) -> None:
+    """Whatever was fitted to the training rows must not have seen those that p-values are read from."""
+    random = np.random.default_rng(0)
+    p = VAEDetector(random_state=0).fit(rows(random, 400)).p_values(rows(random, 3000))
+    for rate in (0.01, 0.05, 0.2):
+        error = (rate * (1 - rate) * (1 / 400 + 1 / 3000)) ** 0.5
+        assert np.mean(p <= rate) < rate + 3 * error

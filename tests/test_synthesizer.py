@@ -204,3 +204,12 @@ def test_high_cardinality_is_cheap() -> None:
     model = quick(max_steps=5, kinds={"word": "category"}).fit(table)
     assert model.schema_.columns[0].size > 1000
     assert sum(p.numel() for p in model.model_.parameters()) * 4 < 4e6
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_mean_score_is_below_what_no_model_can_reach(seed) -> None:
+    """E[log p(x)] <= -H of the data, for every p: a bound whose noise is the same for all rows may lie far above."""
+    x = np.random.default_rng(seed).normal(size=(2000, 1))
+    model = VAESynthesizer(likelihood="gaussian", max_steps=60, random_state=seed).fit(x)
+    best = -0.5 * np.log(2 * np.pi * np.e * x.var())  # in nats, of columns with unit variance like this
+    assert model.score(np.random.default_rng(9).normal(size=(2000, 1))) < best + 0.1
