@@ -31,6 +31,9 @@ SHOWN = 10
 
 DIGITS = 6
 
+LONG = 40
+"""Letters of a cell that are shown."""
+
 
 def score(
     run: RunFolder,
@@ -168,17 +171,28 @@ def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
     import torch
 
     from vaekit.data.tables import decode
-    from vaekit.data.tables.cells import word
     from vaekit.detect import UNSEEN
 
     raw, schema = new.raw.take(torch.from_numpy(rows)), new.schema
     shown = decode(raw, schema)
     cells = {}
     for column, values in zip(schema.columns, raw.numpy().T, strict=True):
-        words = [f"={word(cell)}" if cell is not None else " missing" for cell in shown[column.name].tolist()]
+        words = [_cell(cell) if cell is not None else " missing" for cell in shown[column.name].tolist()]
         unseen = column.discrete & (values == UNSEEN)
         cells[column.name] = [" of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)]
     return cells
+
+
+def _cell(cell: Any) -> str:
+    """A cell, "=1e+300"; of a long word its beginning."""
+    import textwrap
+
+    from vaekit.data.tables.cells import word
+
+    plain = word(cell)
+    if len(plain) > LONG and isinstance(cell, (int, float)):
+        return f"={cell:.10g}"
+    return "=" + (plain if len(plain) <= LONG else textwrap.shorten(plain, LONG, placeholder="..."))
 
 
 def _reason(name: str, cells: dict[str, list[str]], row: int) -> str:
