@@ -187,7 +187,17 @@ def heavy(random: np.random.Generator, n: int) -> np.ndarray:
     return random.lognormal(size=(n, 20)) * np.exp(0.5 * random.normal(size=(n, 1)))
 
 
-@pytest.mark.parametrize("rows", [long_tailed, alike, heavy])
+def few(random: np.random.Generator, n: int) -> pl.DataFrame:
+    """One column of two words: rows have two scores."""
+    return pl.DataFrame({"word": random.choice(list("ab"), n, p=[0.9, 0.1])})
+
+
+def counts(random: np.random.Generator, n: int) -> np.ndarray:
+    """Three columns of small whole numbers."""
+    return random.poisson(3, (n, 3)).astype(float)
+
+
+@pytest.mark.parametrize("rows", [long_tailed, alike, heavy, few, counts])
 def test_new_normal_rows_have_small_p_values_no_more_often_than_they_say(rows) -> None:
     """Whatever was fitted to the training rows must not have seen those that p-values are read from."""
     random = np.random.default_rng(0)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from commands import call
 from vaekit.data.tables import decode, load, mend, open_frame
 
 N = 60
@@ -85,3 +86,13 @@ def test_cells_that_were_not_understood_stay_and_holes_without_values_are_counte
     assert found.columns["copy"].to_list()[2:] == strange["copy"].to_list()[2:]
     assert found.left["class"] == 1
     assert found.place(3) == "row 3 (from 0)"
+
+
+def test_a_table_without_holes_comes_back(tmp_path) -> None:
+    source = pl.DataFrame({"id": [f"n{i}" for i in range(60)], "x": [i / 7 for i in range(60)], "y": list("ab") * 30})
+    source.write_csv(tmp_path / "whole.csv")
+    assert call("train", tmp_path / "whole.csv", "--steps", "2", "--out", tmp_path / "run", "-q").code == 0
+    done = call("impute", tmp_path / "run", tmp_path / "whole.csv", "--out", tmp_path / "back.csv", "--json")
+    assert done.code == 0, done.err
+    assert '"cells": 0' in done.out
+    assert pl.read_csv(tmp_path / "back.csv").equals(pl.read_csv(tmp_path / "whole.csv"))

@@ -103,8 +103,8 @@ def new(
 
 def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
     """Rows x (B, C) with their NaN cells drawn from p(missing cells | the others), a few rows at a time."""
-    whole = x.clone()
-    for rows in x.isnan().any(1).nonzero()[:, 0].split(FILLED):
+    whole, waiting = x.clone(), x.isnan().any(1).nonzero()[:, 0]
+    for rows in waiting.split(FILLED) if len(waiting) else ():
         whole[rows] = _filled(model, x[rows], None if context is None else context[rows])
     return whole
 

@@ -30,6 +30,10 @@ CELLS = 2_000_000
 MOST = 200_000
 """More rows than so many are not trained on, but so many of them, drawn at random."""
 
+OFTEN = 3
+"""Of a row that is there so often, one more or less makes no odds: it is calibrated by the score that it has. Rows of
+few classes have few scores, and those of single members, which left a row out, are none of them."""
+
 PARTS = ("unexplained", "nearest", "coarse")
 """What a score is the sum of."""
 
@@ -78,7 +82,7 @@ class Detector(nn.Module):
         """p = (1 + #{held-out scores >= s(x)}) / (n + 1), (N,): conformal p-values, Bates et al. 2023, eq. 2.
 
         For a new normal row P(p <= a) <= a, nearly: the held-out scores are those of the members that did not see the
-        row (Vovk 2015), a new row's is the mean over all.
+        row (Vovk 2015), a new row's is the mean over all. Rows that are there `OFTEN` have their own.
         """
         return p_values(self.calibration, self.scores(x))
 
@@ -104,9 +108,9 @@ class Detector(nn.Module):
         """The two distances by column, (2, B, C), centred and scaled."""
         return (_distances(_places(views), self.nearest, self.coarse) - self.centre) / self.spread
 
-    def calibrate(self, costs: Tensor, distances: Tensor, folds: Tensor) -> None:
-        """Centres, spreads and held-out scores by training rows as if they were new, of every one what it costs each
-        member, (M, N, C), its distances, (2, N, C), and the fold that left it out, (N,)."""
+    def calibrate(self, costs: Tensor, distances: Tensor, folds: Tensor) -> Tensor:
+        """Set centres and spreads by training rows as if they were new: of every one what it costs each member,
+        (M, N, C), its distances, (2, N, C), and the fold that left it out, (N,). Gives their held-out scores (N,)."""
         held = torch.tensor(self.config.folds_of_members())[:, None] == folds  # (M, N)
         for m, seen in enumerate(held):
             self.member_centre[m] = costs[m, seen].mean(0) if seen.any() else 0.0
@@ -118,8 +122,8 @@ class Detector(nn.Module):
         near = ((distances - self.centre) / self.spread).sum((0, 2))
         unexplained = ((costs - self.member_centre) / self.member_spread).sum(2)
         own = (unexplained * held).sum(0) / held.sum(0)
-        self.calibration = (own + near).double().sort().values
         self.fold()
+        return (own + near).double()
 
     def fold(self) -> None:
         """Make ready to score, by the weights, centres and spreads as they are now."""
@@ -189,10 +193,20 @@ def _fitted(x: Tensor, config: DetectorConfig, least: Tensor | None) -> Detector
     places = _places(views)
     detector = Detector(config, scaling, model, *(Nearest(places[index]) for index in kept))
     some = torch.randperm(len(x))[: min(config.calibration, max(500, CELLS // x.shape[1]))]
+    some = some[folds[some].argsort(stable=True)]
     found = [_as_new(detector, x, some[folds[some] == fold], folds != fold, kept, least) for fold in folds.unique()]
     costs, distances = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-    detector.calibrate(costs, distances, torch.cat([folds[some][folds[some] == fold] for fold in folds.unique()]))
+    held = detector.calibrate(costs, distances, folds[some])
+    detector.calibration = torch.where(_times(x)[some] >= OFTEN, detector.scores(x[some]), held).sort().values
     return detector.eval()
+
+
+def _times(x: Tensor) -> Tensor:
+    """How often each row of x (N, C) is there, (N,)."""
+    generator = torch.Generator().manual_seed(0)
+    keys = x.double().nan_to_num(nan=1e30) @ torch.rand(x.shape[1], dtype=torch.float64, generator=generator)
+    _, index, counts = keys.unique(return_inverse=True, return_counts=True)
+    return counts[index]
 
 
 @torch.no_grad()
