@@ -89,17 +89,18 @@ def tasks(ask: argparse.Namespace, seed: int) -> Iterator[Task]:
 
 def linear(given: Task, n: int, seed: int) -> Codes:
     """PCA."""
-    began = time.process_time()
-    model = PCA(n, random_state=seed).fit(given.train)
-    spent = time.process_time() - began
-    codes = model.transform(given.test)
-    return Codes(model.transform(given.train), codes, model.inverse_transform(codes), spent)
+    return coded(given, PCA(n, random_state=seed))
 
 
 def ours(given: Task, n: int, seed: int) -> Codes:
     """VAETransformer with its defaults."""
+    return coded(given, VAETransformer(n, random_state=seed))
+
+
+def coded(given: Task, model: PCA | VAETransformer) -> Codes:
+    """What a transformer makes of both parts, fitted to the first."""
     began = time.process_time()
-    model = VAETransformer(n, random_state=seed).fit(given.train)
+    model.fit(given.train)
     spent = time.process_time() - began
     codes = model.transform(given.test)
     return Codes(model.transform(given.train), codes, model.inverse_transform(codes), spent)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaekit.detect import UNSEEN, Detector, DetectorConfig, Plain, fit, p_values
+from vaekit.detect.detector import _times
 from vaekit.detect.members import CellScales, build, explained
 from vaekit.detect.neighbours import Nearest
 from vaekit.detect.scaling import KNOTS, Scaling
@@ -315,3 +316,13 @@ def test_classes_as_plain_numbers_and_back_to_columns() -> None:
     assert x[4, 6] > x[:2, 6].max()
     assert x[4, 1] > 1  # beyond the rarer of two
     assert torch.equal(plain.by_column(torch.ones(2, 7)), torch.tensor([[1.0, 1.0, 4.0, 1.0]]).expand(2, 4))
+
+
+def test_rows_with_a_gap_are_not_taken_for_each_other() -> None:
+    x = torch.randn(50, 4)
+    x[:20, 1] = torch.nan
+    x[20:25] = x[20]
+    counts = _times(x)
+    assert (counts[:20] == 1).all()
+    assert (counts[20:25] == 5).all()
+    assert (counts[25:] == 1).all()

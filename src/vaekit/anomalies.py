@@ -22,14 +22,14 @@ from vaekit.rng import own_noise, seeded
 from vaekit.tasks import Trained
 from vaekit.trace import Model
 
-DETECTOR, FORM = "detector.safetensors", 2
+DETECTOR, FORM = "detector.safetensors", 3
 """Where a run keeps its detector, and in which form: one in another is fitted anew."""
 
 BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
 """What data are scored by: the detector, or four numbers of the run's model."""
 
 DRAWS = 16
-"""Draws of z for `elbo` and `nll`, the same for every datum."""
+"""Draws of z for `elbo` and `nll`, by each datum's own noise."""
 
 TOGETHER = {"images": 64, "tables": 512}
 """How many data go through the model together."""

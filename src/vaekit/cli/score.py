@@ -142,14 +142,9 @@ def _by_column(new: Any, found: Oddness) -> tuple[list[str], np.ndarray]:
     import numpy as np
 
     parts, names = found.parts.numpy(), list(new.schema.names)
-    return (
-        (names, parts)
-        if found.rest is None
-        else (
-            [*names, LATENTS],
-            np.column_stack((parts, found.rest.numpy())),
-        )
-    )
+    if found.rest is None:
+        return names, parts
+    return [*names, LATENTS], np.column_stack((parts, found.rest.numpy()))
 
 
 def _because(new: Any, names: list[str], parts: np.ndarray, odd: np.ndarray) -> np.ndarray:

@@ -197,14 +197,15 @@ def _fitted(x: Tensor, config: DetectorConfig, least: Tensor | None) -> Detector
     found = [_as_new(detector, x, some[folds[some] == fold], folds != fold, kept, least) for fold in folds.unique()]
     costs, distances = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     held = detector.calibrate(costs, distances, folds[some])
-    detector.calibration = torch.where(_times(x)[some] >= OFTEN, detector.scores(x[some]), held).sort().values
+    detector.calibration = torch.where(_times(views[0])[some] >= OFTEN, detector.scores(x[some]), held).sort().values
     return detector.eval()
 
 
 def _times(x: Tensor) -> Tensor:
-    """How often each row of x (N, C) is there, (N,)."""
+    """How often each row of x (N, C), standardised, is there, (N,); a gap is like a gap only."""
     generator = torch.Generator().manual_seed(0)
-    keys = x.double().nan_to_num(nan=1e30) @ torch.rand(x.shape[1], dtype=torch.float64, generator=generator)
+    known, gaps = torch.rand(2, x.shape[1], dtype=torch.float64, generator=generator)
+    keys = x.double().nan_to_num(0.0) @ known + x.isnan().double() @ gaps
     _, index, counts = keys.unique(return_inverse=True, return_counts=True)
     return counts[index]
 
