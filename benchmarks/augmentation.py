@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit import metrics
 from vaekit.api import training_part
-from vaekit.augmentation import Labelled, accuracy, halves
-from vaekit.judge import jittered, unit
-from vaekit.rng import seeded
-from vaekit.tasks import Trained
+from vaekit.core.random import seeded
+from vaekit.measures.augmentation import Labelled, accuracy, halves
+from vaekit.measures.classifier import jittered, unit
+from vaekit.tasks import measure as metrics
+from vaekit.tasks.trained import Trained
 
 RESULTS = Path(__file__).parent / "results" / "augmentation.md"
 HEAD = ("data", "real", "seed", "classifier", "measure", "real alone", "beside", "generated", "with both")

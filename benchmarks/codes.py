@@ -28,13 +28,13 @@ from samples import sheet
 from torch import Tensor
 
 import vaekit
-from vaekit import evaluate
 from vaekit.api import own_data, training_part
-from vaekit.code_priors import AutoregressiveCodes, UniformCodes
-from vaekit.fidelity import fidelity
-from vaekit.judge import Judge
-from vaekit.tasks import Trained, as_tensor
-from vaekit.vae import VAE
+from vaekit.measures import bounds
+from vaekit.measures.classifier import Judge
+from vaekit.measures.feature_distances import fidelity
+from vaekit.models.codes.priors import AutoregressiveCodes, UniformCodes
+from vaekit.models.vae import VAE
+from vaekit.tasks.trained import Trained, as_tensor
 
 RESULTS = Path(__file__).parent / "results" / "codes.md"
 
@@ -63,7 +63,7 @@ def measure(run: Trained, judge: Judge, seed: int, pictures: Path | None) -> dic
     assert images.test is not None, "the file has no test part"
     found: dict[str, object] = {}
     for part, some in (("training", training_part(run)), ("test", images.test)):
-        found[part] = evaluate.code_use(run.model, run.batches(some))
+        found[part] = bounds.code_use(run.model, run.batches(some))
     real = as_tensor(images.test)
     features = judge.features(real)
     for name, x in sets(run, real, seed):

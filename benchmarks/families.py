@@ -28,9 +28,9 @@ from formulas import FAMILIES, Family
 from nets import digits
 
 from vaekit import api
+from vaekit.assembly.settle import resolve
 from vaekit.config import Data, Experiment, Network, Training
-from vaekit.resolve import resolve
-from vaekit.run import Logged, Run
+from vaekit.runs.run import Logged, Run
 
 RESULTS = Path(__file__).parent / "results" / "families.md"
 STRETCH = 8

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaekit import checkpoint
-from vaekit.judge import Judge, train_judge
+from vaekit.disk import checkpoint
+from vaekit.measures.classifier import Judge, train_judge
 
 CACHE = Path(__file__).parent / ".cache"
 

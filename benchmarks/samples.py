@@ -25,7 +25,7 @@ from torch import Tensor
 
 import vaekit
 from vaekit.api import sampled
-from vaekit.fidelity import fidelity
+from vaekit.measures.feature_distances import fidelity
 
 RESULTS = Path(__file__).parent / "results" / "samples-mnist.md"
 

@@ -28,9 +28,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from vaekit import table_quality
 from vaekit.data.tables import TableSchema, load
 from vaekit.estimators import VAESynthesizer
+from vaekit.measures import row_quality
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "synthesis.md"
@@ -126,13 +126,13 @@ def measured(given: Task, made: Made, schema: TableSchema, seed: int) -> dict[st
     """All measures of one side's rows."""
     train, test, rows = (load(part, schema=schema).raw.values.numpy() for part in (given.train, given.test, made.rows))
     categories = np.array([column.discrete for column in schema.columns])
-    useful = table_quality.utility(rows, test, categories, schema.names.index(given.target))
+    useful = row_quality.utility(rows, test, categories, schema.names.index(given.target))
     return {
         **asdict(useful),
-        "column": table_quality.column_error(train, rows, categories),
-        "pair": table_quality.pair_error(train, rows, categories),
-        "two_sample": table_quality.two_sample(train, rows, categories, seed),
-        **asdict(table_quality.privacy(rows, train, test, categories, seed)),
+        "column": row_quality.column_error(train, rows, categories),
+        "pair": row_quality.pair_error(train, rows, categories),
+        "two_sample": row_quality.two_sample(train, rows, categories, seed),
+        **asdict(row_quality.privacy(rows, train, test, categories, seed)),
         "fit_cpu": made.fit_cpu,
         "fit": made.fit,
         "draw_cpu": made.draw_cpu,

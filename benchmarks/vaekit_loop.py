@@ -20,14 +20,16 @@ import torch
 from nets import KINDS, LATENT, Decoder, Encoder, Stopwatch, digits
 
 import vaekit
-from vaekit import api, build
+import vaekit.assembly.model as assembled
+import vaekit.runs.run as runs
+from vaekit import api
+from vaekit.assembly.settle import Resolved, resolve
 from vaekit.config import Data, Experiment, Network, Training
 from vaekit.data.images import ImageSchema
-from vaekit.families import PixelBernoulli, normal
-from vaekit.priors import StandardNormal
-from vaekit.resolve import Resolved, resolve
-from vaekit.run import Logged, Run
-from vaekit.vae import VAE, Conditional
+from vaekit.distributions.families import PixelBernoulli, normal
+from vaekit.models.priors import StandardNormal
+from vaekit.models.vae import VAE, Conditional
+from vaekit.runs.run import Logged, Run
 
 
 def shared_conv(network: Network, schema: ImageSchema) -> VAE:
@@ -40,7 +42,7 @@ def plan(net: str, batch: int | None, device: str, source: Path, fields: list[st
     """The resolved experiment. vaekit's MLP of one hidden layer is the benchmark's; the conv net is put in."""
     network = Network(architecture="mlp", hidden=(512,), activation="relu", latent=LATENT, likelihood="bernoulli")
     if net == "conv":
-        build.model = shared_conv
+        assembled.build_model = runs.build_model = shared_conv  # type: ignore[assignment]
     training = Training(batch=batch or "auto", epochs=100, validations=1, device=device)
     experiment = Experiment(data=Data(source=str(source), holdout=0.001), model=network, train=training)
     experiment = experiment.override(*fields)

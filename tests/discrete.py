@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from vaekit import VAE, Conditional
-from vaekit.code_priors import AutoregressiveCodes, LearnedCategories, UniformCodes
-from vaekit.codebooks import (
+from vaekit.core.objectives import Objective, Term, distortion, rate
+from vaekit.distributions.families import PixelBernoulli
+from vaekit.models.codes.codebooks import (
     AnyCodebook,
     Codebook,
     LearnedCodebook,
     ResidualCodebook,
     ScalarCodebook,
 )
-from vaekit.codes import (
+from vaekit.models.codes.posteriors import (
     GumbelSoftmax,
     VectorQuantiser,
     codebook_cost,
     commitment,
     perplexity,
 )
-from vaekit.families import PixelBernoulli
+from vaekit.models.codes.priors import AutoregressiveCodes, LearnedCategories, UniformCodes
 from vaekit.nn import MLP
-from vaekit.objectives import Objective, Term, distortion, rate
 
 GRID, SHAPE = (2, 3), (1, 4, 4)
 

@@ -9,10 +9,10 @@ import torch
 
 from commands import call
 from vaekit import api
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import resolve
 from vaekit.data.images import load
-from vaekit.recipes import choose
-from vaekit.resolve import resolve
-from vaekit.run import Run
+from vaekit.runs.run import Run
 
 IMAGES = 120
 SHORT = ["latent=3", "steps=2", "batch=32", "condition_width=4", "device=cpu", "patience=0", "validations=1"]

@@ -17,7 +17,7 @@ from types import CodeType, FunctionType
 
 from torch.distributions import Normal
 
-from vaekit.objectives import detached
+from vaekit.core.objectives import detached
 
 Law = Callable[[], object]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit.advance import Apart, Guard, Step, Whole
-from vaekit.build import model as build_model
+from vaekit.assembly.model import build_model
 from vaekit.config import Network
+from vaekit.core.objectives import beta_elbo, importance_weighted
 from vaekit.data.images import ImageSchema
-from vaekit.objectives import beta_elbo, importance_weighted
-from vaekit.optim import adamw
+from vaekit.training.optimisers import adamw
+from vaekit.training.step import Apart, Guard, Step, Whole
 
 SCHEMA = ImageSchema(height=8, width=8, channels=1, dtype="float32")
 BATCH = 6

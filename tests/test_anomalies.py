@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import vaekit
-from vaekit import anomalies, api
+from vaekit import api
 from vaekit.errors import VaekitError
-from vaekit.tasks import Trained
+from vaekit.tasks import score
+from vaekit.tasks.trained import Trained
 
 TINY = {"model.size": "tiny", "steps": 12, "batch": 64, "validations": 1, "seed": 0}
 KINDS = {
@@ -28,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
 
 
 @pytest.mark.parametrize("kind", ["plain", "flow", "told"])
-@pytest.mark.parametrize("by", anomalies.BY[1:])
+@pytest.mark.parametrize("by", score.BY[1:])
 def test_an_image_has_the_same_score_alone_and_parts_add_up(trained: dict[str, Trained], kind: str, by: str) -> None:
     model = trained[kind]
     held = api.held_part(model)

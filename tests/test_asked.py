@@ -12,7 +12,7 @@ import pytest
 from vaekit import VaekitError
 from vaekit.cli.verbs import _asked
 from vaekit.data.tables import TableSchema, load
-from vaekit.data.tables.asked import asked
+from vaekit.data.tables.rules.where import asked
 from vaekit.estimators import VAESynthesizer
 
 N = 600

@@ -16,9 +16,10 @@ from torch import Tensor
 
 import vaekit
 from commands import call
-from vaekit import augmentation, metrics
-from vaekit.judge import unit
-from vaekit.tasks import as_tensor
+from vaekit.measures import augmentation
+from vaekit.measures.classifier import unit
+from vaekit.tasks import measure as metrics
+from vaekit.tasks.trained import as_tensor
 
 KINDS = np.array([False, False, True, True])
 GOAL = 120

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vaekit
-from vaekit import build, checkpoint, files
+from vaekit import files
+from vaekit.assembly.model import build_model
 from vaekit.config import Experiment
 from vaekit.data.images import ImageSchema
+from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
-from vaekit.tasks import Trained, load_model, save
+from vaekit.tasks.trained import Trained, load_model, save
 
 laws = settings(max_examples=25, deadline=None)
 dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
@@ -116,7 +118,7 @@ def test_what_is_no_number_is_null_in_json():
 def saved(tmp_path) -> Path:
     experiment = Experiment().override("model.architecture=mlp", "hidden=[8]", "latent=2", "likelihood=gaussian")
     schema = ImageSchema(height=4, width=5, channels=3, classes=("ä", "b"), resized=True)
-    save(Trained(build.model(experiment.model, schema), schema, experiment), tmp_path / "model")
+    save(Trained(build_model(experiment.model, schema), schema, experiment), tmp_path / "model")
     return tmp_path / "model"
 
 

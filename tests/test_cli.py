@@ -15,9 +15,10 @@ from PIL import Image
 
 import vaekit
 from commands import Result, call
-from vaekit import checkpoint, files
+from vaekit import files
 from vaekit.cli import app as application
 from vaekit.cli.words import sides
+from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 
 VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "impute", "score", "augment", "evaluate", "info"]
@@ -526,7 +527,7 @@ def test_what_nobody_foresaw_is_one_line_too(run, monkeypatch):
     def surprise(*_: object) -> None:
         raise RuntimeError("two\n  lines")
 
-    monkeypatch.setattr("vaekit.tasks.load_model", surprise)
+    monkeypatch.setattr("vaekit.tasks.trained.load_model", surprise)
     result = call("generate", run)
     assert result.code == 1
     assert result.err == (
@@ -587,7 +588,7 @@ def test_a_disk_that_fills_while_training_keeps_what_was_saved(tmp_path, monkeyp
 
 
 def test_a_log_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("vaekit.log.Log.add", full)
+    monkeypatch.setattr("vaekit.disk.log.Log.add", full)
     assert "No space left on device" in refused("train", "digits", *TINY, "--out", tmp_path / "run")
 
 
@@ -627,7 +628,7 @@ def test_every_help_ends_with_examples_and_loads_nothing_heavy():
 def test_what_a_verb_imports_is_not_the_compiler():
     """Nor what else takes as long to import as torch does, and only training wants."""
     heavy = {"torch._dynamo", "torch.distributed.tensor", "sympy", "lightning_fabric", "matplotlib", "sklearn"}
-    imports = "import sys, vaekit.api, vaekit.anomalies, vaekit.metrics, vaekit.rows, vaekit.status"
+    imports = "import sys, vaekit.api, vaekit.tasks.score, vaekit.tasks.measure, vaekit.tasks.rows, vaekit.runs.status"
     result = python("-c", f"{imports}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)")
     assert result.returncode == 0, result.stderr
 

@@ -17,20 +17,20 @@ from rich.console import Console
 
 import vaekit
 from commands import call
-from vaekit import checkpoint
 from vaekit.api import follow, read, reopen
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import Resolved, resolve
 from vaekit.cli import app as application
 from vaekit.cli import terminal
 from vaekit.cli.score import significant
 from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
 from vaekit.cli.words import span
+from vaekit.disk import checkpoint
+from vaekit.disk.log import read_metrics
 from vaekit.errors import VaekitError
-from vaekit.forecast import forecast
-from vaekit.log import read_metrics
-from vaekit.recipes import choose
-from vaekit.resolve import Resolved, resolve
-from vaekit.run import Ended, Run
+from vaekit.runs.run import Ended, Run
+from vaekit.runs.timing import forecast
 
 TINY = ["architecture=mlp", "hidden=[8]", "latent=2", "device=cpu", "validations=4"]
 
@@ -112,7 +112,7 @@ def test_the_page_of_a_finished_run_tells_what_it_is_and_how_good(tmp_path):
 def test_a_run_that_still_trains_is_told_as_such(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     run = begin(folder, "steps=8")
-    monkeypatch.setattr("vaekit.lock.busy", lambda at: at == folder)
+    monkeypatch.setattr("vaekit.disk.lock.busy", lambda at: at == folder)
     with pytest.raises(VaekitError, match="is training and has not come to its first validation, which saves"):
         vaekit.load(folder)
     stop_at(run, 3)
@@ -197,7 +197,7 @@ def test_no_gain_any_more_is_an_end_like_any_other(tmp_path):
 
 @pytest.mark.parametrize(("value", "at"), [(2.0, False), (5.1, True)])
 def test_the_report_says_what_the_mutual_information_cannot_exceed(value, at):
-    from vaekit.report import _numbers
+    from vaekit.report.report import _numbers
 
     number = {"value": 1.0, "error": 0.1}
     numbers = {"data": "test", "n": 180, "elbo": number, "distortion": number, "rate": number}
@@ -341,13 +341,13 @@ def plan(*changes: str, **more: object) -> Resolved:
     ],
 )
 def test_the_forecast_counts_all_images_of_all_steps(monkeypatch, changes, images):
-    monkeypatch.setattr("vaekit.forecast._step_seconds", lambda resolved, rows, budget: rows * 0.01)
+    monkeypatch.setattr("vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: rows * 0.01)
     assert forecast(plan(*changes)) == pytest.approx(images * 0.01)
 
 
 def test_a_step_too_large_to_be_timed_is_timed_in_part(monkeypatch):
     asked = []
-    monkeypatch.setattr("vaekit.forecast._step_seconds", lambda resolved, rows, budget: asked.append(rows) or 1.0)
+    monkeypatch.setattr("vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: asked.append(rows) or 1.0)
     forecast(plan(macs=10**8))
     forecast(plan("bound=iwae:5", macs=10**8))
     forecast(plan(macs=10**12))
@@ -370,7 +370,7 @@ def test_steps_of_every_kind_can_be_timed_and_leave_no_trace(kind):
 
 
 def test_the_plan_and_the_start_tell_about_how_long(monkeypatch, tmp_path):
-    monkeypatch.setattr("vaekit.forecast.forecast", lambda resolved, budget: 7200.0)
+    monkeypatch.setattr("vaekit.runs.timing.forecast", lambda resolved, budget: 7200.0)
     words = ["train", "digits", *TINY, "--steps", 100]
     assert re.search(r"time +about 2\.0 h \(roughly, from a few steps timed here\)", vaekit_(*words, "--dry-run")[0])
     words += ["--max-time", "0.0001"]
@@ -389,7 +389,7 @@ def test_lengths_of_time_are_told_as_one_reads_them():
 
 def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vaekit.forecast.forecast", lambda resolved, budget: 1.0)
+    monkeypatch.setattr("vaekit.runs.timing.forecast", lambda resolved, budget: 1.0)
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     np.savez("mnist.npz", images=images)
     Path("photos").mkdir()

@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from discrete import EACH, GRID, awake, book, features, pixels, quantised_vae
-from vaekit.code_priors import AutoregressiveCodes, UniformCodes
-from vaekit.codebooks import (
+from vaekit.models.codes.codebooks import (
     AnyCodebook,
     Codebook,
     ResidualCodebook,
 )
-from vaekit.codes import (
+from vaekit.models.codes.posteriors import (
     Codes,
 )
+from vaekit.models.codes.priors import AutoregressiveCodes, UniformCodes
 from vaekit.nn.attention import CausalTransformer
 
 

@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from discrete import EACH, GRID, book, features
-from vaekit.codebooks import (
+from vaekit.models.codes.codebooks import (
     Codebook,
     ScalarCodebook,
     k_means,

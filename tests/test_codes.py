@@ -14,12 +14,12 @@ from torch.distributions import kl_divergence
 
 from discrete import BOOKS, EACH, SHAPE, awake, categorical_vae, objective, pixels, quantised_vae
 from vaekit import VAE
-from vaekit.advance import Step
-from vaekit.code_priors import LearnedCategories, UniformCategories
-from vaekit.codebooks import (
+from vaekit.core.objectives import Objective, Term, distortion, elbo, iwae, rate
+from vaekit.core.trace import Draw, Trace
+from vaekit.models.codes.codebooks import (
     straight_through,
 )
-from vaekit.codes import (
+from vaekit.models.codes.posteriors import (
     Codes,
     GumbelSoftmax,
     HardCategorical,
@@ -30,8 +30,8 @@ from vaekit.codes import (
     perplexity,
     usage,
 )
-from vaekit.objectives import Objective, Term, distortion, elbo, iwae, rate
-from vaekit.trace import Draw, Trace
+from vaekit.models.codes.priors import LearnedCategories, UniformCategories
+from vaekit.training.step import Step
 
 
 @EACH

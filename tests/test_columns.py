@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, NegativeBinomial, Normal
 
-from vaekit.columns import Cell, Classes, Columns, CountUnits, LogNormalUnits
-from vaekit.data.tables.grids import grid_of, with_grid
-from vaekit.data.tables.likelihoods import NAMES, family
-from vaekit.data.tables.networks import CellEmbedding, ChainDecoder, RowDecoder, RowEncoder
+from vaekit.data.tables.model.bins import grid_of, with_grid
+from vaekit.data.tables.model.likelihoods import NAMES, family
+from vaekit.data.tables.model.networks import CellEmbedding, ChainDecoder, RowDecoder, RowEncoder
 from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.distributions.bins import Binned, Grid, pick
+from vaekit.distributions.rows import Cell, Classes, Columns, CountUnits, LogNormalUnits
 from vaekit.errors import VaekitError
-from vaekit.grid import Binned, Grid, pick
 
 ATOL = 1e-5
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaekit.divergences import _is_registered
+from vaekit.core.kl import _is_registered
 from vaekit.nn import conv
 from vaekit.nn.conv import ConvDecoder, doubled
 

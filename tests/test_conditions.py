@@ -21,11 +21,11 @@ from commands import call
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition, blank, encode, learn, where
 from vaekit.data.images import load
+from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
-from vaekit.guidance import extrapolate
+from vaekit.models.priors import LearnedNormal
+from vaekit.models.vae import Conditioned
 from vaekit.nn import ConditionEmbedding
-from vaekit.priors import LearnedNormal
-from vaekit.vae import Conditioned
 
 # Fields from values
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from vaekit.api import assignment, train
+from vaekit.assembly.recipes import RECIPES, choose
 from vaekit.config import Experiment, fields
 from vaekit.errors import VaekitError
-from vaekit.recipes import RECIPES, choose
 
 laws = settings(max_examples=60, deadline=None)
 SECTIONS = {name: section.annotation for name, section in Experiment.model_fields.items()}

@@ -12,10 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaekit import VaekitError, rows
-from vaekit.data.tables import TableSchema, constraints, decode, load
+from vaekit import VaekitError
+from vaekit.data.tables import TableSchema, decode, load
 from vaekit.data.tables.collection import Table
+from vaekit.data.tables.rules import constraints
 from vaekit.estimators import VAESynthesizer
+from vaekit.tasks import rows
 
 RULES = ["total = price * quantity", "due = sent + wait", "0 <= share <= 1", "sent <= 2023-12-31"]
 

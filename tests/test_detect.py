@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaekit.detect import UNSEEN, Detector, DetectorConfig, Plain, fit, p_values
-from vaekit.detect.detector import _times
-from vaekit.detect.members import CellScales, build, explained
-from vaekit.detect.neighbours import Nearest
-from vaekit.detect.scaling import KNOTS, Scaling
-from vaekit.distributions import CellNormal
+from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, Plain, fit, p_values
+from vaekit.anomaly.ensemble import _times
+from vaekit.anomaly.members import CellScales, build, explained
+from vaekit.anomaly.neighbours import Nearest
+from vaekit.anomaly.scaling import KNOTS, Scaling
+from vaekit.core.objectives import elbo
+from vaekit.distributions.pixels import CellNormal
 from vaekit.errors import VaekitError
-from vaekit.nn.many import ManyMLP
-from vaekit.objectives import elbo
+from vaekit.nn.batched import ManyMLP
 
 QUICK = DetectorConfig(steps=80)
 
@@ -151,7 +151,7 @@ def test_columns_that_tell_nothing_break_nothing(seed: int) -> None:
 
 
 def test_of_very_many_rows_some_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.detect.detector.MOST", 50)
+    monkeypatch.setattr("vaekit.anomaly.ensemble.MOST", 50)
     assert len(fit(table(90), DetectorConfig(steps=2)).calibration) == 50
 
 

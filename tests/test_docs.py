@@ -12,11 +12,11 @@ import yaml
 
 import vaekit
 from vaekit.api import own_part
-from vaekit.build.latents import LATENTS, POSTERIORS
-from vaekit.build.objectives import BOUNDS, TERMS
-from vaekit.build.priors import PRIORS
-from vaekit.data.images.likelihoods import NAMES
-from vaekit.tasks import as_tensor
+from vaekit.assembly.latents import LATENTS, POSTERIORS
+from vaekit.assembly.objectives import BOUNDS, TERMS
+from vaekit.assembly.priors import PRIORS
+from vaekit.data.images.model.likelihoods import NAMES
+from vaekit.tasks.trained import as_tensor
 
 ROOT = Path(__file__).parent.parent
 TINY = {"architecture": "mlp", "hidden": [8], "steps": 2, "patience": 0}

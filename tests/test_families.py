@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import zoo
-from vaekit.data.images.likelihoods import NAMES, likelihood
-from vaekit.distributions import OptimalNormal
+from vaekit.data.images.model.likelihoods import NAMES, likelihood
+from vaekit.distributions.families import HALF_GREY_LEVEL, AnalyticNormal, LogisticMixture, bounded, normal
+from vaekit.distributions.pixels import OptimalNormal
 from vaekit.errors import VaekitError
-from vaekit.families import HALF_GREY_LEVEL, AnalyticNormal, LogisticMixture, bounded, normal
 
 DISCRETE = {"bernoulli": 2, "bce": 2, "logistic-mixture:3": 256}
 DENSITIES = [name for name in zoo.LIKELIHOODS if name not in DISCRETE]

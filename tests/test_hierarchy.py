@@ -13,13 +13,13 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from torch.func import functional_call, grad
 
 from vaekit import beta_elbo, bound, elbo, iwae, nll
-from vaekit.advance import Step
-from vaekit.evaluate import posterior_means
-from vaekit.families import PixelBernoulli
-from vaekit.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
+from vaekit.core.objectives import distortion
+from vaekit.distributions.families import PixelBernoulli
+from vaekit.measures.bounds import posterior_means
+from vaekit.models.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
+from vaekit.models.priors import LearnedNormal, NormalMixture, VampPrior
 from vaekit.nn.ladder import Scales
-from vaekit.objectives import distortion
-from vaekit.priors import LearnedNormal, NormalMixture, VampPrior
+from vaekit.training.step import Step
 
 SHAPE, LATENTS, CONTEXT = (1, 8, 6), (3, 2, 4), 2
 

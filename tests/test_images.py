@@ -445,7 +445,7 @@ def test_a_kept_copy_is_what_was_read_first(budget, tmp_path, monkeypatch):
         export(tmp_path / "in", random_pictures(4, 8, 8, 3, seed=1), part + "/b/{}.png")
     (tmp_path / "in/train/a/bad.png").write_bytes(b"bad")
     first = load(tmp_path / "in", memory_budget=1, cache=tmp_path / "kept")
-    monkeypatch.setattr("vaekit.data.images.gather.read_header", None)  # a second reading would fail
+    monkeypatch.setattr("vaekit.data.images.read.pictures.read_header", None)  # a second reading would fail
     second = load(tmp_path / "in", memory_budget=budget, cache=tmp_path / "kept")
     assert isinstance(second.raw, DiskImages if budget == 1 else Resident)
     for one, other in ((first, second), (first.test, second.test)):

@@ -14,8 +14,10 @@ from PIL import Image
 import vaekit
 from vaekit import VaekitError
 from vaekit.api import own_part
-from vaekit.data.images import ImageSchema, gather, load, notes, sizes
-from vaekit.tasks import batches
+from vaekit.data.images import ImageSchema, load
+from vaekit.data.images.read import notes, sizes
+from vaekit.data.images.read import pictures as gather
+from vaekit.tasks.trained import batches
 
 pairs = st.tuples(st.integers(1, 400), st.integers(1, 400))
 TINY = {"architecture": "mlp", "hidden": [8], "latent": 2, "steps": 2}

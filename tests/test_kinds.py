@@ -17,10 +17,10 @@ import vaekit
 from commands import call
 from kinds import KINDS, kind_of, run_of, words_of, write_digits
 from vaekit import api
-from vaekit.build.latents import LATENTS, POSTERIORS
-from vaekit.build.objectives import BOUNDS, GROUPS, TERMS
-from vaekit.build.priors import PRIORS
-from vaekit.run import Ended, Logged, Run
+from vaekit.assembly.latents import LATENTS, POSTERIORS
+from vaekit.assembly.objectives import BOUNDS, GROUPS, TERMS
+from vaekit.assembly.priors import PRIORS
+from vaekit.runs.run import Ended, Logged, Run
 
 
 @pytest.fixture(scope="module")

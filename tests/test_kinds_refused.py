@@ -13,7 +13,7 @@ import torch
 import vaekit
 from commands import call
 from kinds import IMAGES, TINY, refused, run_of, write_digits
-from vaekit.build.objectives import TERMS
+from vaekit.assembly.objectives import TERMS
 
 LABELLED, PLAIN, CODES = "prior=learned condition=label,age", "prior=standard", "latent=vq:8 prior=uniform"
 

@@ -10,14 +10,15 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 import zoo
-from vaekit import beta_elbo, bound, elbo, evaluate, iwae, nll
-from vaekit.codebooks import Quantised, ResidualCodebook
-from vaekit.codes import Codes
-from vaekit.distributions import DiscretisedLogisticMixture
-from vaekit.divergences import kl
-from vaekit.families import normal
-from vaekit.hierarchy import normal_map
-from vaekit.trace import Draw, Trace
+from vaekit import beta_elbo, bound, elbo, iwae, nll
+from vaekit.core.kl import kl
+from vaekit.core.trace import Draw, Trace
+from vaekit.distributions.families import normal
+from vaekit.distributions.pixels import DiscretisedLogisticMixture
+from vaekit.measures import bounds
+from vaekit.models.codes.codebooks import Quantised, ResidualCodebook
+from vaekit.models.codes.posteriors import Codes
+from vaekit.models.hierarchy import normal_map
 
 
 def test_exact_posterior_gives_exact_evidence() -> None:
@@ -74,8 +75,8 @@ def test_evaluation_leaves_mode_and_random_state_alone() -> None:
 MEASURES = {
     "bound": bound,
     "nll": lambda model, pairs: nll(model, pairs, draws=3),
-    "posterior means": lambda model, pairs: evaluate.posterior_means(model, pairs).tolist(),
-    "mutual information": evaluate.mutual_information,
+    "posterior means": lambda model, pairs: bounds.posterior_means(model, pairs).tolist(),
+    "mutual information": bounds.mutual_information,
 }
 
 
@@ -113,9 +114,9 @@ def test_mutual_information_of_known_codes() -> None:
     model.weight = torch.zeros_like(model.weight)
     x = torch.randn(200, *model.shape)
     model.variance = torch.ones(2)
-    assert evaluate.mutual_information(model, [(x, None)]) == pytest.approx(0, abs=1e-4)
+    assert bounds.mutual_information(model, [(x, None)]) == pytest.approx(0, abs=1e-4)
     apart = zoo.LinearGaussian(noise=1e-3)
-    assert evaluate.mutual_information(apart, [(x * 100, None)]) == pytest.approx(math.log(200), abs=0.05)
+    assert bounds.mutual_information(apart, [(x * 100, None)]) == pytest.approx(math.log(200), abs=0.05)
 
 
 def test_mutual_information_of_a_gaussian_channel() -> None:
@@ -124,12 +125,12 @@ def test_mutual_information_of_a_gaussian_channel() -> None:
     with torch.no_grad():
         x = model.decode((torch.randn(2000, 1),)).sample()
     truth = 0.5 * math.log(1 + 4.0)
-    assert evaluate.mutual_information(model, [(x, None)]) == pytest.approx(truth, abs=0.06)
+    assert bounds.mutual_information(model, [(x, None)]) == pytest.approx(truth, abs=0.06)
 
 
 def test_active_units_counts_dimensions_that_move() -> None:
     means = torch.stack((torch.randn(500), 0.05 * torch.randn(500), 0.5 * torch.randn(500), torch.ones(500)), 1)
-    assert evaluate.active_units(means) == 2
+    assert bounds.active_units(means) == 2
 
 
 class Coded(torch.nn.Module):
@@ -147,15 +148,15 @@ class Coded(torch.nn.Module):
 def test_code_use_of_known_codes() -> None:
     """Of eight codes four are used alike, in two batches; of two levels, one uses four codes and the other one."""
     x = torch.arange(4)[:, None]
-    plain = evaluate.code_use(Coded(8, 1), [(x[:3], None), (x[3:], None)])  # type: ignore[arg-type]
+    plain = bounds.code_use(Coded(8, 1), [(x[:3], None), (x[3:], None)])  # type: ignore[arg-type]
     assert plain == {"codes": 8, "codes_used": 0.5, "perplexity": pytest.approx(4)}
     two = torch.cat((x, torch.zeros_like(x)), dim=1)
-    both = evaluate.code_use(Coded(8, 2), [(two, None)])  # type: ignore[arg-type]
+    both = bounds.code_use(Coded(8, 2), [(two, None)])  # type: ignore[arg-type]
     assert both == {"codes": 8, "codes_used": pytest.approx(5 / 16), "perplexity": pytest.approx(2.5)}
 
 
 def test_bits_per_dim_of_a_fair_coin() -> None:
-    assert evaluate.bits_per_dim(10 * math.log(2), 10) == pytest.approx(1.0)
+    assert bounds.bits_per_dim(10 * math.log(2), 10) == pytest.approx(1.0)
 
 
 def test_a_sampled_kl_teaches_what_the_closed_form_teaches() -> None:

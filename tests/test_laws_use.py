@@ -13,9 +13,9 @@ from torch import Tensor
 
 import zoo
 from vaekit import bound, elbo, nll
-from vaekit.checkpoint import load_tensors, load_weights, save_tensors
-from vaekit.guidance import extrapolate
-from vaekit.trace import Model
+from vaekit.core.trace import Model
+from vaekit.disk.checkpoint import load_tensors, load_weights, save_tensors
+from vaekit.distributions.guidance import extrapolate
 
 EVERY = pytest.mark.parametrize("name", zoo.MODELS)
 TOLD = pytest.mark.parametrize("name", zoo.TOLD)

@@ -12,19 +12,14 @@ import vaekit
 ROOT = Path(vaekit.__file__).parent
 
 LAYERS = [
-    {"errors", "files", "rng", "nn"},
-    {"trace", "families", "distributions", "columns", "grid", "divergences", "guidance"},
-    {"vae", "priors", "hierarchy", "codebooks", "codes", "code_priors", "flows", "samplers"},
-    {"objectives", "terms", "evaluate", "disentanglement", "judge", "fidelity", "table_quality", "augmentation"},
-    {"config"},
-    {"data"},
-    {"advance", "optim"},
-    {"loop"},
-    {"build", "recipes", "detect"},
-    {"checkpoint", "engine", "lock"},
-    {"log", "tasks", "resolve", "rows", "anomalies", "status", "estimators"},
-    {"plots", "sampling", "metrics"},
-    {"figures", "report", "run", "forecast"},
+    {"errors", "files", "nn"},
+    {"config", "core", "distributions"},
+    {"models", "measures", "training"},
+    {"data", "anomaly"},
+    {"assembly", "disk"},
+    {"tasks"},
+    {"estimators", "runs"},
+    {"report"},
     {"api"},
     {"cli"},
 ]
@@ -32,17 +27,10 @@ LAYERS = [
 
 MAY_IMPORT = {
     "nn": {"nn"},
-    "objectives": {"trace"},
-    "terms": {"trace"},
-    "evaluate": {"trace", "rng"},
-    "disentanglement": {"rng"},
-    "judge": {"rng"},
-    "fidelity": {"rng"},
-    "augmentation": {"judge", "table_quality"},
-    "advance": {"errors", "objectives", "optim"},
-    "loop": {"advance"},
-    "engine": {"errors"},
-    "optim": set(),
+    "core": {"core", "distributions"},
+    "measures": {"core", "measures"},
+    "training": {"core", "errors", "training"},
+    "models": {"core", "distributions", "errors", "models", "nn"},
 }
 """Where the design asks for more than the order of the layers."""
 

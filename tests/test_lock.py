@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from vaekit import lock
 from vaekit.api import read, reopen
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import resolve
+from vaekit.disk import lock
 from vaekit.errors import VaekitError
-from vaekit.recipes import choose
-from vaekit.resolve import resolve
-from vaekit.run import Run
+from vaekit.runs.run import Run
 
 HERE = socket.gethostname()
 ELSEWHERE = {"pid": os.getpid(), "host": "another-machine"}

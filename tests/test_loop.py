@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from vaekit.advance import LONGEST_BAD_STREAK, Apart, Guard
+from vaekit.core.objectives import Constant, Cyclical, LinearWarmup
 from vaekit.errors import VaekitError
-from vaekit.loop import EVERY, Average, Feed, Plan, Progress, fit
-from vaekit.objectives import Constant, Cyclical, LinearWarmup
-from vaekit.optim import OPTIMISERS, Soap, adamw
+from vaekit.training.loop import EVERY, Average, Feed, Plan, Progress, fit
+from vaekit.training.optimisers import OPTIMISERS, Soap, adamw
+from vaekit.training.step import LONGEST_BAD_STREAK, Apart, Guard
 
 
 def feed(size: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, ahead: int = 0) -> Feed:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vaekit.disentanglement import dci, disentanglement, factorvae_score, mig, sap
-from vaekit.fidelity import fidelity, frechet, frechet_of_gaussians, kernel_distance, prdc
-from vaekit.judge import Judge, train_judge, which_way_up
+from vaekit.measures.classifier import Judge, train_judge, which_way_up
+from vaekit.measures.disentanglement import dci, disentanglement, factorvae_score, mig, sap
+from vaekit.measures.feature_distances import fidelity, frechet, frechet_of_gaussians, kernel_distance, prdc
 
 
 def normals(n: int, width: int, seed: int = 0) -> Tensor:

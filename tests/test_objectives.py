@@ -12,7 +12,11 @@ from torch import Tensor
 from torch.distributions import Independent, Laplace, Normal, OneHotCategorical
 
 import zoo
-from vaekit.objectives import (
+from vaekit.core.extra_costs import (
+    FreeBits,
+    mmd,
+)
+from vaekit.core.objectives import (
     WATCHED,
     LinearWarmup,
     Term,
@@ -32,11 +36,7 @@ from vaekit.objectives import (
     rate,
     sticking_the_landing,
 )
-from vaekit.terms import (
-    FreeBits,
-    mmd,
-)
-from vaekit.trace import Draw, Trace
+from vaekit.core.trace import Draw, Trace
 
 DATUM = torch.tensor([0.7, -1.2, 0.4], dtype=torch.float64)
 NOISE = 0.6

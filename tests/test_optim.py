@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaekit.models.priors import NormalMixture, VampPrior
 from vaekit.nn import MLP
-from vaekit.optim import Soap, adamw
-from vaekit.priors import NormalMixture, VampPrior
+from vaekit.training.optimisers import Soap, adamw
 
 
 def gradients(steps: int, *shape: int) -> list[Tensor]:

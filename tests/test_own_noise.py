@@ -2,7 +2,7 @@
 
 import torch
 
-from vaekit.rng import own_noise
+from vaekit.core.random import own_noise
 
 X = torch.randn(4000, 3, generator=torch.Generator().manual_seed(1))
 

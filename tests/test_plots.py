@@ -7,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vaekit import plots
 from vaekit.data.tables.schema import Column
-from vaekit.figures.tables import PANELS, furthest
+from vaekit.report import plots
+from vaekit.report.tables import PANELS, furthest
 
 ROOM = 960
 """Pixels across a page's text (60rem)."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit.engine import Engine
+from vaekit.training.engine import Engine
 
 
 class Spy(nn.Module):

@@ -18,8 +18,9 @@ from torch import Tensor
 
 import vaekit
 from commands import call
-from vaekit import api, checkpoint
-from vaekit.run import Ended
+from vaekit import api
+from vaekit.disk import checkpoint
+from vaekit.runs.run import Ended
 
 PREVIOUS = Path(__file__).parent / "data" / "previous"
 RUNS = ("dense", "bits", "conv")

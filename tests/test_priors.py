@@ -15,13 +15,13 @@ from torch.func import functional_call, grad
 
 import zoo
 from vaekit import VAE, Conditional, beta_elbo, elbo, iwae, nll
-from vaekit.advance import Step
-from vaekit.divergences import kl
-from vaekit.families import PixelBernoulli, normal
-from vaekit.flows import Bent, Couplings, FlowPosterior, FlowPrior
+from vaekit.core.kl import kl
+from vaekit.distributions.families import PixelBernoulli, normal
+from vaekit.models.fitted_priors import fit_gmm
+from vaekit.models.flows import Bent, Couplings, FlowPosterior, FlowPrior
+from vaekit.models.priors import LearnedNormal, MixtureOfNormals, NormalMixture, StandardNormal, VampPrior, mixture
 from vaekit.nn import MLP
-from vaekit.priors import LearnedNormal, MixtureOfNormals, NormalMixture, StandardNormal, VampPrior, mixture
-from vaekit.samplers import fit_gmm
+from vaekit.training.step import Step
 
 SHAPE, CONTEXT = (1, 4, 3), 2
 

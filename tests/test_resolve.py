@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vaekit import Experiment, VaekitError
+from vaekit.assembly.settle import held_out, resolve, total_steps
 from vaekit.data.images import Images, ImageSchema, Resident
-from vaekit.resolve import held_out, resolve, total_steps
 
 
 def images(n: int = 300, shape: tuple[int, int, int] = (1, 12, 12), bits: bool = False, dtype: str = "uint8") -> Images:

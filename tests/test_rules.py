@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaekit import VaekitError
-from vaekit.data.tables.rules import parse, require_sense
+from vaekit.data.tables.rules.grammar import parse, require_sense
 
 NAMES = ("a", "b", "c", "mean radius", "education-num", "price ($)")
 NUMBER = st.floats(-50, 50).map(lambda x: round(x, 3))

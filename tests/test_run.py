@@ -14,14 +14,16 @@ import pytest
 import torch
 
 import vaekit
-from vaekit import bound, build, checkpoint
+from vaekit import bound
 from vaekit.api import own_part, read
+from vaekit.assembly.objectives import objective as build_objective
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import resolve
 from vaekit.config import Experiment
+from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
-from vaekit.recipes import choose
-from vaekit.resolve import resolve
-from vaekit.run import Ended, Logged, Run, Window, split
-from vaekit.tasks import Trained, load_model
+from vaekit.runs.run import Ended, Logged, Run, Window, split
+from vaekit.tasks.trained import Trained, load_model
 
 TINY = ["architecture=mlp", "hidden=[16]", "latent=2", "device=cpu", "likelihood=gaussian-learned"]
 GREY = np.random.default_rng(0).integers(0, 256, (90, 6, 5), dtype=np.uint8)
@@ -178,7 +180,7 @@ def test_measuring_leaves_no_trace_in_what_is_learnt(kind: str, tmp_path: Path) 
 
 def test_skipped_steps_have_no_part_in_the_logged_means() -> None:
     class Stub:
-        objective, engine = build.objective(Experiment().objective), type("E", (), {"device": torch.device("cpu")})()
+        objective, engine = build_objective(Experiment().objective), type("E", (), {"device": torch.device("cpu")})()
 
     window = Window(Stub(), 1)  # type: ignore[arg-type]
     for cost in (100.0, math.nan, 50.0, math.inf):

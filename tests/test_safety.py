@@ -22,15 +22,16 @@ import pytest
 import torch
 
 import vaekit
-from vaekit import checkpoint, files
+from vaekit import files
 from vaekit.api import own_part, read, reopen
 from vaekit.api import train as train_now
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import resolve
 from vaekit.cli.app import main
+from vaekit.disk import checkpoint
+from vaekit.disk.log import Log, read_metrics
 from vaekit.errors import VaekitError
-from vaekit.log import Log, read_metrics
-from vaekit.recipes import choose
-from vaekit.resolve import resolve
-from vaekit.run import Ended, Run
+from vaekit.runs.run import Ended, Run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are those of Unix")
 
@@ -377,7 +378,7 @@ def test_ctrl_c_at_the_command_itself(tmp_path, monkeypatch):
 
 SLOW_STEP = """
 import time
-from vaekit.advance import Apart
+from vaekit.training.step import Apart
 move = Apart.__call__
 Apart.__call__ = lambda *a: (move(*a), print("a step begins", flush=True), time.sleep(20))[0]
 vaekit.cli.main()
@@ -425,7 +426,7 @@ def test_killed_at_any_moment_of_training_a_run_goes_on(start, tmp_path):
 SAVING = """
 import torch
 from pathlib import Path
-from vaekit import checkpoint, files
+from vaekit.disk import checkpoint
 for i in range(10**9):
     tensors = {"a": torch.full((500_000,), float(i)), "b": torch.full((1_000_000,), i)}
     checkpoint.save_tensors(Path(sys.argv[1]) / "x.safetensors", tensors, {"i": i})
@@ -525,9 +526,9 @@ import sys
 from pathlib import Path
 from vaekit.api import read, reopen
 from vaekit.cli import main
-from vaekit.recipes import choose
-from vaekit.resolve import resolve
-from vaekit.run import Run
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import resolve
+from vaekit.runs.run import Run
 
 at, changes = Path(sys.argv[1]), sys.argv[2:]
 experiment = choose("digits", "images").override(*changes)

@@ -15,7 +15,7 @@ from test_priors import SHAPE, model
 from vaekit import VAE
 from vaekit.api import sampled
 from vaekit.errors import VaekitError
-from vaekit.samplers import FullMixture, fit_flow, fit_gmm, sampler
+from vaekit.models.fitted_priors import FullMixture, fit_flow, fit_gmm, sampler
 
 
 def moons(n: int) -> Tensor:

@@ -11,10 +11,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vaekit import rows, table_quality
 from vaekit.data.tables import load
 from vaekit.errors import VaekitError
 from vaekit.estimators import VAESynthesizer
+from vaekit.measures import row_quality
+from vaekit.tasks import rows
 
 
 def frame(rows: int = 600, seed: int = 0) -> pl.DataFrame:
@@ -65,9 +66,9 @@ def test_rows_are_like_the_training_rows(fitted: VAESynthesizer) -> None:
     made = fitted.sample(600, random_state=1)
     real, drawn = (load(part, schema=fitted.schema_).raw.values.numpy() for part in (frame(), made))
     categories = np.array([column.discrete for column in fitted.schema_.columns])
-    assert table_quality.column_error(real, drawn, categories) < 0.09
-    assert table_quality.pair_error(real, drawn, categories) < 0.2
-    found = table_quality.privacy(drawn, real, real, categories)
+    assert row_quality.column_error(real, drawn, categories) < 0.09
+    assert row_quality.pair_error(real, drawn, categories) < 0.2
+    found = row_quality.privacy(drawn, real, real, categories)
     assert found.copies == 0
     rich = made.filter(pl.col("income") > 5000)["owns"].mean() - made.filter(pl.col("income") <= 5000)["owns"].mean()
     assert rich > 0.2

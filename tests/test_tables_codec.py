@@ -25,7 +25,7 @@ from vaekit.data.tables import (
     to_tensor,
     to_units,
 )
-from vaekit.data.tables import dates as days_of
+from vaekit.data.tables.read import dates
 
 pytest.importorskip("polars")
 import polars as pl
@@ -73,24 +73,24 @@ def test_whatever_a_net_says_becomes_a_cell_that_there_is(units: list[float]) ->
 
 @given(st.lists(st.datetimes(datetime(1791, 1, 1), datetime(2149, 1, 1)), min_size=1, max_size=20), st.data())
 def test_dates_are_read_as_they_are_written(times: list[datetime], data: st.DataObject) -> None:
-    form = data.draw(st.sampled_from(days_of.FORMATS))
+    form = data.draw(st.sampled_from(dates.FORMATS))
     words = [moment.strftime(form) for moment in times]
-    days = days_of.parse(words, form)
+    days = dates.parse(words, form)
     assert not np.isnan(days).any()
-    assert days_of.write(days, form) == words
+    assert dates.write(days, form) == words
     assert [math.floor(day) for day in days] == [
         (datetime.strptime(word, form) - datetime(1970, 1, 1)).days if "%Y" in form else 0 for word in words
     ]
     bare = [word.lstrip("0") for word in words]
-    assert days_of.guess(bare) or "%Y%m" in form or any(not word[:1].isdigit() for word in bare)
+    assert dates.guess(bare) or "%Y%m" in form or any(not word[:1].isdigit() for word in bare)
 
 
 @pytest.mark.parametrize(
     "word", ["2023-02-29", "2023-00-10", "2023-13-01", "2023-01-32", "24:00", "2023-1-1x", "ä", ""]
 )
 def test_what_is_no_date_is_none(word: str) -> None:
-    assert days_of.guess([word]) == ""
-    assert np.isnan(days_of.parse([word], "%Y-%m-%d")).all()
+    assert dates.guess([word]) == ""
+    assert np.isnan(dates.parse([word], "%Y-%m-%d")).all()
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), min_size=1, max_size=8)

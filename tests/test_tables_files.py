@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data.tables import Table, load, survey, textfile
-from vaekit.data.tables.survey import survey as look
+from vaekit.data.tables import Table, load
+from vaekit.data.tables.read import csv as textfile
+from vaekit.data.tables.read import csv_layout
+from vaekit.data.tables.read.csv_layout import survey as look
 
 pytest.importorskip("polars")
 import polars as pl
@@ -56,7 +58,7 @@ def test_one_table_however_it_is_written(content: str | bytes, note: str, tmp_pa
 def test_parts_and_groups_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "".join(f'{i % 37},"say ""{i % 9}"",\n{i % 2}",{i / 8}\n' for i in range(500))
     whole = read("a,b,c\n" + text, tmp_path / "whole.csv")
-    monkeypatch.setattr(survey, "CHUNK", 101)
+    monkeypatch.setattr(csv_layout, "CHUNK", 101)
     monkeypatch.setattr(textfile, "TOGETHER", 1)
     parts = read("a,b,c\n" + text, tmp_path / "parts.csv")
     assert torch.equal(whole.raw.values, parts.raw.values)

@@ -14,7 +14,7 @@ import torch
 
 from vaekit import VaekitError
 from vaekit.data.tables import Table, as_frame, decode, load, open_frame, write
-from vaekit.data.tables.frames import frame_of
+from vaekit.data.tables.read.frames import frame_of
 
 pytest.importorskip("polars")
 import polars as pl

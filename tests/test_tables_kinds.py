@@ -24,8 +24,8 @@ from vaekit.data.tables import (
     load,
     to_tensor,
 )
-from vaekit.data.tables.cells import Cells
-from vaekit.data.tables.infer import infer
+from vaekit.data.tables.columns.infer import infer
+from vaekit.data.tables.read.cells import Cells
 
 pytest.importorskip("polars")
 import polars as pl

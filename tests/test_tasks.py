@@ -14,8 +14,8 @@ from PIL import Image
 import vaekit
 from vaekit import VaekitError
 from vaekit.api import own_part
-from vaekit.data.images.binarise import draw_bits
-from vaekit.tasks import Trained, as_tensor, in_words
+from vaekit.data.images.model.binarise import draw_bits
+from vaekit.tasks.trained import Trained, as_tensor, in_words
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal, OneHotCategorical
 
 import zoo
 from test_objectives import furthest, normal
-from vaekit.terms import (
+from vaekit.core.extra_costs import (
     FactorTC,
     FreeBits,
     TargetRate,
@@ -26,7 +26,7 @@ from vaekit.terms import (
     of_each_latent,
     shuffled,
 )
-from vaekit.trace import Draw, Trace
+from vaekit.core.trace import Draw, Trace
 
 
 def coded(*means: Tensor, scale: float | Tensor = 1.0) -> Trace:

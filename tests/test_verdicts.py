@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from vaekit.data.tables import Column, TableSchema
-from vaekit.figures.evaluation import evaluation
-from vaekit.figures.verdicts import cautions, verdicts
-from vaekit.metrics import Tables, rows
-from vaekit.table_quality import privacy
+from vaekit.measures.row_quality import privacy
+from vaekit.report.evaluation import evaluation
+from vaekit.report.verdicts import cautions, verdicts
+from vaekit.tasks.measure import Tables, rows
 
 FINE = {
     "column_error": 0.01,

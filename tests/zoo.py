@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from vaekit import VAE, Conditional
-from vaekit.code_priors import AutoregressiveCodes, LearnedCategories, UniformCategories, UniformCodes
-from vaekit.codebooks import AnyCodebook, Codebook, LearnedCodebook, ResidualCodebook, ScalarCodebook
-from vaekit.codes import GumbelSoftmax, StraightThroughGumbelSoftmax, VectorQuantiser
-from vaekit.data.images.likelihoods import NAMES, likelihood
-from vaekit.families import PixelBernoulli, normal
-from vaekit.flows import FlowPosterior, FlowPrior
-from vaekit.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
+from vaekit.core.trace import Model
+from vaekit.data.images.model.likelihoods import NAMES, likelihood
+from vaekit.distributions.families import PixelBernoulli, normal
+from vaekit.models.codes.codebooks import AnyCodebook, Codebook, LearnedCodebook, ResidualCodebook, ScalarCodebook
+from vaekit.models.codes.posteriors import GumbelSoftmax, StraightThroughGumbelSoftmax, VectorQuantiser
+from vaekit.models.codes.priors import AutoregressiveCodes, LearnedCategories, UniformCategories, UniformCodes
+from vaekit.models.flows import FlowPosterior, FlowPrior
+from vaekit.models.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
+from vaekit.models.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
+from vaekit.models.vae import Conditioned
 from vaekit.nn import MLP, ConditionEmbedding, ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
-from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
-from vaekit.trace import Model
-from vaekit.vae import Conditioned
 
 LATENT, CONTEXT = 3, 2
 LEVELS = (LATENT, 2, 4)

@@ -10,21 +10,23 @@ from typing import Any, cast
 import yaml
 from torch import Tensor
 
-from vaekit import anomalies, checkpoint, files, sampling
-from vaekit.anomalies import Oddness, RowScores
-from vaekit.build.latents import kind_of
+from vaekit import files
+from vaekit.assembly.latents import kind_of
+from vaekit.assembly.recipes import choose
+from vaekit.assembly.settle import resolve, with_schema
 from vaekit.config import Experiment
 from vaekit.data import Dataset, Schema, modality, named
 from vaekit.data.dataset import counted
 from vaekit.data.tables import TableSchema
-from vaekit.engine import choose_device
+from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
-from vaekit.recipes import choose
-from vaekit.report import write_report
-from vaekit.resolve import resolve, with_schema
-from vaekit.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
-from vaekit.tasks import Trained, load_model
+from vaekit.report.report import write_report
+from vaekit.runs.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
+from vaekit.tasks import resample, score
+from vaekit.tasks.score import Oddness, RowScores
+from vaekit.tasks.trained import Trained, load_model
+from vaekit.training.engine import choose_device
 
 ENDINGS = (".gz", ".npz", ".npy", ".csv", ".tsv", ".parquet")
 """What a run's folder is not called by."""
@@ -117,18 +119,18 @@ def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda se
 
     It is fitted once, on the run's own training data, and kept in the run's folder; anew where the weights have moved.
     """
-    sampling.suits(trained, word)
+    resample.suits(trained, word)
     if trained.folder is None:
         raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
-    path = sampling.place(trained.folder, word)
+    path = resample.place(trained.folder, word)
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
         tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
-        return sampling.state(sampling.fit(trained, training_part(trained), word), trained, word)
+        return resample.state(resample.fit(trained, training_part(trained), word), trained, word)
 
-    kept = checkpoint.kept(path, {"weights": sampling.digest(trained)}, made)
+    kept = checkpoint.kept(path, {"weights": resample.digest(trained)}, made)
     return replace(
-        trained, model=sampling.sampling_from(trained.model, sampling.restored(*kept, path).to(trained.device))
+        trained, model=resample.sampling_from(trained.model, resample.restored(*kept, path).to(trained.device))
     )
 
 
@@ -144,8 +146,8 @@ def row_scores(
         tell("fitting a detector to the training rows, once")
         return RowScores.fitted(training_part(trained), schema, seed, contamination).state()
 
-    key = {"seed": seed, "contamination": contamination, "form": anomalies.FORM}
-    return RowScores.restored(*checkpoint.kept(trained.folder / anomalies.DETECTOR, key, made), schema)
+    key = {"seed": seed, "contamination": contamination, "form": score.FORM}
+    return RowScores.restored(*checkpoint.kept(trained.folder / score.DETECTOR, key, made), schema)
 
 
 def oddness(
@@ -156,13 +158,13 @@ def oddness(
     contamination: float = 0.0,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Oddness:
-    """How odd `data` are under the run, by one of `anomalies.BY`; seed and contamination are of the ensemble."""
-    anomalies.suits(trained, by)
+    """How odd `data` are under the run, by one of `score.BY`; seed and contamination are of the ensemble."""
+    score.suits(trained, by)
     if by == "ensemble":
         return row_scores(trained, seed, contamination, tell)(data)
     if contamination:
         raise VaekitError(f"--contamination is for --by ensemble; {by} is of the model as it was trained: leave it out")
-    return anomalies.by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
+    return score.by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
 
 
 def _changed(folder: Path, images: Dataset) -> bool:

@@ -16,8 +16,8 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset
-    from vaekit.metrics import Tables
-    from vaekit.tasks import Trained
+    from vaekit.tasks.measure import Tables
+    from vaekit.tasks.trained import Trained
 
 METRICS = ("nll", "samples", "disentanglement", "augmentation")
 
@@ -112,9 +112,9 @@ def _further(
     hook: Any,
 ) -> tuple[dict[str, Any], Tables | None]:
     """The measures that want other data than the images at hand; of a table, the rows that were compared."""
-    from vaekit import metrics
     from vaekit.api import own_data, sampled, training_part
     from vaekit.data.images.load import load_factors
+    from vaekit.tasks import measure as metrics
 
     numbers: dict[str, Any] = {}
     tables: Tables | None = None
@@ -139,7 +139,7 @@ def _further(
 
 def _too_few(images: Dataset, asked: list[str]) -> dict[str, str]:
     """Why new rows are not looked at, where nobody named what to measure and there is too little to compare with."""
-    from vaekit.metrics import FEWEST
+    from vaekit.tasks.measure import FEWEST
 
     if "samples" not in asked or len(images) >= FEWEST:
         return {}
@@ -167,9 +167,9 @@ def _check_of_tables(trained: Trained, asked: list[str], target: str | None, out
 
 def _page(run: Path, out: Path | None, numbers: dict[str, Any], tables: Tables, target: str | None) -> dict[str, Any]:
     """Write the page; what is to be told beside the numbers: its name, and the verdicts."""
-    from vaekit.figures.evaluation import evaluation
-    from vaekit.figures.verdicts import cautions, verdicts
     from vaekit.files import new_folder, write
+    from vaekit.report.evaluation import evaluation
+    from vaekit.report.verdicts import cautions, verdicts
 
     said = verdicts(numbers["samples"], len(tables.real), len(tables.seen), target)
     page = evaluation(f"vaekit evaluate: {run.name}", numbers, tables, said, target)
@@ -193,7 +193,7 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
       vaekit info runs/digits --json
     """
     from vaekit.cli.page import page
-    from vaekit.status import status
+    from vaekit.runs.status import status
 
     facts = status(run)
     if as_json:
@@ -234,7 +234,7 @@ def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str
 
 
 def _figure(value: Any, datum: str) -> str:
-    from vaekit.tasks import in_words
+    from vaekit.tasks.trained import in_words
 
     if isinstance(value, list):
         return ", ".join(_figure(part, datum) for part in value)

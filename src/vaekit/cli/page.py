@@ -11,7 +11,7 @@ MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "
 
 
 def page(facts: dict[str, Any]) -> str:
-    """The facts of `vaekit.status.status`, a line or a few each, and what one can type next."""
+    """The facts of `vaekit.runs.status.status`, a line or a few each, and what one can type next."""
     from vaekit.data import modality
 
     datum = modality(facts["images"]["modality"]).datum
@@ -57,7 +57,7 @@ def _told(field: dict[str, Any]) -> str:
 
 
 def _model(facts: dict[str, Any]) -> list[str]:
-    from vaekit.build.latents import in_words
+    from vaekit.assembly.latents import in_words
 
     model = facts["model"]
     latent = in_words(model["latent"], model["levels"], model["posterior"])
@@ -77,7 +77,7 @@ def _objective(cost: dict[str, Any]) -> str:
 
 
 def _training(facts: dict[str, Any]) -> list[str]:
-    from vaekit.status import ending
+    from vaekit.runs.status import ending
 
     train, saved = facts["train"], facts["steps_saved"]
     how = f"batch {train['batch']}, {train['optimiser']}, learning rate {train['lr']:g}, seed {train['seed']}"

@@ -14,8 +14,8 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data.tables import Table, TableSchema
-    from vaekit.data.tables.holes import Mended
-    from vaekit.tasks import Trained
+    from vaekit.data.tables.fill import Mended
+    from vaekit.tasks.trained import Trained
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
 
@@ -34,9 +34,9 @@ def generate(
     """n new rows; cells asked for by `where` are conditions that the model is told, or columns that it is held to."""
     import torch
 
-    from vaekit import rows
+    from vaekit.core.random import seeded
     from vaekit.data.tables import decode
-    from vaekit.rng import seeded
+    from vaekit.tasks import rows
 
     schema = _tables_only(trained, "rows")
     told = {name: word for name, word in where.items() if name in {field.name for field in schema.conditions}}
@@ -75,9 +75,9 @@ def impute(
     """
     import torch
 
-    from vaekit import rows
+    from vaekit.core.random import seeded
     from vaekit.data.tables import decode, mend, open_frame
-    from vaekit.rng import seeded
+    from vaekit.tasks import rows
 
     trained = load(run, device)
     schema, table = _tables_only(trained, "impute"), _read(trained, data)
@@ -121,11 +121,11 @@ def augment(
     import numpy as np
     import torch
 
-    from vaekit import rows
     from vaekit.api import training_part
+    from vaekit.core.random import seeded
     from vaekit.data.tables import decode
-    from vaekit.data.tables.constraints import compute
-    from vaekit.rng import seeded
+    from vaekit.data.tables.rules.constraints import compute
+    from vaekit.tasks import rows
 
     trained = load(run, device)
     schema = _tables_only(trained, "augment")
@@ -148,7 +148,7 @@ def encode(trained: Trained, run: Path, data: str | None, out: Path | None, as_j
     import numpy as np
     import torch
 
-    from vaekit.tasks import ROWS, as_tensor
+    from vaekit.tasks.trained import ROWS, as_tensor
 
     table = images_of(trained, data)
     parts = [

@@ -15,10 +15,10 @@ from vaekit.cli.terminal import show, tell
 if TYPE_CHECKING:
     import numpy as np
 
-    from vaekit.anomalies import Oddness
     from vaekit.data import Dataset
     from vaekit.data.tables import Table
-    from vaekit.tasks import Trained
+    from vaekit.tasks.score import Oddness
+    from vaekit.tasks.trained import Trained
 
 LATENTS = "(latents)"
 """What stands for a column where the latents add to a score."""
@@ -72,8 +72,8 @@ def score(
 
       vaekit score runs/photos others/ --by elbo
     """
-    from vaekit.anomalies import suits
     from vaekit.api import oddness
+    from vaekit.tasks.score import suits
 
     trained = load(run, device)
     of_rows = trained.schema.modality == "tables"
@@ -103,7 +103,7 @@ def _rate(fpr: float, n: int, datum: str) -> float:
 
 def _read(trained: Trained, data: str | None, by: str) -> Dataset:
     """The data to score; for the detector a class that was never seen is one of its own."""
-    from vaekit.detect import UNSEEN
+    from vaekit.anomaly import UNSEEN
 
     return images_of(trained, data, **({"unseen": UNSEEN} if by == "ensemble" and data else {}))
 
@@ -165,8 +165,8 @@ def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
     """The cells of these rows by column, as words."""
     import torch
 
+    from vaekit.anomaly import UNSEEN
     from vaekit.data.tables import decode
-    from vaekit.detect import UNSEEN
 
     raw, schema = new.raw.take(torch.from_numpy(rows)), new.schema
     shown = decode(raw, schema)
@@ -182,7 +182,7 @@ def _cell(cell: Any) -> str:
     """A cell, "=1e+300"; of a long word its beginning."""
     import textwrap
 
-    from vaekit.data.tables.cells import word
+    from vaekit.data.tables.read.cells import word
 
     plain = word(cell)
     if len(plain) > LONG and isinstance(cell, (int, float)):
@@ -225,8 +225,8 @@ def _shown(value: object) -> str:
 def _sheet(images: Any, found: Any, path: Path) -> Path:
     """A sheet of the oddest images, below each where it is odd."""
 
-    from vaekit.plots import save_sheet, side_by_side
-    from vaekit.tasks import as_tensor
+    from vaekit.report.plots import save_sheet, side_by_side
+    from vaekit.tasks.trained import as_tensor
 
     first = found.scores.argsort(descending=True)[:16]
     pictures = as_tensor(images.subset(first))

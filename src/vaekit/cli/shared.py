@@ -13,7 +13,7 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data.images import Images
-    from vaekit.tasks import Trained
+    from vaekit.tasks.trained import Trained
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")]
 Source = Annotated[
@@ -38,8 +38,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
 
 def load(run: Path, device: str) -> Trained:
-    from vaekit.engine import choose_device
-    from vaekit.tasks import load_model
+    from vaekit.tasks.trained import load_model
+    from vaekit.training.engine import choose_device
 
     return load_model(run, choose_device(device)[0])
 

@@ -14,8 +14,8 @@ from vaekit.cli.words import leading, onward, quoted, sides, span
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
-    from vaekit.resolve import Resolved
-    from vaekit.run import Run
+    from vaekit.assembly.settle import Resolved
+    from vaekit.runs.run import Run
 
 WHY = {"time": "--max-time was over", "patience": "no gain on held-out data any more"}
 
@@ -207,9 +207,9 @@ def train(
 
 def _resolve(source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool) -> Resolved:
     from vaekit.api import assignment, changed, read
+    from vaekit.assembly.recipes import choose
+    from vaekit.assembly.settle import resolve
     from vaekit.config import Experiment
-    from vaekit.recipes import choose
-    from vaekit.resolve import resolve
 
     if config:
         experiment = Experiment.read(config)
@@ -231,7 +231,7 @@ def _resolve(source: str | None, recipe: str, config: Path | None, changes: list
 def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) -> Run:
     from vaekit.api import default_folder
     from vaekit.files import new_folder
-    from vaekit.run import Run
+    from vaekit.runs.run import Run
 
     time = "" if quiet or not leading() or resolved.steps < WORTH_TIMING else f", {_time(resolved, 0.3)}"
     run = Run(resolved, lambda: new_folder(folder or default_folder(source)))
@@ -241,7 +241,7 @@ def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) ->
 
 
 def _time(resolved: Resolved, budget: float) -> str:
-    from vaekit.forecast import forecast
+    from vaekit.runs.timing import forecast
 
     seconds, train = forecast(resolved, budget), resolved.experiment.train
     how = f"roughly, from a few steps timed {'before compiling' if train.compile else 'here'}"
@@ -252,7 +252,7 @@ def _time(resolved: Resolved, budget: float) -> str:
 
 def _reopen(folder: Path, device: str | None, minutes: float | None, quiet: bool) -> Run:
     from vaekit.api import reopen
-    from vaekit.checkpoint import load_config
+    from vaekit.disk.checkpoint import load_config
 
     with reading(quiet) as hook:
         run = reopen(folder, device, minutes, progress=hook)
@@ -264,7 +264,7 @@ def _reopen(folder: Path, device: str | None, minutes: float | None, quiet: bool
 
 def _finish(run: Run, as_json: bool, quiet: bool) -> None:
     from vaekit.api import follow
-    from vaekit.run import Ended, Logged
+    from vaekit.runs.run import Ended, Logged
 
     why = ""
     try:
@@ -303,8 +303,8 @@ def _meter(run: Run, quiet: bool) -> Meter:
 
 
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
-    from vaekit.report import silence
-    from vaekit.tasks import in_words
+    from vaekit.report.report import silence
+    from vaekit.tasks.trained import in_words
 
     numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
     result = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vaekit.data.images import Images
-    from vaekit.tasks import Trained
+    from vaekit.tasks.trained import Trained
 
 
 def generate(
@@ -120,7 +120,7 @@ def reconstruct(
 
       vaekit reconstruct runs/photos new-photos/ -n 32 --out check
     """
-    from vaekit.plots import side_by_side
+    from vaekit.report.plots import side_by_side
 
     at_least("-n", n, 1)
     trained = load(run, device)
@@ -159,7 +159,7 @@ def encode(
     import torch
 
     from vaekit.data.dataset import counted
-    from vaekit.tasks import ROWS, as_tensor
+    from vaekit.tasks.trained import ROWS, as_tensor
 
     trained = load(run, device)
     if trained.schema.modality == "tables":
@@ -201,7 +201,7 @@ def interpolate(
     """
     import torch
 
-    from vaekit.tasks import as_tensor
+    from vaekit.tasks.trained import as_tensor
 
     at_least("--steps", steps, 2)
     trained = load(run, device)
@@ -250,7 +250,7 @@ def _taken_apart(word: str, known: Sequence[str]) -> tuple[str, str, str]:
 def _pictures(images: Images, n: int) -> Tensor:
     import torch
 
-    from vaekit.tasks import as_tensor
+    from vaekit.tasks.trained import as_tensor
 
     return as_tensor(images.subset(torch.arange(min(n, len(images)))))
 
@@ -279,7 +279,7 @@ def _folder(wanted: Path) -> Path:
 def _write(
     trained: Trained, pictures: Tensor, wanted: Path, stem: str, shown: tuple[Tensor, int] | None, as_json: bool
 ) -> Path:
-    from vaekit.plots import save_sheet
+    from vaekit.report.plots import save_sheet
 
     folder = _folder(wanted)
     written = trained.modality.write(pictures, trained.schema, folder, stem)

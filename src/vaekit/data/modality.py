@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from vaekit.config import Experiment, Network
 from vaekit.data.dataset import Schema
-from vaekit.hierarchy import Hierarchy
+from vaekit.models.hierarchy import Hierarchy
 
 Between = tuple[tuple[int, ...], tuple[int, ...]]
 """The shapes, without the batch, of what the encoder's net gives and of what the decoder's takes."""

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_feature_names, validate_data
 from torch import Tensor
 
 from vaekit.data.tables import Table, TableSchema, load, to_tensor
-from vaekit.data.tables.frames import Frame, frame_of
+from vaekit.data.tables.read.frames import Frame, frame_of
 from vaekit.errors import VaekitError
 
 

@@ -11,11 +11,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, Plain, fit
 from vaekit.data.tables import Column, LeftOut, TableSchema
-from vaekit.data.tables.encode import encode_all
-from vaekit.data.tables.frames import Array, Frame
-from vaekit.data.tables.infer import infer
-from vaekit.detect import UNSEEN, Detector, DetectorConfig, Plain, fit
+from vaekit.data.tables.columns.encode import encode_all
+from vaekit.data.tables.columns.infer import infer
+from vaekit.data.tables.read.frames import Array, Frame
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked
 
@@ -25,7 +25,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
 
     The score of a row is a sum of three parts, each in units of its spread over held-out training rows: how little an
     ensemble of denoising VAEs explains of it, how far it is from the nearest remembered row, and how far from a few
-    small groups of rows. See `vaekit.detect.Detector`. Columns may be of any units, and cells may be missing (NaN).
+    small groups of rows. See `vaekit.anomaly.Detector`. Columns may be of any units, and cells may be missing (NaN).
     Of a frame (pandas, Polars, Arrow) or an array with words, columns of numbers are taken as numbers, dates as days;
     other columns hold classes, and a class that was never seen is odd. Ids, texts and columns without a value add
     nothing.
@@ -49,8 +49,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     ----------
     offset_ : `decision_function` is `score_samples` less this; negative decisions are anomalies.
     fpr_ : the share of normal rows that `predict` may flag.
-    detector_ : what was learned, `vaekit.detect.Detector`, of the plain numbers that `plain_` makes of rows.
-    plain_ : `vaekit.detect.Plain`.
+    detector_ : what was learned, `vaekit.anomaly.Detector`, of the plain numbers that `plain_` makes of rows.
+    plain_ : `vaekit.anomaly.Plain`.
     schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
     n_features_in_, feature_names_in_ : as scikit-learn has them.
     """

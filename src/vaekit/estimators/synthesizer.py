@@ -14,22 +14,22 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vaekit import rows
+from vaekit.core.extra_costs import FreeBits, in_total
+from vaekit.core.objectives import WATCHED, Objective, Term, distortion, rate
+from vaekit.core.random import own_noise, seeded
 from vaekit.data.tables import as_frame, decode, load, to_tensor
-from vaekit.data.tables.grids import with_grids
 from vaekit.data.tables.load import require_few
-from vaekit.data.tables.networks import ChainDecoder, RowEncoder
+from vaekit.data.tables.model.bins import with_grids
+from vaekit.data.tables.model.networks import ChainDecoder, RowEncoder
+from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
 from vaekit.estimators.training import ROWS, parted, train
-from vaekit.families import normal
-from vaekit.loop import Plan
-from vaekit.objectives import WATCHED, Objective, Term, distortion, rate
-from vaekit.priors import StandardNormal
-from vaekit.rng import own_noise, seeded
-from vaekit.samplers import fit_gmm
-from vaekit.terms import FreeBits, in_total
-from vaekit.vae import VAE, Conditional
+from vaekit.models.fitted_priors import fit_gmm
+from vaekit.models.priors import StandardNormal
+from vaekit.models.vae import VAE, Conditional
+from vaekit.tasks import rows
+from vaekit.training.loop import Plan
 
 EPOCHS, MOST = 8, 2000
 """Without `max_steps` a run takes so many epochs, and at most so many steps."""
@@ -76,7 +76,7 @@ class VAESynthesizer(BaseEstimator):
     Attributes
     ----------
     schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
-    model_ : the model with the fitted density as its prior, `vaekit.vae.VAE`.
+    model_ : the model with the fitted density as its prior, `vaekit.models.vae.VAE`.
     backend_ : the kind of frame that `sample` gives back.
     n_features_in_, feature_names_in_ : as scikit-learn has them.
     """

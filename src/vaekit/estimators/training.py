@@ -8,13 +8,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vaekit.advance import Apart, Guard, Step
-from vaekit.loop import Average, Feed, Plan, Progress
-from vaekit.loop import fit as steps_of
-from vaekit.objectives import Objective, elbo
-from vaekit.optim import adamw
-from vaekit.rng import seeded
-from vaekit.trace import Model
+from vaekit.core.objectives import Objective, elbo
+from vaekit.core.random import seeded
+from vaekit.core.trace import Model
+from vaekit.training.loop import Average, Feed, Plan, Progress
+from vaekit.training.loop import fit as steps_of
+from vaekit.training.optimisers import adamw
+from vaekit.training.step import Apart, Guard, Step
 
 M = TypeVar("M", bound=Model)
 

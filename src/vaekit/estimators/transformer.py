@@ -13,17 +13,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
+from vaekit.core.objectives import LinearWarmup, beta_elbo
+from vaekit.core.random import seeded
 from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
-from vaekit.data.tables.networks import PlainEncoder, RowDecoder
+from vaekit.data.tables.model.networks import PlainEncoder, RowDecoder
+from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
 from vaekit.estimators.training import ROWS, parted, train
-from vaekit.families import normal
-from vaekit.loop import Plan
-from vaekit.objectives import LinearWarmup, beta_elbo
-from vaekit.priors import StandardNormal
-from vaekit.rng import seeded
-from vaekit.vae import VAE, Conditional
+from vaekit.models.priors import StandardNormal
+from vaekit.models.vae import VAE, Conditional
+from vaekit.training.loop import Plan
 
 EPOCHS, LEAST, MOST = 200, 300, 3000
 """Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
@@ -51,7 +51,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Attributes
     ----------
     schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
-    model_ : the model, `vaekit.vae.VAE`.
+    model_ : the model, `vaekit.models.vae.VAE`.
     n_features_in_, feature_names_in_ : as scikit-learn has them.
     """
 

@@ -3,9 +3,9 @@
 from vaekit.data.dataset import Progress, Raw, Resident
 from vaekit.data.images.collection import Images
 from vaekit.data.images.load import load, recognises
-from vaekit.data.images.output import sheet, to_array, write
-from vaekit.data.images.raw import DiskImages
 from vaekit.data.images.schema import ImageSchema, from_tensor, to_tensor
+from vaekit.data.images.write import sheet, to_array, write
+from vaekit.data.storage.disk import DiskImages
 
 __all__ = [
     "DiskImages",

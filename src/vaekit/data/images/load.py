@@ -8,13 +8,14 @@ from pathlib import Path
 from torch import Tensor
 
 from vaekit.data.dataset import Progress
-from vaekit.data.images import arrays, digits, folder, hub, idx, packed
+from vaekit.data.images.attributes import as_known, factors, with_conditions
 from vaekit.data.images.collection import Images, Request
-from vaekit.data.images.columns import as_known, factors, with_conditions
-from vaekit.data.images.conform import conform
+from vaekit.data.images.read import arrays, digits, folder, hub, idx
+from vaekit.data.images.read.conform import conform
+from vaekit.data.images.read.sizes import size_option
 from vaekit.data.images.schema import ImageSchema, describe
-from vaekit.data.images.sizes import size_option
-from vaekit.data.images.threads import silent
+from vaekit.data.storage import cache as packed
+from vaekit.data.storage.workers import silent
 from vaekit.errors import VaekitError
 
 HUB = "hf:"

@@ -13,18 +13,18 @@ from torch.distributions import Distribution
 
 from vaekit.config import Data, Experiment, Network
 from vaekit.data.dataset import Resident
-from vaekit.data.images import networks
-from vaekit.data.images.binarise import draw_bits, is_black_and_white, prepare
 from vaekit.data.images.collection import Images
-from vaekit.data.images.likelihoods import Likelihood, likelihood
 from vaekit.data.images.load import load, recognises
-from vaekit.data.images.output import write
-from vaekit.data.images.raw import DiskImages
+from vaekit.data.images.model import networks
+from vaekit.data.images.model.binarise import draw_bits, is_black_and_white, prepare
+from vaekit.data.images.model.likelihoods import Likelihood, likelihood
 from vaekit.data.images.schema import ImageSchema, to_tensor
+from vaekit.data.images.write import write
 from vaekit.data.modality import Between, Modality
+from vaekit.data.storage.disk import DiskImages
 from vaekit.errors import VaekitError
-from vaekit.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
-from vaekit.vae import Conditional
+from vaekit.models.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
+from vaekit.models.vae import Conditional
 
 LOOKED_AT = 50_000
 """So many images, evenly spread, are looked at for grey levels."""

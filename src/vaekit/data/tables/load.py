@@ -15,15 +15,15 @@ from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition
 from vaekit.data.dataset import Resident
-from vaekit.data.tables import frames
-from vaekit.data.tables.cells import Cells
 from vaekit.data.tables.collection import Progress, Table
-from vaekit.data.tables.constraints import arranged, learned, require_usable
-from vaekit.data.tables.encode import context_of, encode_all, labels_of, read_column
-from vaekit.data.tables.infer import infer
-from vaekit.data.tables.rules import Rule
+from vaekit.data.tables.columns.encode import context_of, encode_all, labels_of, read_column
+from vaekit.data.tables.columns.infer import infer
+from vaekit.data.tables.read import frames
+from vaekit.data.tables.read.cells import Cells
+from vaekit.data.tables.read.csv import TextFile
+from vaekit.data.tables.rules.constraints import arranged, learned, require_usable
+from vaekit.data.tables.rules.grammar import Rule
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
-from vaekit.data.tables.textfile import TextFile
 from vaekit.errors import VaekitError
 
 TEXT = (".csv", ".tsv", ".tab", ".txt")
@@ -76,9 +76,9 @@ def load(
 
     `kinds` overrides what columns are taken for (`{"zip": "category", "name": "drop"}`; one word for all). `condition`
     names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels.
-    `constraints` are rules that new rows shall obey, see `vaekit.data.tables.rules`: a column that an equality gives is
-    not modelled. A column `split` of the words train and test makes the test part. With `schema`, the rows are new data
-    for an existing model, and come in its form; see `encode_all` for `unseen`.
+    `constraints` are rules that new rows obey, see `vaekit.data.tables.rules.grammar`: a column that an equality
+    gives is not modelled. A column `split` of the words train and test makes the test part. With `schema`, the rows
+    are new data for an existing model, and come in its form; see `encode_all` for `unseen`.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:

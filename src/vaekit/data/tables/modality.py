@@ -11,15 +11,15 @@ from torch.distributions import Distribution
 
 from vaekit.config import Data, Experiment, Network, nearest
 from vaekit.data.modality import Between, Modality
-from vaekit.data.tables.codec import from_tensor, prepare, to_tensor
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.decode import decode
-from vaekit.data.tables.grids import with_grids
-from vaekit.data.tables.likelihoods import NAMES
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.units import from_tensor, prepare, to_tensor
 from vaekit.data.tables.load import load, recognises, require_few
-from vaekit.data.tables.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
-from vaekit.data.tables.output import write
+from vaekit.data.tables.model.bins import with_grids
+from vaekit.data.tables.model.likelihoods import NAMES
+from vaekit.data.tables.model.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
 from vaekit.data.tables.schema import TableSchema, describe
+from vaekit.data.tables.write import write
 from vaekit.errors import VaekitError
 
 WIDTHS = {"tiny": 64, "small": 128, "base": 256, "large": 512}

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from vaekit.data.dataset import Schema
-from vaekit.data.tables.rules import Rule, parse
+from vaekit.data.tables.rules.grammar import Rule, parse
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
 Reason = Literal["constant", "duplicate", "missing", "id", "large", "text", "split", "target", "asked", "computed"]
@@ -39,7 +39,7 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     probabilities 0..1 (their quantiles, not falling), `atoms` the raw values that hold at least 2 % of the present
     cells, rising, and `shares` what part of the present cells each of them holds. `points` and `edges` cut the line for
     a binned likelihood: raw values with a probability of their own, rising, and the knots of the bins between them; see
-    `vaekit.data.tables.grids`, which learns them.
+    `vaekit.data.tables.model.bins`, which learns them.
     """
 
     name: str

@@ -1,0 +1,7 @@
+"""Anomaly detection: scores that add up over the columns, and p-values that keep their promise."""
+
+from vaekit.anomaly.config import DetectorConfig
+from vaekit.anomaly.ensemble import PARTS, Detector, fit, p_values
+from vaekit.anomaly.numeric import UNSEEN, Plain
+
+__all__ = ["PARTS", "UNSEEN", "Detector", "DetectorConfig", "Plain", "fit", "p_values"]

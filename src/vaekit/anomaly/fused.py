@@ -1,0 +1,58 @@
+"""What trained members do not explain, in less than half of the time: all that is linear, multiplied out beforehand."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaekit.anomaly.members import CellScales, Denoising, Each
+from vaekit.models.vae import VAE
+
+
+class Folded:
+    """The mean over members of (-log p(x_c | z) - centre_mc) / spread_m, z the mean of q(z | x).
+
+    Nothing bends between the hidden layers of a member: the mean of q is a linear map of the one and enters the other
+    by another, so that both are one matrix here. -log p is e^2 / 2 and a constant, e the error in units of the cell's
+    scale: scales, spreads and the mean over the members go into the last matrix and into one constant a column.
+
+    sides: which view each member sees; centre (M, 1, C), spread (M, 1, 1).
+    """
+
+    def __init__(self, model: VAE, sides: list[int], centre: Tensor, spread: Tensor) -> None:
+        encoder, decoder = model.encoder, model.decoder
+        assert isinstance(encoder, Denoising)
+        assert isinstance(decoder, Each)
+        assert isinstance(decoder.family, CellScales)
+        self.denoising, self.sides = encoder, sides
+        self.unit = torch.exp(-decoder.family.scales()) / (2 * len(sides) * spread).sqrt()
+        cost = decoder.family.scales() + 0.5 * math.log(2 * math.pi)  # of a cell without error
+        self.constant = ((cost - centre) / spread).mean(0)  # (1, C)
+        self.layers = _layers(encoder.encoder, decoder, self.unit)
+
+    def __call__(self, views: Tensor) -> Tensor:
+        """Of views (2, B, C), (B, C), 0 where a cell is missing."""
+        total = self.constant.repeat(views.shape[1], 1)
+        inputs = [self.denoising.inputs(view, self.sides.index(side)) for side, view in enumerate(views)]
+        for side, unit, layers in zip(self.sides, self.unit, self.layers, strict=True):
+            h = inputs[side]
+            for bias, weight in layers[:-1]:
+                h = F.silu(torch.addmm(bias, h, weight), inplace=True)
+            bias, weight = layers[-1]
+            error = torch.addmm(bias, h, weight)[:, : views.shape[2]].addcmul_(unit, views[side])
+            total.addcmul_(error, error)
+        return torch.where(views[0].isnan(), 0.0, total)
+
+
+def _layers(encoder: Each, decoder: Each, unit: Tensor) -> list[list[tuple[Tensor, Tensor]]]:
+    """For each member bias and weight of each layer, the last of which gives minus the mean of x in these units."""
+    (w1, w2), (w3, w4) = encoder.net.weights, decoder.net.weights
+    (b1, b2), (b3, b4) = encoder.net.biases, decoder.net.biases
+    latent = w3.shape[1]
+    minus = -F.pad(unit, (0, w4.shape[2] - unit.shape[2]))
+    middle = b2[..., :latent] @ w3 + b3, w2[..., :latent] @ w3
+    whole = ((b1, w1), middle, (b4 * minus, w4 * minus))
+    return [[(bias[m], weight[m]) for bias, weight in whole] for m in range(len(unit))]

@@ -1,0 +1,139 @@
+"""From what was asked for to what will be done: every `auto` settled by the data and the machine, with its reason."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass, field
+
+from vaekit.assembly import latents, priors
+from vaekit.assembly.model import build_objective, build_untrained, count_cost, require_fit
+from vaekit.config import Experiment
+from vaekit.data import Dataset, Schema, modality
+from vaekit.data.conditions import describe
+from vaekit.errors import VaekitError
+from vaekit.training.engine import choose_device, has_fast_bf16
+
+STEPS = 10_000
+"""About how many steps a run takes when nothing is said of its length."""
+
+BF16_PAYS = 5e7
+"""Multiply-adds of a batch's forward pass above which bfloat16 products gain more than the casts cost."""
+
+COMPILE_PAYS = 2.5e12
+"""Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
+
+
+COMPILE_MINUTES = 10
+"""A run that is cut off sooner is not compiled: that may take minutes of it."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An experiment without `auto`, the data as its likelihood wants them, and why."""
+
+    experiment: Experiment
+    images: Dataset
+    reasons: list[str] = field(default_factory=list)
+    parameters: int = 0
+    steps: int = 0
+    macs: int = 0
+    """Multiply-adds of one image's forward pass."""
+
+
+def resolve(experiment: Experiment, images: Dataset) -> Resolved:
+    """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
+    reasons = [f"told of each image: {describe(field)}" for field in images.schema.conditions]
+    kind = latents.kind_of(experiment.model)
+    changes, schema = modality(images.schema.modality).settle(experiment, images, kind, reasons)
+    settled = experiment.override(*changes, *_prior(experiment, images, reasons))
+    settled = settled.override(*_length(settled, images, reasons))
+    training = len(images) - held_out(settled, len(images))
+    objective = build_objective(settled, training, schema)
+    _fits_data(settled, schema, training)
+    model = build_untrained(settled.model, schema)
+    require_fit(model, schema, objective)
+    parameters, macs = count_cost(model, schema)
+    steps = total_steps(settled, len(images))
+    settled = settled.override(*_machine(settled, macs, steps, reasons))
+    return Resolved(settled, with_schema(images, schema), reasons, parameters, steps, macs)
+
+
+def held_out(experiment: Experiment, n: int) -> int:
+    """How many of n images are held out."""
+    return min(max(1, round(n * experiment.data.holdout)), 10_000, n - 1)
+
+
+def total_steps(experiment: Experiment, n: int) -> int:
+    """The steps of a resolved run on n images, the held-out ones among them."""
+    train = experiment.train
+    assert train.batch != "auto"
+    assert train.epochs != "auto"
+    return train.steps or train.epochs * -(-(n - held_out(experiment, n)) // train.batch)
+
+
+def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
+    """More codes or components than data are refused: none of them could be learned."""
+    network = experiment.model
+    places, wanted = latents.codes(network, schema), priors.learned_from_data(network.prior)
+    if places and places[1] > training * places[0]:
+        raise VaekitError(
+            f"latent '{network.latent}': {places[1]:,} codes are more than the {training * places[0]:,} places in "
+            f"{training:,} training images; ask for fewer, such as vq:{max(2, training * places[0] // 8)}"
+        )
+    if wanted > training:
+        raise VaekitError(
+            f"prior '{network.prior}': {wanted:,} components for {training:,} training images; ask for fewer"
+        )
+
+
+def _prior(experiment: Experiment, images: Dataset, reasons: list[str]) -> list[str]:
+    """A standard prior is no match for the codes of one class: of MNIST, only 56 % came as asked, 90 % with a flow."""
+    if experiment.model.prior != "auto":
+        return []
+    name = priors.default(latents.kind_of(experiment.model), bool(images.schema.conditions))
+    if name == "flow":
+        reasons.append("prior flow: it follows the conditions, so that what is asked for comes")
+    elif name != "standard":
+        reasons.append(f"prior {name}: learned, so that samples come from the model and not from codes at random")
+    return [f"model.prior={name}"]
+
+
+def _length(experiment: Experiment, images: Dataset, reasons: list[str]) -> list[str]:
+    train, n = experiment.train, len(images) - held_out(experiment, len(images))
+    if train.batch == "auto":
+        most = 512 if experiment.model.architecture == "mlp" else 128  # maps of features fill the memory
+        batch = min(most, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
+        reasons.append(f"batch {batch}: {n:,} training images")
+    else:
+        batch = train.batch
+    if train.steps:
+        epochs = -(-train.steps * batch // n)
+    else:
+        epochs = min(500, max(20, round(STEPS * batch / n))) if train.epochs == "auto" else train.epochs
+    return [f"train.batch={batch}", f"train.epochs={epochs}"]
+
+
+def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) -> list[str]:
+    train = experiment.train
+    device, why = choose_device(train.device)
+    reasons.append(f"device {device}: {why}")
+    precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
+    if train.strategy == "fsdp" and train.optimiser == "soap":
+        raise VaekitError("optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw")
+    if precision == "auto":
+        precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
+        reasons.append(f"precision {precision}")
+    if compiled == "auto":
+        able = device == "cuda" or shutil.which("c++") is not None
+        long = per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
+        compiled = able and device != "mps" and train.strategy != "fsdp" and long
+        reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
+    return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
+
+
+def with_schema(images: Dataset, schema: Schema) -> Dataset:
+    from dataclasses import replace
+
+    test = images.test and replace(images.test, schema=schema)
+    return replace(images, schema=schema, test=test)

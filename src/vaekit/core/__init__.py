@@ -1,0 +1,1 @@
+"""What a model returns (a trace), and what that costs: the two ideas that everything else rests on."""

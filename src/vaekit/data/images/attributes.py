@@ -1,0 +1,277 @@
+"""Conditions of images: from their classes, from arrays beside them, or from a table of attributes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.config import nearest
+from vaekit.data import conditions
+from vaekit.data.conditions import Condition
+from vaekit.data.dataset import counted
+from vaekit.data.images.collection import Images, Request
+from vaekit.data.images.read import arrays, streams
+from vaekit.errors import VaekitError
+
+LABEL = "label"
+"""The condition that the images' own classes are."""
+
+TABLE = "metadata.csv"
+"""Looked for in a folder of pictures when no other table is named."""
+
+
+DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")
+
+
+class Unfitting(VaekitError):
+    """What was looked for is there, and is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of the images, (N,) or (N, K), and of the test part; names of classes or flags where known."""
+
+    train: np.ndarray
+    test: np.ndarray | None
+    names: tuple[str, ...] = ()
+
+
+def with_conditions(images: Images, words: Sequence[str], table: str | None, request: Request) -> Images:
+    """`images` with the conditions that `words` name (`label`, `age`, `zip:category`). Raises VaekitError."""
+    asked = [word.partition(":")[::2] for word in words]
+    twice = {name for name, _ in asked if [other for other, _ in asked].count(name) > 1}
+    if twice:
+        raise VaekitError(f"condition '{twice.pop()}' is named twice")
+    if table and not Path(table).expanduser().is_file():
+        raise VaekitError(f"{table}: there is no such file; expected a CSV file with a row for each image")
+    found = {name: _find(name, images, table, request) for name, _ in asked}
+    fields = [conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked]
+    return _filled(images, found, fields)
+
+
+def as_known(images: Images, fields: Sequence[Condition], table: str | None, request: Request) -> Images:
+    """New `images` with what can be found of a model's conditions; the rest is unknown, and a note says so."""
+    found, lacking = {}, []
+    for field in fields:
+        try:
+            found[field.name] = _find(field.name, images, table, request)
+        except Unfitting:
+            raise
+        except VaekitError:
+            lacking.append(field.name)
+    note = f"Not known of these images, so left open: {', '.join(lacking)}"
+    filled = _filled(images, found, fields)
+    return replace(filled, notes=(*filled.notes, note)) if lacking else filled
+
+
+def factors(images: Images, names: Sequence[str], table: str | None, request: Request) -> Tensor:
+    """What each of `images` is made of, as small whole numbers (N, F): columns, or tables (N, K) of them."""
+    found = [_find(name, images, table, request).train for name in names]
+    columns = [column for values in found for column in values.reshape(len(values), -1).T]
+    return torch.stack([torch.from_numpy(np.unique(column, return_inverse=True)[1]) for column in columns], dim=1)
+
+
+def _filled(images: Images, found: dict[str, Column], fields: Sequence[Condition]) -> Images:
+    schema = images.schema.model_copy(update={"conditions": tuple(fields)})
+    context = conditions.encode({name: c.train for name, c in found.items()}, fields, len(images))
+    test = images.test
+    if test is not None:
+        values = {name: c.test for name, c in found.items() if c.test is not None}
+        test = replace(test, schema=schema, context=conditions.encode(values, fields, len(test)))
+    notes = [note for i, field in enumerate(fields) if (note := _lacking(field, context, fields[:i]))]
+    return replace(images, schema=schema, context=context, test=test, notes=(*images.notes, *notes))
+
+
+def _lacking(field: Condition, context: Tensor, before: Sequence[Condition]) -> str:
+    """A note of how many images a field is not known of, if of some but not of all."""
+    unknown = int(context[:, sum(other.width for other in before)].isnan().sum())
+    return f"{field.name}: not known of {unknown:,} of {len(context):,} images" if 0 < unknown < len(context) else ""
+
+
+def _find(name: str, images: Images, table: str | None, request: Request) -> Column:
+    if name == LABEL and images.labels is not None:
+        return _labels(images)
+    path = Path(request.source).expanduser()
+    beside = path / TABLE
+    if table or beside.is_file():
+        return _tabled(name, images, Path(table).expanduser() if table else beside)
+    if path.is_file() and arrays.is_array_file(path):
+        return _array(name, images, path, request)
+    there = [LABEL] if images.labels is not None else []
+    hint = f"there are: {', '.join(there)}" if there else "name a table of them with --table attributes.csv"
+    raise VaekitError(f"{request.source}: has no '{name}'; {hint}")
+
+
+def _labels(images: Images) -> Column:
+    names = np.array((*images.schema.classes, ""))  # a label of -1 takes the last
+    parts = [None if i is None or i.labels is None else names[i.labels.cpu().numpy()] for i in (images, images.test)]
+    assert parts[0] is not None
+    return Column(parts[0], parts[1], images.schema.classes)
+
+
+# Arrays beside the images
+
+
+def _array(name: str, images: Images, path: Path, request: Request) -> Column:
+    held = arrays.open_arrays(path)
+    chosen = arrays.choose(held, request)
+    if name in (*chosen.names[0], *chosen.names[1]):
+        raise VaekitError(f"condition '{name}': these are the images themselves; name an array beside them")
+    if name in held and not held[name].shape:
+        raise VaekitError(f"{request.source}: '{name}' is one value, not one for each image; choose another array")
+    train = [_beside(held, image, name) for image in chosen.names[0]]
+    test = [_beside(held, image, name) for image in chosen.names[1]]
+    if any(other is None for other in train):
+        raise VaekitError(
+            f"{request.source}: there is no array '{name}' beside the images{_fitting(held, images, name)}"
+        )
+    stem = arrays.part_and_stem(name)[1]
+    titles = next((held[key] for key in (f"{stem}_names", f"{name}_names") if key in held), None)
+    names = () if titles is None or titles.dtype.kind != "U" else tuple(str(v) for v in _values(titles))
+    column = _joined(held, [t for t in train if t])
+    if len(column) != len(images):
+        raise Unfitting(f"{request.source}: '{name}' has {len(column):,} values for {counted(len(images), 'image')}")
+    known = test and all(other is not None for other in test)
+    other = _joined(held, [t for t in test if t]) if known else None
+    if names and column.ndim == 1:
+        return Column(_worded(name, column, names), other if other is None else _worded(name, other, names))
+    return Column(column, other, names)
+
+
+def _worded(name: str, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Class numbers (N,) by their names, "" where below 0; words stay as they are."""
+    if values.dtype.kind not in "biu":
+        return values
+    if values.max(initial=0) >= len(names):
+        raise Unfitting(f"'{name}' counts classes up to {values.max()}, and has {counted(len(names), 'name')} for them")
+    return np.array((*names, ""))[np.where(values < 0, len(names), values)]
+
+
+def _beside(held: dict[str, streams.Stream], images: str, name: str) -> str | None:
+    """The array called `name` that goes with the array `images`: the same part, as `age_train` with `x_train`."""
+    part, _ = arrays.part_and_stem(images)
+    for other in held:
+        own, stem = arrays.part_and_stem(other)
+        if other == name and own in ("", part):
+            return other
+        if own == part and stem == arrays.part_and_stem(name)[1] and other != images:
+            return other
+    return None
+
+
+def _joined(held: dict[str, streams.Stream], names: Iterable[str]) -> np.ndarray:
+    return np.concatenate([_values(held[name]) for name in names])
+
+
+def _values(stream: streams.Stream) -> np.ndarray:
+    if stream.dtype.hasobject or stream.dtype.kind not in "biufU":
+        raise VaekitError(f"{stream.name} is {stream.dtype}: expected numbers or words")
+    return np.concatenate([values for _, _, values in streams.chunks(stream)]).reshape(stream.shape)
+
+
+def _fitting(held: dict[str, streams.Stream], images: Images, name: str) -> str:
+    rows = {len(images), len(images.test) if images.test else len(images)}
+    likely = [key for key, s in held.items() if s.shape and s.shape[0] in rows and len(s.shape) <= 2]
+    return nearest(name, ([LABEL] if images.labels is not None else []) + likely) if likely else ""
+
+
+# A table
+
+
+def _tabled(name: str, images: Images, path: Path) -> Column:
+    columns = _read_table(path)
+    if name not in columns:
+        known = ([LABEL] if images.labels is not None else []) + list(columns)
+        raise VaekitError(f"{path}: there is no column '{name}'{nearest(name, known)}")
+    if not images.files:
+        return _by_row(name, images, path, columns[name])
+    test = images.test.files if images.test else ()
+    rows = _rows_by_file(path, columns, (*images.files, *test))
+    values = columns[name]
+    return Column(_picked(values, rows, images.files), _picked(values, rows, test) if images.test else None)
+
+
+def _by_row(name: str, images: Images, path: Path, values: np.ndarray) -> Column:
+    n, both = len(images), len(images) + (len(images.test) if images.test else 0)
+    if len(values) not in (n, both):
+        raise VaekitError(f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row an image")
+    return Column(values[:n], values[n:] if len(values) == both > n else None)
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
+    except OSError as error:
+        raise VaekitError(f"{path}: the table cannot be read ({error.strerror}); expected a CSV file") from None
+    except (UnicodeDecodeError, EOFError):
+        raise VaekitError(f"{path}: is no CSV file in UTF-8; save it anew as such") from None
+    dialect = _dialect(text)
+    try:
+        lines = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect) if row] or [[]]
+    except csv.Error as error:
+        raise VaekitError(f"{path}: is no table that can be read ({error}); expected a CSV file") from None
+    head, rows = lines[0], lines[1:]
+    twice = next((name for name in head if head.count(name) > 1), None)
+    if twice is not None:
+        raise VaekitError(f"{path}: two columns are called '{twice}'; give each a name of its own")
+    if dialect.delimiter == ";":  # as spreadsheets write where decimals have commas
+        rows = [[DECIMAL.sub(r"\1.\2", cell) for cell in row] for row in rows]
+    ragged = next((i for i, row in enumerate(rows, 2) if len(row) != len(head)), None)
+    if ragged or not rows:
+        what = f"line {ragged} has another number of columns than the first" if ragged else "has no rows"
+        raise VaekitError(f"{path}: {what}; expected a CSV file with the columns' names in its first line")
+    return {name: np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)}
+
+
+def _dialect(text: str) -> type[csv.Dialect]:
+    first = text.split("\n", 1)[0]
+
+    class Dialect(csv.excel):
+        delimiter = max(",;\t", key=first.count)
+
+    return Dialect
+
+
+def _rows_by_file(path: Path, columns: dict[str, np.ndarray], files: Sequence[str]) -> dict[str, int]:
+    """Which row speaks of which file, by its path, else by its name or its name without the suffix."""
+    best: dict[str, int] = {}
+    for values in columns.values():
+        words = [value.replace("\\", "/") for value in values.tolist()]
+        place, times = {word: i for i, word in enumerate(words)}, Counter(words)
+        for called in (_path, _name, _stem):
+            found = {file: place[called(file)] for file in files if called(file) in place}
+            distinct = len({called(file) for file in found}) == len(found)
+            if distinct and len(found) > len(best):
+                best, twice = found, [words[i] for i in found.values() if times[words[i]] > 1]
+    if best and twice:
+        raise VaekitError(f"{path}: {twice[0]} stands in several rows; expected one row an image")
+    if not best:
+        raise VaekitError(f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'")
+    return best
+
+
+def _path(file: str) -> str:
+    return file
+
+
+def _name(file: str) -> str:
+    return file.rsplit("/", 1)[-1]
+
+
+def _stem(file: str) -> str:
+    return _name(file).rsplit(".", 1)[0]
+
+
+def _picked(values: np.ndarray, rows: dict[str, int], files: Sequence[str]) -> np.ndarray:
+    return np.array([values[rows[file]] if file in rows else "" for file in files])

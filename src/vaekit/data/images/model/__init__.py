@@ -1,0 +1,1 @@
+"""What images are modelled with: likelihoods, networks, binarisation."""

@@ -1,0 +1,107 @@
+"""The likelihoods that images can have, by the names that people type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.distributions.families import (
+    AnalyticNormal,
+    FixedNormal,
+    LearnedLaplace,
+    LearnedNormal,
+    LogisticMixture,
+    PixelBernoulli,
+    PixelContinuousBernoulli,
+    PixelNormal,
+)
+from vaekit.errors import VaekitError
+
+NAMES = {
+    "bernoulli": "pixels in {0, 1}; grey images are binarised, which is reported",
+    "bce": "the same as bernoulli: summed binary cross-entropy, in nats",
+    "continuous-bernoulli": "grey levels in [0, 1] with the normaliser that cross-entropy lacks",
+    "gaussian": "one shared variance, set to the value that fits best (optimal sigma-VAE)",
+    "gaussian-sigmoid": "the same, the means by a sigmoid within [0, 1]: for pictures with much pure black or white",
+    "gaussian-learned": "one shared variance, learned by gradient",
+    "gaussian-pixel": "a variance for every pixel, from the decoder",
+    "gaussian:S": "fixed standard deviation S, on pixels in [0, 1]",
+    "mse": "the same as gaussian:1: half the summed squared error, plus a constant",
+    "laplace": "absolute error, one shared learned scale",
+    "logistic-mixture:K": "probabilities of the 256 grey levels; bits per dimension apply (K = 10 if not given)",
+}
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How raw network output becomes p(x | z) for images of `channels` channels."""
+
+    family: nn.Module
+    outputs: int
+    """Raw channels that the decoder must give."""
+    discrete: bool = False
+    """Whether it gives probabilities (bits per dimension apply), not densities."""
+    binary: bool = False
+    """Whether it wants x in {0, 1}."""
+    start: Callable[[Tensor], Tensor] | None = None
+    """The raw output whose mean is about a given picture (C, H, W): where the decoder starts."""
+
+
+def likelihood(name: str, channels: int) -> Likelihood:
+    """The likelihood called `name`; a VaekitError lists what there is."""
+    word, _, argument = name.partition(":")
+    if word in _MAKERS and not argument:
+        return _MAKERS[word](channels)
+    if word == "gaussian":
+        return Likelihood(FixedNormal(_number(name, argument)), channels, start=_same)
+    if word == "logistic-mixture":
+        mixture = LogisticMixture(channels, _whole(name, argument or "10"))
+        return Likelihood(mixture, mixture.outputs(), discrete=True)
+    from vaekit.config import nearest
+
+    raise VaekitError(f"there is no likelihood '{name}'{nearest(name, list(NAMES))}")
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise VaekitError(f"likelihood '{name}': expected a positive number after the colon")
+    return value
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise VaekitError(f"likelihood '{name}': expected a whole number of at least 1 after the colon")
+    return int(text)
+
+
+def _same(mean: Tensor) -> Tensor:
+    return mean
+
+
+def _logit(mean: Tensor) -> Tensor:
+    return torch.logit(mean.clamp(0.001, 0.999))
+
+
+def _bernoulli(channels: int) -> Likelihood:
+    return Likelihood(PixelBernoulli(), channels, discrete=True, binary=True, start=_logit)
+
+
+_MAKERS: dict[str, Callable[[int], Likelihood]] = {
+    "bernoulli": _bernoulli,
+    "bce": _bernoulli,
+    "continuous-bernoulli": lambda c: Likelihood(PixelContinuousBernoulli(), c, start=_logit),
+    "gaussian": lambda c: Likelihood(AnalyticNormal(), c, start=_same),
+    "gaussian-sigmoid": lambda c: Likelihood(AnalyticNormal(squash=torch.sigmoid), c, start=_logit),
+    "gaussian-learned": lambda c: Likelihood(LearnedNormal(), c, start=_same),
+    "gaussian-pixel": lambda c: Likelihood(PixelNormal(), 2 * c, start=_same),
+    "mse": lambda c: Likelihood(FixedNormal(1.0), c, start=_same),
+    "laplace": lambda c: Likelihood(LearnedLaplace(), c, start=_same),
+}

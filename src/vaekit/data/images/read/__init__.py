@@ -1,0 +1,1 @@
+"""From files, folders and arrays of pictures to tensors."""

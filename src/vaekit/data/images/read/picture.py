@@ -1,0 +1,204 @@
+"""One picture file: what it is, and its pixels."""
+
+import contextlib
+import errno
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from vaekit.data.images.read.notes import COLOURED
+from vaekit.data.images.read.resize import cover
+
+# Only formats that Pillow decodes by itself: others start programs (EPS) or aren't pictures of one size.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pbm")
+GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Source = str | Callable[[], BinaryIO]
+"""A path, or what opens the bytes of a picture."""
+
+
+class Unreadable(Exception):
+    """A file that can't be read as a picture; its text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of a picture tell, after its EXIF orientation; `grey` if it can't hold colour."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels uint8 (C, H, W), and what is to be told of them: COLOURED and any of REMARKS."""
+
+    pixels: np.ndarray
+    remarks: frozenset[str]
+
+
+def read_header(source: Source) -> Header:
+    """The size and colour of a picture, without decoding it. Raises Unreadable."""
+    with _opened(source) as image:
+        height, width = image.height, image.width
+        if _orientation(image) >= 5:
+            height, width = width, height
+        return Header(height, width, _is_grey(image))
+
+
+def read_picture(source: Source, size: tuple[int, int], channels: int) -> Picture:
+    """The pixels of a picture, cropped about the centre and resized to `size` (H, W). Raises Unreadable."""
+    with _opened(source) as image:
+        remarks = {"animated"} if _is_animated(image) else set()
+        orientation = _orientation(image)
+        lying = size if orientation < 5 else (size[1], size[0])
+        _draft(image, lying)
+        fitted = cover(_flattened(image, remarks), lying)
+        if fitted.mode == "RGB" and not _same_channels(np.asarray(fitted)):
+            remarks.add(COLOURED)
+        fitted = fitted.convert("L" if channels == 1 else "RGB")
+        if orientation != 1:
+            fitted = fitted.transpose(TURNS[orientation])
+            remarks.add("turned")
+        pixels = np.asarray(fitted).reshape(*size, channels).transpose(2, 0, 1)
+        return Picture(np.ascontiguousarray(pixels), frozenset(remarks))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow's warnings about single files are told as notes and reasons instead."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[Image.Image]:
+    try:
+        with Image.open(source if isinstance(source, str) else source(), formats=FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS or math.inf
+            if image.width * image.height > limit:
+                raise Unreadable(f"too large: {image.width}x{image.height} pixels, more than {limit:,}")
+            yield image
+    except Unreadable:
+        raise
+    except Exception as error:  # damaged files make Pillow's plug-ins raise almost anything
+        raise Unreadable(_reason(error, source)) from error
+
+
+def _reason(error: Exception, source: Source) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return "too large: more pixels than Pillow's limit against decompression bombs"
+    if isinstance(source, str) and _is_empty(source):
+        return "an empty file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO):
+        return f"can't be opened: {(error.strerror or '').lower()}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"damaged: {text[:100]}"
+
+
+def _is_empty(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0
+    except OSError:
+        return False
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format == "MPO":  # a phone's JPEG with a preview or a depth map behind it
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged later frame
+        return True
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode == "P" and image.palette is not None:
+        palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        return _same_channels(palette)
+    return image.mode in GREY_MODES or image.mode.startswith("I;16")
+
+
+def _same_channels(values: np.ndarray) -> bool:
+    """Whether red, green and blue (..., 3) are equal everywhere."""
+    return bool((values == values[..., :1]).all())
+
+
+def _draft(image: Image.Image, size: tuple[int, int]) -> None:
+    """Let a JPEG decode at 1/2, 1/4 or 1/8 of its size, but at twice the wanted one or more."""
+    scale = max(size[0] / image.height, size[1] / image.width)
+    if image.format in ("JPEG", "MPO") and scale < 0.5:
+        image.draft(None, (math.ceil(2 * scale * image.width), math.ceil(2 * scale * image.height)))
+
+
+def _flattened(image: Image.Image, remarks: set[str]) -> Image.Image:
+    """The first frame as "L" or "RGB": 8 bits a channel and nothing to see through; adds to `remarks`."""
+    mode = "L" if _is_grey(image) else "RGB"
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        remarks.add("deep")
+        return Image.fromarray(_from_integers(np.asarray(image)))
+    if image.mode == "F":
+        remarks.add("deep")
+        return Image.fromarray(_from_floats(np.asarray(image)))
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        return _over_white(image.convert("RGBA"), remarks).convert(mode)
+    if image.mode == mode:
+        image.load()
+        return image
+    return image.convert("RGB" if image.mode == "P" else mode).convert(mode)
+
+
+def _over_white(image: Image.Image, remarks: set[str]) -> Image.Image:
+    if image.getchannel("A").getextrema() != (255, 255):
+        remarks.add("transparent")
+    canvas = Image.new("RGBA", image.size, "white")
+    canvas.alpha_composite(image)
+    return canvas
+
+
+def _from_integers(values: np.ndarray) -> np.ndarray:
+    """Whole numbers 0..65535 to 0..255."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise Unreadable(f"its values go from {low} to {high}, outside of 0 to 65535")
+    return np.rint(values / 257).astype(np.uint8)
+
+
+def _from_floats(values: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1] or 0..255 to 0..255."""
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 255):  # also refuses NaN
+        raise Unreadable(f"its values go from {low:g} to {high:g}, outside of 0 to 1 and of 0 to 255")
+    return np.rint(values * 255 if high <= 1 else values).astype(np.uint8)

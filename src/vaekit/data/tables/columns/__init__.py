@@ -1,0 +1,1 @@
+"""What kind of column it is, and its way to tensors and exactly back."""

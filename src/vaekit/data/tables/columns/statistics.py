@@ -1,0 +1,87 @@
+"""What is learned of a measured column: its steps, its range, its quantiles, and what it is standardised by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaekit.data.tables.read import dates
+from vaekit.data.tables.read.cells import TEXT, Cells, decimals, runs
+from vaekit.data.tables.schema import Column, Kind
+
+KNOTS = 101
+"""How many quantiles are kept, at even probabilities from 0 to 1."""
+
+SHARE, LEAST = 0.02, 5
+"""A single value is an atom if it holds this part of the present cells, and at least so many of them."""
+
+TAIL = 0.005
+"""Mean and scale are those of the values with this part of them at either end brought to the rest."""
+
+
+def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
+    """The column that numbers or dates make; `form` is how the dates are written. All values are finite or missing."""
+    distinct, counts = _runs_of(cells, form)
+    present = np.repeat(distinct, counts)
+    whole = bool((distinct == np.round(distinct)).all())
+    atom = counts >= max(LEAST, SHARE * len(present))
+    mean, scale = standard(present)
+    return Column(
+        name=cells.name,
+        kind=kind,
+        dtype=_dtype(cells, kind, whole),
+        why=why,
+        decimals=None if kind == "date" else decimals(distinct),
+        format=form,
+        step=resolution(distinct) if kind == "date" else 0,
+        mean=mean,
+        scale=scale,
+        knots=tuple(quantiles(present, np.linspace(0, 1, KNOTS)).tolist()),
+        atoms=tuple(distinct[atom].tolist()),
+        shares=tuple((counts[atom] / len(present)).tolist()),
+    )
+
+
+def values_of(cells: Cells, form: str) -> np.ndarray:
+    """Raw values (N,) of a measured column, NaN where there is none."""
+    return cells.words.table(cells.days(form)) if form else cells.numbers.values
+
+
+def _runs_of(cells: Cells, form: str) -> tuple[np.ndarray, np.ndarray]:
+    if not form:
+        return cells.runs
+    values = values_of(cells, form)
+    return runs(np.sort(values[~np.isnan(values)]))
+
+
+def quantiles(present: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Those of sorted values (N,), N > 0, linear between them; differences, which may overflow, are not taken."""
+    places = probabilities * (len(present) - 1)
+    below = np.floor(places).astype(int)
+    part = places - below
+    return present[below] * (1 - part) + present[np.minimum(below + 1, len(present) - 1)] * part
+
+
+def standard(present: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of sorted values (N,), N > 0, with the ends brought in; the scale is above zero."""
+    low, high = quantiles(present, np.array([TAIL, 1 - TAIL]))
+    for values in (present.clip(low, high), present):
+        largest = float(np.abs(values).max()) or 1.0  # so that the squares do not overflow
+        mean, scale = (float(part) * largest for part in ((values / largest).mean(), (values / largest).std()))
+        if scale > 1e-9 * largest:
+            return mean, scale
+    return mean, 1.0
+
+
+def resolution(days: np.ndarray) -> int:
+    """The widest of day, hour, minute, second, microsecond that all `days` (K,) are multiples of, in microseconds."""
+    micro = dates.micro(days)
+    return next((unit for unit in (dates.DAY, 3_600_000_000, 60_000_000, 1_000_000) if not (micro % unit).any()), 1)
+
+
+def _dtype(cells: Cells, kind: Kind, whole: bool) -> str:
+    if cells.dtype != TEXT:
+        return cells.dtype
+    if kind == "date":
+        return "String"
+    inside = whole and max(-cells.runs[0][0], cells.runs[0][-1]) < 2**63
+    return "Int64" if inside and not cells.numbers.pointed else "Float64"

@@ -1,0 +1,1 @@
+"""What rows are modelled with: likelihoods, networks, bins of numbers."""

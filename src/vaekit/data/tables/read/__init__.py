@@ -1,0 +1,1 @@
+"""From CSV, Parquet and data frames to cells."""

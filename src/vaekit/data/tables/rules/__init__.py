@@ -1,0 +1,1 @@
+"""Constraints between columns, and what --where asks for."""

@@ -1,0 +1,95 @@
+"""Tables on their way out: CSV, Parquet or JSON lines, whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import IO, Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+
+from vaekit import files
+from vaekit.data.tables.read import frames
+from vaekit.errors import VaekitError
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+"""The forms in which tables are written; all but Parquet may end on .gz as well."""
+
+FORMULA = r"^[=+\-@\t\r]"
+"""A cell that begins so may be run as a formula by a spreadsheet."""
+
+PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+"""Numbers are no formulas."""
+
+
+def write(table: Any, path: str | Path, escape: bool = False) -> Path:
+    """Write a frame, an array or a mapping of columns to `path`, whose ending names the form. Raises VaekitError.
+
+    Missing cells are empty in CSV and TSV, null elsewhere. `escape` puts an apostrophe before words (and names of
+    columns) that a spreadsheet would run as formulas: those that begin with = + - @, a tab or a return and are no plain
+    numbers. Without it cells are written as they are, so that what was read is what is written.
+    """
+    path = Path(path).expanduser()
+    frame = _as_polars(table)
+    if escape:
+        frame = _escaped(frame)
+    packed = path.suffix.lower() == ".gz"
+    form = path.with_suffix("").suffix.lower() if packed else path.suffix.lower()
+    if form not in ENDINGS or (packed and form == ".parquet"):
+        raise VaekitError(f"{path}: expected a name that ends on {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    with files.replacing(path) as file:
+        if packed:  # without name and time: the same table is the same bytes
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packer:
+                _written(frame, packer, form)
+        else:
+            _written(frame, file, form)
+    return path
+
+
+def _written(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
+    try:
+        _put(frame, file, form)
+    except frames.polars().exceptions.PolarsError as error:
+        raise VaekitError(
+            f"the table cannot be written as {form} ({str(error).splitlines()[0]}); try another"
+        ) from None
+
+
+def _put(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
+    if form == ".parquet":
+        frame.write_parquet(file)
+    elif form in (".jsonl", ".ndjson"):
+        frame.write_ndjson(file)
+    else:
+        frame.write_csv(file, separator="\t" if form == ".tsv" else ",")
+
+
+def _as_polars(table: Any) -> Any:
+    pl = frames.polars()
+    if isinstance(table, dict):
+        return pl.DataFrame({name: _plain(cells) for name, cells in table.items()})
+    if isinstance(table, np.ndarray):
+        held = frames.frame_of(table)
+        return pl.DataFrame({name: held.cells(name).values for name in held.names})
+    try:
+        return nw.from_native(table, eager_only=True).to_polars()
+    except TypeError:
+        raise VaekitError(f"expected a frame or columns by name to write, got {type(table).__name__}") from None
+
+
+def _plain(cells: Any) -> Any:
+    """A column as Polars takes it: a list with None where cells are masked, else as it is."""
+    if isinstance(cells, np.ma.MaskedArray):
+        return cells.tolist() if np.ma.getmaskarray(cells).any() or cells.dtype.kind == "O" else np.ma.getdata(cells)
+    return cells
+
+
+def _escaped(frame: Any) -> Any:
+    pl = frames.polars()
+    words = [name for name, dtype in frame.schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum)]
+    for name in words:
+        cells = frame[name].cast(pl.String)
+        runs = (cells.str.contains(FORMULA) & ~cells.str.contains(PLAIN)).fill_null(False)
+        frame = frame.with_columns(cells.zip_with(~runs, "'" + cells).alias(name))
+    return frame.rename({name: f"'{name}" for name in frame.columns if name[:1] in "=+-@\t\r" and name})

@@ -1,0 +1,1 @@
+"""Probability distributions that torch lacks, and how raw network outputs become one."""

@@ -1,0 +1,164 @@
+"""What a model is worth: bounds, likelihoods and the use it makes of its latents. Everything in float32, in nats.
+
+`batches` is any iterable of (x, context) pairs, context being None where there is none; it is gone through once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.core.random import seeded
+from vaekit.core.trace import Model
+
+Batches = Iterable[tuple[Tensor, Tensor | None]]
+
+ACTIVE = 0.01
+"""A latent dimension is active when the variance of its posterior mean over the data exceeds this (Burda 2016)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` data and its standard error over them."""
+
+    value: float
+    error: float
+    n: int
+
+    @staticmethod
+    def of(values: Tensor) -> Estimate:
+        values = values.double()
+        error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return Estimate(values.mean().item(), error, len(values))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The ELBO with beta = 1 and its two parts, each a mean over the data in nats: elbo = -(distortion + rate)."""
+
+    elbo: Estimate
+    distortion: Estimate
+    rate: Estimate
+
+
+def bound(model: Model, batches: Batches, seed: int = 0) -> Bound:
+    """The evidence lower bound, one draw per datum. Kingma & Welling 2014, eq. 3."""
+    pairs = list(_each(model, batches, seed, lambda x, c: _parts(model, x, c)))
+    distortion, rate = (torch.cat(part) for part in zip(*pairs, strict=True))
+    return Bound(Estimate.of(-distortion - rate), Estimate.of(distortion), Estimate.of(rate))
+
+
+def rates(model: Model, batches: Batches, seed: int = 0) -> list[float]:
+    """The mean rate of every latent, of a hierarchy the top's first, in nats per datum; their sum is the bound's."""
+    each = _each(model, batches, seed, lambda x, c: torch.stack([draw.kl() for draw in model(x, c).draws], dim=1))
+    return torch.cat(list(each)).double().mean(0).tolist()
+
+
+def nll(model: Model, batches: Batches, draws: int = 5000, rows: int = 8192, seed: int = 0) -> Estimate:
+    """-log p(x) by importance sampling with `draws` draws per datum, and its standard error over the data.
+
+    NLL = -(logsumexp_k log w_k - log K), log w_k = log p(x, z_k) - log q(z_k | x), all K counted however they are
+    chunked (`rows` is how many decoder rows are held at a time). In expectation an upper bound of -log p(x) that
+    falls towards it as K grows (Burda et al. 2016, theorem 1).
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    return Estimate.of(torch.cat(list(_each(model, batches, seed, lambda x, c: _nll(model, x, c, draws, rows)))))
+
+
+def bits_per_dim(nats: float, dims: int) -> float:
+    """Nats per datum as bits per dimension; meaningful for discrete likelihoods only."""
+    return nats / (dims * math.log(2))
+
+
+def posterior_means(model: Model, batches: Batches) -> Tensor:
+    """The posterior means of all data, shape (N, Z), the latents side by side."""
+    return torch.cat(list(_each(model, batches, 0, lambda x, c: _means(model, x, c))))
+
+
+def active_units(means: Tensor) -> int:
+    """How many columns of the posterior means (N, Z) vary by more than `ACTIVE` over the data. Burda et al. 2016."""
+    return int((means.var(dim=0) > ACTIVE).sum()) if len(means) > 1 else 0
+
+
+def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
+    """I_q(x; z) = E[log q(z|x) - log q(z)] in nats, q(z) being the mean posterior of the data given.
+
+    Estimated with one draw per datum over all N posteriors (Hoffman & Johnson 2016), so that it cannot exceed log N.
+    For models with one latent; a few thousand data are enough.
+    """
+    posteriors = list(_each(model, batches, seed, lambda x, c: _only(model.encode(x, c))))
+    with torch.no_grad(), seeded(seed + 1):
+        z = torch.cat([q.sample() for q in posteriors])
+        few = max(1, CELLS // z.numel())
+        joint = torch.cat([_log_density(rows, posteriors) for rows in z.split(few)])  # (N, N)
+    return float((joint.diagonal() - torch.logsumexp(joint, dim=1) + math.log(len(z))).mean())
+
+
+def code_use(model: Model, batches: Batches) -> dict[str, float]:
+    """Of a model with a codebook: the fraction of its codes that the data use, and exp of the entropy of that use.
+
+    Of a residual codebook, the means over its levels.
+    """
+    posteriors = [_only(q) for q in _each(model, batches, 0, model.encode)]
+    size, depth = posteriors[0].size, posteriors[0].depth
+    levels = torch.cat([q.indices for q in posteriors]).reshape(-1, depth).unbind(1)
+    shares = [torch.bincount(level, minlength=size).double() / len(level) for level in levels]
+    entropies = [-torch.xlogy(p, p).sum() for p in shares]
+    used = sum(float((p > 0).double().mean()) for p in shares) / depth
+    return {"codes": size, "codes_used": used, "perplexity": sum(math.exp(h) for h in entropies) / depth}
+
+
+CELLS = 2**24
+"""At most so many differences of a draw from a posterior's mean are held at a time."""
+
+
+def _each(model: Model, batches: Batches, seed: int, measure: Callable) -> Iterator:
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad(), seeded(seed):
+            for x, context in batches:
+                yield measure(x, context)
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _parts(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    trace = model(x, context)
+    return trace.distortion(x), trace.rate()
+
+
+def _nll(model: Model, x: Tensor, context: Tensor | None, draws: int, rows: int) -> Tensor:
+    few = max(1, rows // draws)  # data at a time
+    parts = zip(x.split(few), [None] * len(x) if context is None else context.split(few), strict=False)
+    return torch.cat([_nll_of_few(model, a, c, draws, rows) for a, c in parts])
+
+
+def _nll_of_few(model: Model, x: Tensor, context: Tensor | None, draws: int, rows: int) -> Tensor:
+    chunk = max(1, min(draws, rows // len(x)))
+    sizes = [chunk] * (draws // chunk) + [draws % chunk] * (draws % chunk > 0)
+    weights = [torch.logsumexp(model(x, context, (k,)).log_weight(x), dim=0) for k in sizes]
+    return math.log(draws) - torch.logsumexp(torch.stack(weights), dim=0)
+
+
+def _means(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
+    return torch.cat([q.mean.flatten(1) for q in model.encode(x, context)], dim=1)
+
+
+def _only(posteriors: tuple[Any, ...]) -> Any:
+    if len(posteriors) != 1:
+        raise ValueError(f"this measure is of models with one latent, not with {len(posteriors)}")
+    return posteriors[0]
+
+
+def _log_density(z: Tensor, posteriors: list[Distribution]) -> Tensor:
+    """log q(z_i | x_j) for all i of z (I, *event) and all j, shape (I, J)."""
+    return torch.cat([q.log_prob(z[:, None]) for q in posteriors], dim=1)

@@ -1,0 +1,1 @@
+"""Variational autoencoders and their parts: posteriors, priors, flows, hierarchies, discrete codes."""

@@ -1,0 +1,1 @@
+"""Discrete latents: codebooks, the posteriors that choose codes, and priors over codes."""

@@ -1,0 +1,170 @@
+"""Densities fitted to a trained model's codes, to sample from in place of its prior (Ghosh et al. 2020, section 4).
+
+An encoder's codes seldom fill the prior that they were drawn to. A density of where they are gives better samples; the
+bounds of the model remain those with its own prior. Each sampler is a module like any prior, with plain tensors as its
+state: `VAE(model.encoder, sampler, model.decoder)` generates from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from vaekit.core.random import seeded
+from vaekit.errors import VaekitError
+from vaekit.models.flows import FlowPrior
+
+SHRINKAGE = 1e-3
+"""What a fitted mixture adds to its covariances' diagonals, as a share of the codes' variance."""
+
+ABSENT = -1e9
+"""The logit of a component that a class with few codes does not have."""
+
+
+class FullMixture(nn.Module):
+    """p(z | c) = sum_k pi_yk N(m_yk, L_yk L_yk'), a mixture of `components` normals for each of `classes` classes y.
+
+    A context (B, F) means the class whose own context, a row of `contexts` (classes, F), is nearest: one-hot vectors
+    mean themselves. Without a context it is the classes' mixture, as often as they were seen. The weights are fitted
+    by `fit_gmm`, and not learned further.
+    """
+
+    logits: Tensor
+    means: Tensor
+    factors: Tensor
+    contexts: Tensor
+
+    def __init__(self, latent: int, components: int, classes: int = 1, context: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("logits", torch.zeros(classes, components))  # joint log p(y, k)
+        self.register_buffer("means", torch.zeros(classes, components, latent))
+        self.register_buffer("factors", torch.eye(latent).repeat(classes, components, 1, 1))
+        self.register_buffer("contexts", torch.eye(classes, context or classes))
+
+    def forward(self, context: Tensor | None = None) -> MixtureSameFamily:
+        if context is None or len(self.logits) == 1:
+            return _mixture(self.logits.flatten(), self.means.flatten(0, 1), self.factors.flatten(0, 1))
+        y = torch.cdist(context.float(), self.contexts).argmin(-1)
+        return _mixture(self.logits[y], self.means[y], self.factors[y])
+
+
+def fit_gmm(
+    z: Tensor, components: int = 10, seed: int = 0, labels: Tensor | None = None, contexts: Tensor | None = None
+) -> FullMixture:
+    """A mixture of full-covariance normals for codes z (N, Z) by expectation-maximisation, per class if labels (N,).
+
+    Labels are whole numbers from 0. contexts (N, F): what the model is given for each row, the same for all rows of a
+    class; without them a class is meant by its one-hot vector. A class with fewer than 2 codes a component gets fewer
+    components. A thousand codes are fitted in well under a second, 50,000 of 16 dimensions in some ten.
+    """
+    z = _checked(z)
+    labels = torch.zeros(len(z), dtype=torch.long) if labels is None else labels.cpu().long()
+    classes = int(labels.max()) + 1
+    fitted = FullMixture(z.shape[1], components, classes, 0 if contexts is None else contexts.shape[1])
+    floor = SHRINKAGE * float(z.var(0).mean())
+    for y in range(classes):
+        of_class = labels == y
+        _fit_class(fitted, y, z[of_class], floor, seed)
+        fitted.logits[y] += of_class.float().mean().log().clamp_min(ABSENT)
+        if contexts is not None and of_class.any():
+            fitted.contexts[y] = contexts.cpu()[of_class].float().mean(0)
+    return fitted
+
+
+def _fit_class(fitted: FullMixture, y: int, z: Tensor, floor: float, seed: int) -> None:
+    from sklearn.mixture import GaussianMixture
+
+    fitted.logits[y] = ABSENT
+    if len(z) < 2:  # no spread to be seen
+        fitted.logits[y, 0], fitted.means[y, 0] = 0.0, z.mean(0) if len(z) else 0.0
+        fitted.factors[y] *= floor**0.5
+        return
+    k = max(1, min(fitted.means.shape[1], len(z) // 2))
+    found = GaussianMixture(k, reg_covar=floor, random_state=seed).fit(z.double().numpy())
+    fitted.logits[y, :k] = torch.from_numpy(found.weights_).log()
+    fitted.means[y, :k] = torch.from_numpy(found.means_)
+    fitted.factors[y, :k] = torch.linalg.cholesky(torch.from_numpy(found.covariances_))
+
+
+def fit_flow(
+    z: Tensor, context: Tensor | None = None, seed: int = 0, steps: int = 1500, batch: int = 512, rate: float = 3e-3
+) -> FlowPrior:
+    """A flow of codes z (N, Z), given context (N, F) if any, by maximum likelihood; the best on a tenth held out."""
+    z = _checked(z)
+    with seeded(seed):
+        order = torch.randperm(len(z))
+        held, rows = order[: len(z) // 10], order[len(z) // 10 :]
+        flow = FlowPrior(z.shape[1], 0 if context is None else context.shape[1])
+        flow.standardise(z[rows])
+        part = [z] if context is None else [z, context.cpu().float()]
+        score = _scorer(flow, [t[held if len(held) else rows] for t in part])
+        _climb(flow, [t[rows] for t in part], steps, min(batch, len(rows)), rate, score)
+    return flow.eval()
+
+
+def _climb(
+    flow: FlowPrior, part: list[Tensor], steps: int, batch: int, rate: float, score: Callable[[], float]
+) -> None:
+    """Adam with a cosine learning rate, ending with the weights that scored best."""
+    optimiser = torch.optim.Adam(flow.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    best, kept = score(), _state(flow)
+    for step, (z, context) in zip(range(1, steps + 1), _batches(part, batch), strict=False):
+        loss = -flow(context).log_prob(z).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps:
+            now = score()
+            best, kept = (now, _state(flow)) if now > best else (best, kept)
+    flow.load_state_dict(kept)
+
+
+def _batches(part: list[Tensor], batch: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    while True:
+        for rows in torch.randperm(len(part[0])).split(batch):
+            if len(rows) == batch:
+                yield part[0][rows], part[1][rows] if len(part) > 1 else None
+
+
+def _scorer(flow: FlowPrior, part: list[Tensor]) -> Callable[[], float]:
+    @torch.no_grad()
+    def score() -> float:
+        return float(flow(part[1] if len(part) > 1 else None).log_prob(part[0]).mean())
+
+    return score
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def sampler(word: str, latent: int, context: int = 0, classes: int = 1) -> nn.Module:
+    """The empty sampler that a word describes, for a state to be loaded into: `gmm:K` or `flow`.
+
+    `context` and `classes` are what it was fitted with: the length of the context, and how many labels.
+    """
+    name, _, argument = word.partition(":")
+    if name == "gmm" and (not argument or (argument.isascii() and argument.isdigit() and int(argument) > 0)):
+        return FullMixture(latent, int(argument or 10), classes, context)
+    if word == "flow":
+        return FlowPrior(latent, context)
+    raise VaekitError(f"there is no sampler '{word}': expected gmm:K (K normals, such as gmm:10) or flow")
+
+
+def _mixture(logits: Tensor, means: Tensor, factors: Tensor) -> MixtureSameFamily:
+    normals = MultivariateNormal(means, scale_tril=factors, validate_args=False)
+    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normals, validate_args=False)
+
+
+def _checked(z: Tensor) -> Tensor:
+    if z.dim() != 2 or len(z) < 2:
+        raise VaekitError(f"a sampler is fitted to at least 2 codes, one a row; got shape {tuple(z.shape)}")
+    if not torch.isfinite(z).all():
+        raise VaekitError("a sampler needs finite codes: the encoder gave some that are not")
+    return z.detach().cpu().float()

@@ -1,0 +1,149 @@
+"""report.html: one self-contained page that shows a run, with its numbers."""
+
+from __future__ import annotations
+
+import html
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vaekit import files
+from vaekit.assembly.latents import in_words as latent_in_words
+from vaekit.assembly.model import build_objective, build_untrained, count_cost
+from vaekit.data import Dataset
+from vaekit.disk.log import read_metrics
+from vaekit.report import plots
+from vaekit.report.page import document, measures, written
+from vaekit.report.sections import SHOWN, Section, image
+from vaekit.runs.status import EVALUATION, REPORT, ending, status
+from vaekit.tasks.trained import MI_IMAGES, Trained, in_words
+
+NLL_DRAWS, NLL_MACS = 100, 10**12
+"""The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
+
+SILENT = 0.1
+"""A latent whose rate is below so many nats has collapsed."""
+
+REMEDY = "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
+
+
+def write_report(folder: Path, trained: Trained, images: Dataset, held_out: Tensor, seed: int = 0) -> dict[str, Any]:
+    """Evaluate on the test part (else the held-out images), draw the plots, write the page; returns the numbers."""
+    held = images.subset(held_out)
+    data, part = (images.test, "test") if images.test else (held, "held-out")
+    _, macs = count_cost(build_untrained(trained.experiment.model, trained.schema), trained.schema)
+    limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
+    numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
+    files.write(folder / EVALUATION, files.to_json(numbers))
+    (folder / "plots").mkdir(exist_ok=True)
+    shown = SHOWN[trained.schema.modality](folder, trained, held, seed)
+    files.write(folder / REPORT, _page(folder, trained, images, numbers, [*shown, _losses(folder, trained)]))
+    return numbers
+
+
+def silence(numbers: dict[str, Any]) -> str:
+    """A sentence where the latents, or one of several, say nothing of an image (posterior collapse); else nothing."""
+    rates = numbers.get("rates", [numbers["rate"]["value"]])
+    dead = [f"{i} of {len(rates)}" for i, rate in enumerate(rates, 1) if rate < SILENT]
+    if not dead:
+        return ""
+    which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
+    return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
+
+
+def _losses(folder: Path, trained: Trained) -> Section:
+    terms = list(build_objective(trained.experiment, 2, trained.schema).terms)
+    path = folder / "plots" / "losses.png"
+    plots.losses(path, read_metrics(folder), terms, trained.modality.datum)
+    unit = f"in nats per {trained.modality.datum} where it is of the bound"
+    return Section("Training", f"Every term of the loss, {unit}; dashed: the held-out bound at beta = 1.", image(path))
+
+
+def _page(folder: Path, trained: Trained, images: Dataset, numbers: dict[str, Any], shown: Sequence[Section]) -> str:
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in images.notes)
+    experiment = html.escape(trained.experiment.to_yaml())
+    rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    body = f"""<p>{html.escape(_summary(trained, images))}</p>
+{_ending(folder, numbers)}
+{rows}
+{written(shown)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
+<details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details>"""
+    return document(f"vaekit: {folder.name}", body)
+
+
+def _summary(trained: Trained, images: Dataset) -> str:
+    model, schema = trained.experiment.model, trained.schema
+    parameters = sum(p.numel() for p in trained.model.parameters())
+    said = "".join(f"{name}: {word}, " for name, word in schema.reported.items())
+    return (
+        f"{len(images):,} {schema} from {images.source}. "
+        f"{model.architecture} network, {parameters:,} parameters, "
+        f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
+        f"{model.likelihood} likelihood, {said}"
+        f"objective {trained.experiment.objective.bound}, beta {trained.experiment.objective.beta:g}."
+    )
+
+
+def _ending(folder: Path, numbers: dict[str, Any]) -> str:
+    facts = status(folder)
+    if quiet := silence(numbers):
+        return f"<p class=cut><strong>Collapsed.</strong> {html.escape(quiet)}.</p>" + _ended(folder, facts)
+    return _ended(folder, facts)
+
+
+def _ended(folder: Path, facts: dict[str, Any]) -> str:
+    if facts["ended"] == "time":
+        on = f" It can go on: <code>vaekit train --resume {html.escape(shlex.quote(str(folder)))}</code>"
+        return f"<p class=cut><strong>Not the whole run.</strong> {html.escape(ending(facts))}.{on}</p>"
+    return f"<p>Training: {html.escape(ending(facts))}.</p>"
+
+
+def _ceiling(value: float, n: int, datum: str) -> str:
+    """What the estimate of the mutual information cannot exceed, and whether it is there."""
+    limit = math.log(n)
+    there = ". It is at that limit: the true value may be higher" if value > 0.95 * limit else ""
+    return (
+        f"nats that the code tells of the {datum}; to tell {n:,} {datum}s apart takes ln {n:,} = {limit:.2f}, "
+        f"and the estimate, made on so many, cannot exceed that{there}"
+    )
+
+
+def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
+    part, n = numbers["data"], numbers["n"]
+    rows = [
+        ("ELBO", in_words(numbers["elbo"]), f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better"),
+        ("distortion", in_words(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
+        ("rate", in_words(numbers["rate"]), "KL(q || p): the nats that the code carries"),
+        *_use(numbers, min(n, MI_IMAGES), datum),
+    ]
+    if "nll" in numbers:
+        few = numbers["nll"]
+        rows.append(
+            ("NLL", in_words(few), f"importance sampling, K = {few['draws']}, {few['n']:,} {datum}s; lower is better")
+        )
+    if "bits_per_dim" in numbers:
+        rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
+    rows += [(name.replace("_", " "), "-", f"left out: {why}") for name, why in numbers.get("left_out", {}).items()]
+    return rows
+
+
+def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, str]]:
+    """What use is made of the latents."""
+    rows = []
+    if "codes_used" in numbers:
+        rows.append(("codes in use", f"{numbers['codes_used']:.1%}", f"of the {numbers['codes']:,} in the codebook"))
+        rows.append(("perplexity", f"{numbers['perplexity']:.1f}", "as many codes, used evenly, would vary as much"))
+    if "rates" in numbers:
+        levels = ", ".join(f"{rate:.2f}" for rate in numbers["rates"])
+        rows.append(("rate of each latent", levels, "from the top down; one near 0 says nothing"))
+    if "active_units" in numbers:
+        used = f"{numbers['active_units']} of {numbers['latent']}"
+        rows.append(("active units", used, "latent dimensions in use"))
+    if "mutual_information" in numbers:
+        shared = numbers["mutual_information"]
+        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))
+    return rows

@@ -1,0 +1,376 @@
+"""A run: from an experiment to a trained model in a folder, told as a sequence of events."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit import files
+from vaekit.assembly.model import build_model, build_objective, start_model
+from vaekit.assembly.settle import Resolved, held_out
+from vaekit.config import Experiment
+from vaekit.core.trace import Model
+from vaekit.data import Resident, modality
+from vaekit.disk import checkpoint, lock
+from vaekit.disk.checkpoint import ENVIRONMENT, EXPERIMENT
+from vaekit.disk.log import Log, environment
+from vaekit.errors import VaekitError
+from vaekit.measures import bounds
+from vaekit.tasks.trained import Trained, batches
+from vaekit.training.engine import Engine
+from vaekit.training.loop import Average, Feed, Plan, Progress, fit
+from vaekit.training.optimisers import OPTIMISERS
+from vaekit.training.step import Advance, Apart, Guard, Step, Whole
+
+WHOLE_PAYS = 32
+"""A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
+
+DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Means over the steps since the last such event (split "train"), or over held-out data (split "val")."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run is over. `why`: "done", "stopped" (by the user), "time" or "patience"."""
+
+    why: str
+    trained: Trained
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask to stop after the step; a second Ctrl-C aborts. Yields whether that was asked."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Run:
+    """One training run, new or resumed: model, optimiser, data and log, and where it stands."""
+
+    def __init__(self, resolved: Resolved, place: Callable[[], Path], resume: bool = False) -> None:
+        self.experiment = resolved.experiment
+        train = self.experiment.train
+        self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
+        self.folder = self.engine.agree(lambda: lock.take(place()))
+        torch.manual_seed(train.seed)
+        self.fingerprint = resolved.images.fingerprint
+        self.modality = modality(resolved.images.schema.modality)
+        self.images = self.modality.fixed(resolved.images, train.seed)
+        self.train_index, self.val_index = split(self.experiment, len(self.images))
+        self.objective = build_objective(self.experiment, len(self.train_index), self.images.schema)
+        self.model = build_model(self.experiment.model, self.images.schema)
+        if not resume:
+            self._start()
+        average = copy.deepcopy(self.model)
+        self.bare = Step(self.model, self.objective)
+        self.step, self.optimiser = self.engine.setup(
+            torch.compile(self.bare, dynamic=False) if train.compile else self.bare,
+            lambda step: OPTIMISERS[train.optimiser](step, train.weight_decay, DTYPES[train.precision]),
+        )
+        self.average = Average(average.to(self.engine.device), self.model, train.ema)
+        self.guard = Guard(self.bare.parameters(), train.clip, self.engine.device)
+        self.progress = Progress()
+        self.window = Window(self, max(1, resolved.steps // 400))
+        self.plan = Plan(resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema)
+        self.feed = self._feed()
+        torch.manual_seed(train.seed + 7919 * self.engine.rank)
+        if resume:
+            self._restore()
+        if self.leads and not resume:
+            self._describe()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.engine.rank == 0
+
+    @property
+    def trained(self) -> Trained:
+        """The averaged weights as they are now."""
+        return Trained(self.average.settle().eval(), self.images.schema, self.experiment, self.folder)
+
+    def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
+        """Train to the end, or until `stop()` or a limit; everything needed to go on is on disk at the end."""
+        log = Log(self.folder, self.progress.step) if self.leads else None
+        try:
+            for event in self._loop(stop):
+                if log and isinstance(event, Logged):
+                    log.add(event.row)
+                yield event
+        finally:
+            if log:
+                log.close()
+            if self.leads:
+                lock.release(self.folder)
+
+    def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
+        window, why, each = self.window, "done", -(-self.plan.steps // self.experiment.train.validations)
+        limit = time.perf_counter() + (self.experiment.train.max_minutes or float("inf")) * 60
+        for costs in self._fit():
+            window.add(costs)
+            at, ends = self.progress.step, self.progress.step >= self.plan.steps
+            if at % window.every == 0 or ends:
+                yield Logged(window.close())
+            if at % each == 0 or ends:
+                began = time.perf_counter()
+                yield Logged(self._validate())
+                self.save(why if ends else "")
+                window.began += time.perf_counter() - began  # not training time
+            asks = self.engine.world == 1 or at % 10 == 0  # asking all processes costs a message each
+            if not ends and asks and (reason := self._ending(stop, limit)):
+                why = reason
+                if not self.progress.best_step:  # else there would be no weights to use
+                    if why == "stopped":  # at once, and so that resuming is as if nothing had been
+                        self._keep(self.average.settle(), None)
+                    elif why == "time":
+                        yield Logged(self._validate())
+                self.save(why)
+                break
+        yield Ended(why, self.best() if why != "stopped" else self.trained)
+
+    def _ending(self, stop: Callable[[], bool], limit: float) -> str:
+        patience = self.experiment.train.patience
+        if self.engine.any(stop()):
+            return "stopped"
+        if self.engine.any(time.perf_counter() > limit):
+            return "time"
+        return "patience" if self.engine.any(bool(patience and self.progress.stale >= patience)) else ""
+
+    def _fit(self) -> Iterator[Tensor]:
+        self.model.train()
+        yield from fit(self._advance(), self.feed, self.plan, self._settings, self.progress, self.average)
+
+    def _settings(self, done: float) -> list[float]:
+        """Tell the parts that anneal how much of the run is done; the terms' weights then."""
+        for part in self.bare.modules():
+            if "progress" in part._buffers:
+                part._buffers["progress"].fill_(done)  # type: ignore[union-attr]
+        return self.objective.weights(done)
+
+    def _advance(self) -> Advance:
+        train, usual = self.experiment.train, self.feed.batch // self.engine.world
+        apart = Apart(self.step, self.optimiser, self.guard, self.engine.backward, usual if train.compile else None)
+        alone = self.engine.world == 1 and not self.average.sharded
+        if train.compile and alone and train.optimiser == "adamw" and len(self.guard.parameters) <= WHOLE_PAYS:
+            return Whole(self.bare, apart, DTYPES[train.precision])
+        return apart
+
+    def _validate(self) -> dict[str, Any]:
+        """The honest bound (beta 1) of the averaged weights on the held-out images; keeps them if they are the best."""
+        began, model = time.perf_counter(), self.average.settle()
+        bound = bounds.bound(model, self._held_out(), seed=1)
+        row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
+        score = -row["elbo"]
+        if self.objective.draws:
+            row["nll"] = score = bounds.nll(model, self._held_out(), self.objective.draws[0], seed=1).value
+        if score < self.progress.best:
+            self.progress.best, self.progress.best_step, self.progress.stale = score, self.progress.step, 0
+            self._keep(model, score)
+        else:
+            self.progress.stale += 1
+        row |= {"best": self.progress.best, "best_step": self.progress.best_step}
+        return self._row("val", row | {"seconds": time.perf_counter() - began})
+
+    def _keep(self, model: Model, score: float | None) -> None:
+        if self.leads:
+            about = {"step": self.progress.step, "score": score}
+            checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
+
+    def _row(self, split: str, numbers: dict[str, Any]) -> dict[str, Any]:
+        return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
+
+    def _held_out(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        images, seed = self.images, self.experiment.train.seed + 1
+        return batches(images, images.schema, seed, self.engine.device, self.val_index)
+
+    def best(self) -> Trained:
+        """The weights that scored best on the held-out images."""
+        if not self.progress.best_step:
+            raise VaekitError(
+                f"{self.folder}: no validation gave a finite bound, so there are no weights to keep; start anew with a "
+                "lower train.lr, or check the data's scale"
+            )
+        self.engine.barrier()
+        path = self.folder / checkpoint.WEIGHTS
+        if path.is_file():
+            checkpoint.load_weights(self.average.model, checkpoint.load_tensors(path)[0], path)
+            self.average.adopt(self.engine.shard)
+        return self.trained
+
+    def save(self, ended: str = "") -> None:
+        """Everything that resuming needs, in one file, atomically; and, at the run's end, why it ended."""
+        weights, optimiser = self.engine.states(self.bare, self.optimiser)
+        states, average = self.engine.gather(torch.get_rng_state()), self.average.settle()
+        sums = self.engine.gather(self.window.total)
+        if not self.leads:
+            return
+        tensors = {f"weights.{k}": v for k, v in weights.items()}
+        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+        tensors |= {f"guard.{k}": v for k, v in self.guard.state().items()}
+        tensors |= {f"optimiser.{n}|{k}": v for n, s in optimiser["state"].items() for k, v in s.items()}
+        tensors |= {"random": states, "window": sums}
+        if self.engine.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
+        about = {
+            "progress": self.progress.to_dict(),
+            "groups": optimiser["param_groups"],
+            "images": len(self.images),
+            "fingerprint": self.fingerprint,
+            "ended": ended,
+        }
+        checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
+
+    def _restore(self) -> None:
+        if self.leads:
+            files.clean(self.folder)
+        path = self.folder / checkpoint.RESUME
+        tensors, about = checkpoint.load_tensors(path)
+        if "images" not in about or "random" not in tensors:
+            raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy")
+        if about["images"] != len(self.images) or about.get("fingerprint", self.fingerprint) != self.fingerprint:
+            now = f"holds {len(self.images):,} images, the run began with {about['images']:,}"
+            now = now if about["images"] != len(self.images) else "does not hold the images that the run began with"
+            raise VaekitError(
+                f"{self.experiment.data.source}: {now}; put the data back as they were, or start a new run"
+            )
+        try:
+            self._take_up(tensors, about, path)
+        except (KeyError, TypeError, AttributeError):
+            raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy") from None
+
+    def _take_up(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
+        checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
+        self.average.adopt(self.engine.shard)
+        self.guard.load_state(_under(tensors, "guard."))
+        state: dict[str, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, "optimiser.").items():
+            name, _, field = key.partition("|")
+            state.setdefault(name, {})[field] = value
+        groups = {"state": state, "param_groups": about["groups"]}
+        self.engine.load_states(self.bare, self.optimiser, _under(tensors, "weights."), groups)
+        self.progress = Progress(**about["progress"])
+        patience = self.experiment.train.patience
+        self.progress.stale %= patience or self.progress.stale + 1  # a run that lost patience is given it anew
+        if len(tensors["random"]) == self.engine.world:
+            torch.set_rng_state(tensors["random"][self.engine.rank].clone())
+            self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device))
+        if "random.cuda" in tensors and self.engine.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
+
+    def _start(self) -> None:
+        """Let what has to look at training data do so: the decoder's bias, codebooks, pseudo-inputs."""
+        images, index = self.images, self.train_index
+        x = self.modality.prepare(images.raw.take(index[:2000]), images.schema, None)
+        context = None if images.context is None else images.context[index[:2000]]
+        raw = images.raw.take(index[:5000])
+        start_model(self.model, self.experiment.model, images.schema, raw, x, context)
+
+    def _feed(self) -> Feed:
+        raw, index, device = self.images.raw, self.train_index, self.engine.device
+        resident = isinstance(raw, Resident)
+        if isinstance(raw, Resident) and device.type != "cpu":
+            raw, index = raw.to(device), index.to(device)
+        context = None if self.images.context is None else self.images.context[self.train_index].to(device)
+
+        def take(part: Tensor) -> tuple[Tensor, Tensor | None]:
+            return raw.take(index[part.to(index.device)]), None if context is None else context[part.to(device)]
+
+        schema, train, prepare = self.images.schema, self.experiment.train, self.modality.prepare
+        return Feed(
+            take,
+            lambda batch: prepare(batch.to(device), schema, None),
+            len(index),
+            int(train.batch),
+            train.seed,
+            self.engine.rank,
+            self.engine.world,
+            ahead=0 if resident else 4,
+        )
+
+    def _describe(self) -> None:
+        files.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
+        checkpoint.save_config(self.folder, self.experiment, self.images.schema)
+        facts = {"images": len(self.images), "fingerprint": self.fingerprint, "notes": list(self.images.notes)}
+        files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
+        if self.images.skipped:
+            files.write(self.folder / "skipped.tsv", self.images.skipped_table)
+
+
+class Window:
+    """The mean costs of the steps since it was last closed."""
+
+    def __init__(self, run: Run, every: int) -> None:
+        self.run, self.every = run, every
+        self.begin(torch.zeros(len(run.objective.terms) + 1, device=run.engine.device))
+
+    def begin(self, total: Tensor) -> None:
+        """Start with what is summed up already: nothing, or what a stopped run had. The last sum counts the steps."""
+        self.total = total
+        self.timed, self.began = 0, time.perf_counter()
+
+    def add(self, costs: Tensor) -> None:
+        counted = torch.cat((costs, costs.new_ones(1)))
+        self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)  # a skipped step has no part
+        self.timed += 1
+
+    def close(self) -> dict[str, Any]:
+        """A row of the log; raises once training has been non-finite for too long."""
+        run = self.run
+        run.guard.check()
+        total = run.engine.mean(self.total)
+        means = (total[:-1] / total[-1]).tolist()
+        seconds = time.perf_counter() - self.began
+        run.progress.seconds += seconds
+        done = run.progress.step / run.plan.steps
+        weights = dict(zip(run.objective.terms, run.objective.weights(done), strict=True))
+        row = dict(zip(run.objective.terms, means, strict=True))
+        row |= {"loss": sum(weights[name] * row[name] for name in weights)}
+        row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
+        row |= {"lr": run.plan.rate(run.progress.step - 1), "skipped": int(run.guard.bad)}
+        row |= {"data_per_s": self.timed * run.feed.batch / seconds}
+        self.begin(torch.zeros_like(self.total))
+        return run._row("train", row)
+
+
+def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
+    """Indices of the training and of the held-out images, from the seed."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(experiment.train.seed))
+    held = held_out(experiment, n)
+    return order[held:], order[:held]
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

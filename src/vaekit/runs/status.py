@@ -1,0 +1,79 @@
+"""Where a run stands, as its folder tells: also while it trains, and whatever of it is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vaekit import files
+from vaekit.assembly.model import build_untrained
+from vaekit.assembly.settle import held_out, total_steps
+from vaekit.disk import checkpoint, lock
+from vaekit.disk.log import read_metrics
+from vaekit.errors import VaekitError
+
+REPORT, EVALUATION = "report.html", "evaluation.json"
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """The facts of a run, as plain data; None for what is not known.
+
+    `steps_done` counts what the log or the last save has seen, `steps_saved` is where resuming goes on. `ended` is why
+    training ended: "done", "stopped" (by the user), "time", "patience", or None where it still trains or was killed.
+    """
+    experiment, schema = checkpoint.load_config(folder)
+    machine = files.json_object(folder / checkpoint.ENVIRONMENT)
+    saved, rows, training = _saved(folder), read_metrics(folder), lock.busy(folder)
+    held = [row for row in rows if row["split"] == "val"]
+    images = saved.get("images") or machine.get("images")
+    images = images if isinstance(images, int) else None
+    at = saved.get("progress", {})
+    parameters = sum(p.numel() for p in build_untrained(experiment.model, schema).parameters())
+    return {
+        "run": str(folder),
+        "images": schema.model_dump(mode="json"),
+        **experiment.model_dump(mode="json"),
+        "image_count": images,
+        "held_out": images and held_out(experiment, images),
+        "parameters": parameters,
+        "steps_done": max(at.get("step", 0), rows[-1]["step"] if rows else 0),
+        "steps_saved": at.get("step"),
+        "steps_planned": total_steps(experiment, images) if images else experiment.train.steps,
+        "seconds": at.get("seconds"),
+        "ended": None if training else saved.get("ended") or None,
+        "training": training,
+        "usable": (folder / checkpoint.WEIGHTS).is_file(),
+        "best": next((row for row in held if row["step"] == held[-1]["best_step"]), None),
+        "evaluation": files.json_object(folder / EVALUATION) or None,
+        "report": str(folder / REPORT) if (folder / REPORT).is_file() else None,
+    }
+
+
+def ending(facts: dict[str, Any]) -> str:
+    """In words, how far a run came and why it came no further."""
+    done, planned = facts["steps_done"], facts["steps_planned"]
+    steps = f"{done:,} of {planned:,} steps" if planned else f"{done:,} steps"
+    if not done and not planned:
+        return "no log: a model that was saved on its own"
+    if facts["training"]:
+        return f"{steps}; still training"
+    if facts["ended"] == "patience":
+        return f"stopped after {steps}: no gain on held-out data any more{_kept(facts['best'])}"
+    why = {
+        "done": "the whole run",
+        "stopped": "stopped by the user",
+        "time": f"cut short by --max-time: {facts['train']['max_minutes']} minutes were over",
+    }.get(facts["ended"], "whole" if done == planned else "ended without saying why: killed, or of an older vaekit")
+    return f"{steps}: {why}"
+
+
+def _kept(best: dict[str, Any] | None) -> str:
+    return f"; the weights of step {best['step']:,} are kept" if best else ""
+
+
+def _saved(folder: Path) -> dict[str, Any]:
+    try:
+        about = checkpoint.load_about(folder / checkpoint.RESUME)
+        return about if isinstance(about, dict) else {}
+    except VaekitError:  # not yet there, or deleted to save space
+        return {}

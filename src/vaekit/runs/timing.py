@@ -1,0 +1,100 @@
+"""How long training will take: a few of its steps, timed here and now on its own images. Rough, and says so."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.assembly.model import build_model, build_objective
+from vaekit.assembly.settle import Resolved, held_out
+from vaekit.core.random import seeded
+from vaekit.data import modality
+from vaekit.training.loop import Average, Feed, Plan, Progress, fit
+from vaekit.training.optimisers import OPTIMISERS
+from vaekit.training.step import Apart, Guard, Step
+
+WORK = {"cpu": 2e9}
+"""Multiply-adds of the forward pass that a timed step may take, lest it take seconds; elsewhere `MUCH`."""
+MUCH = 3e11
+
+STEPS = 40
+"""At most so many steps are timed; the later half counts (`soap` only begins to move after 20)."""
+
+
+def forecast(resolved: Resolved, budget: float = 1.0) -> float:
+    """About how many seconds all steps and validations will take, without compiling; found in about `budget` seconds.
+
+    A batch too large to be timed is timed in part. Several processes are taken to share the work without loss.
+    """
+    train, n = resolved.experiment.train, len(resolved.images)
+    measured = held_out(resolved.experiment, n)
+    per_epoch = -(-(n - measured) // int(train.batch))
+    images = (n - measured) / per_epoch / _world(resolved)  # of a step, the last one of an epoch being shorter
+    draws = build_objective(resolved.experiment, n - measured, resolved.images.schema).draws
+    rows = int(WORK.get(str(train.device), MUCH) // max(1, resolved.macs * math.prod(draws)))
+    rows = max(1, min(round(images), rows))
+    per_image = _step_seconds(resolved, rows, budget) / rows
+    validations = min(train.validations, resolved.steps)
+    return per_image * (images * resolved.steps + measured * validations / 3)  # forward alone: a third of a step
+
+
+def _world(resolved: Resolved) -> int:
+    train = resolved.experiment.train
+    return int(os.environ.get("WORLD_SIZE", train.devices * train.nodes))
+
+
+def _step_seconds(resolved: Resolved, rows: int, budget: float) -> float:
+    """The seconds that a step on `rows` images takes."""
+    device, ends = torch.device(str(resolved.experiment.train.device)), [time.perf_counter()]
+    with seeded(0):
+        for _ in _steps(resolved, rows, device):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            ends.append(time.perf_counter())
+            if len(ends) > STEPS or (len(ends) > 2 and ends[-1] - ends[0] > budget):
+                break
+    times = [b - a for a, b in pairwise(ends)]
+    return statistics.median(times[len(times) // 2 :])
+
+
+def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tensor]:
+    """The loop that trains, for a model that is thrown away."""
+    experiment, images, train = resolved.experiment, resolved.images, resolved.experiment.train
+    model = build_model(experiment.model, images.schema).to(device)
+    objective = build_objective(experiment, len(images) - held_out(experiment, len(images)), images.schema)
+    prepare = modality(images.schema.modality).prepare
+    low = torch.bfloat16 if train.precision == "bf16" else torch.float32
+
+    def take(index: Tensor) -> tuple[Tensor, Tensor | None]:
+        index = index % len(images)
+        return images.raw.take(index), None if images.context is None else images.context[index].to(device)
+
+    optimiser = OPTIMISERS[train.optimiser](model, train.weight_decay, low)
+    return fit(
+        Apart(_Cast(Step(model, objective), device, low), optimiser, Guard(model.parameters(), train.clip, device)),
+        Feed(take, lambda raw: prepare(raw.to(device), images.schema, None), rows * (STEPS + 1), rows, 0),
+        Plan(resolved.steps + STEPS, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema),
+        objective.weights,
+        Progress(),
+        Average(copy.deepcopy(model), model, train.ema),
+    )
+
+
+class _Cast(nn.Module):
+    """A step whose products are in bfloat16, or not, as the engine does it."""
+
+    def __init__(self, step: Step, device: torch.device, low: torch.dtype) -> None:
+        super().__init__()
+        self.step, self.kind, self.low = step, device.type, low
+
+    def forward(self, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.kind, torch.bfloat16, enabled=self.low == torch.bfloat16):
+            return self.step(*arguments)

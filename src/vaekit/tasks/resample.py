@@ -1,0 +1,109 @@
+"""A density fitted to a trained model's codes, kept beside the model, and the model that samples from it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.core.random import seeded
+from vaekit.core.trace import Model
+from vaekit.data.conditions import Condition
+from vaekit.data.images import Images
+from vaekit.disk import checkpoint
+from vaekit.errors import VaekitError
+from vaekit.models.fitted_priors import fit_flow, fit_gmm, sampler
+from vaekit.models.vae import VAE, Conditioned
+from vaekit.tasks.trained import Trained
+
+
+def suits(trained: Trained, word: str) -> None:
+    """A VaekitError where no such sampler can be fitted to this model, and what can be done instead."""
+    sampler(word, 1)
+    if trained.kind != "continuous" or len(trained.shapes) > 1:
+        what = "several latents" if len(trained.shapes) > 1 else f"latents that are {trained.kind}"
+        raise VaekitError(f"--sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out")
+    if word.startswith("gmm") and trained.schema.conditions and _category(trained) is None:
+        names = ", ".join(field.name for field in trained.schema.conditions)
+        raise VaekitError(f"--sampler {word}: goes by classes, and this model is told {names}; use --sampler flow")
+
+
+def place(folder: Path, word: str) -> Path:
+    """Where the run keeps that sampler."""
+    return folder / f"sampler-{word.replace(':', '-')}.safetensors"
+
+
+def fit(trained: Trained, images: Images, word: str, seed: int = 0) -> nn.Module:
+    """The sampler of that word, fitted to a draw from the posterior of every image."""
+    suits(trained, word)
+    z, known = _codes(trained, images, seed)
+    if not trained.schema.conditions:
+        return fit_flow(z, seed=seed) if word == "flow" else fit_gmm(z, _components(word, len(z)), seed)
+    contexts, blind = _embedded(trained, known), _embedded(trained, torch.full_like(known, torch.nan))
+    twice, told = torch.cat((z, z)), torch.cat((contexts, blind))  # asked for nothing, it gives of everything
+    if word == "flow":
+        return fit_flow(twice, told, seed)
+    labels, classes = known[:, 0], len(trained.schema.conditions[0].classes)
+    labels = torch.cat((labels.nan_to_num(classes), torch.full_like(labels, classes)))
+    return fit_gmm(twice, _components(word, len(z)), seed, labels, told)
+
+
+def state(fitted: nn.Module, trained: Trained, word: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and plain data from which `restored` makes the same sampler."""
+    conditions = trained.schema.conditions
+    context = trained.experiment.model.condition_width if conditions else 0
+    classes = len(conditions[0].classes) + 1 if conditions and word != "flow" else 1
+    return fitted.state_dict(), {"word": word, "latent": trained.latent, "context": context, "classes": classes}
+
+
+def digest(trained: Trained) -> str:
+    """A digest of the model's weights."""
+    digest = hashlib.sha256()
+    for tensor in trained.model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def restored(tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> nn.Module:
+    """The sampler whose `state` was kept at `path`."""
+    found = sampler(about["word"], about["latent"], about["context"], about["classes"])
+    checkpoint.load_weights(found, tensors, path)
+    return found.eval()
+
+
+def sampling_from(model: Model, fitted: nn.Module) -> Model:
+    """The same model with another density in its prior's place; its bounds are no longer those of the model."""
+    if isinstance(model, Conditioned):
+        return Conditioned(sampling_from(model.model, fitted), model.embedding, model.columns)
+    assert isinstance(model, VAE)
+    return VAE(model.encoder, fitted, model.decoder).eval()
+
+
+def _components(word: str, images: int) -> int:
+    wanted = int(word.partition(":")[2] or 10)
+    if 2 * wanted > images:
+        raise VaekitError(f"--sampler {word}: {wanted:,} normals for {images:,} images; ask for fewer, such as gmm:10")
+    return wanted
+
+
+def _category(trained: Trained) -> Condition | None:
+    """The one condition, if it is a category."""
+    fields = trained.schema.conditions
+    return fields[0] if len(fields) == 1 and fields[0].kind == "category" else None
+
+
+@torch.no_grad()
+def _codes(trained: Trained, images: Images, seed: int) -> tuple[Tensor, Any]:
+    """A draw z (N, Z) from every image's posterior, and what is known of the images (N, F)."""
+    with seeded(seed):
+        posteriors = [trained.model.encode(x, context)[0] for x, context in trained.batches(images, seed)]
+        return torch.cat([q.sample().cpu() for q in posteriors]), images.context
+
+
+@torch.no_grad()
+def _embedded(trained: Trained, context: Tensor) -> Tensor:
+    assert isinstance(trained.model, Conditioned)
+    return trained.model.embedding(context.to(trained.device)).cpu()

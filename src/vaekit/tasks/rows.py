@@ -1,0 +1,242 @@
+"""Rows of a trained model of a table: drawn, drawn so that cells are as asked, and filled where cells are missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.config import nearest
+from vaekit.core.trace import Model
+from vaekit.data.conditions import blank, where
+from vaekit.data.tables import Table, TableSchema, from_tensor, to_tensor
+from vaekit.data.tables.rules import constraints
+from vaekit.data.tables.rules.where import asked
+from vaekit.distributions.rows import Cell, ChainedColumns, Columns
+from vaekit.errors import VaekitError
+from vaekit.measures.row_quality import Copies
+
+POOL = 2048
+"""Rows that are drawn at a time."""
+
+TRIES, RAREST = 200_000, 1e-4
+"""What less than this share of the rows is like is given up once so many were drawn in search of it."""
+
+GUESSES, FILLED = 64, 256
+"""Latents that are tried for each row whose missing cells are filled, and how many rows are filled together."""
+
+REDRAWN = 50
+"""How often a row is drawn or filled anew that breaks a constraint."""
+
+
+def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
+    """n rows x (n, C) from the model's prior, all drawn; `context` (n, F)."""
+    parts = (None if context is None else context[i : i + POOL] for i in range(0, n, POOL))
+    sizes = (min(POOL, n - i) for i in range(0, n, POOL))
+    return torch.cat([model.generate(size, part).sample() for size, part in zip(sizes, parts, strict=True)])
+
+
+def drawn(model: Model, schema: TableSchema, n: int, context: Tensor | None = None) -> Tensor:
+    """As `draw`, rows that break the schema's constraints drawn again, `REDRAWN` times at most; on the CPU."""
+    x = draw(model, n, context).cpu()
+    for _ in range(REDRAWN if schema.constraints else 0):
+        wrong = torch.from_numpy(~constraints.obeyed(from_tensor(x, schema, clip=True), schema, context)).nonzero()[
+            :, 0
+        ]
+        if not len(wrong):
+            break
+        x[wrong] = draw(model, len(wrong), None if context is None else context[wrong.to(context.device)]).cpu()
+    return x
+
+
+def draw_as(
+    model: Model,
+    n: int,
+    known: Tensor,
+    context: Tensor | None = None,
+    passes: Callable[[Tensor], Tensor] = lambda x: torch.ones(len(x), dtype=torch.bool),
+) -> Tensor:
+    """n rows x (n, C) of p(x | the cells of `known` (C,) that are not NaN, x passes), `context` (1, F).
+
+    Latents and the cells before a known one are drawn freely, and a row is kept by how likely it made the known
+    cells and if it `passes` (B, C) -> bool (B,): what one row in a thousand has takes a thousand times as long.
+    Raises VaekitError where it takes too long.
+    """
+    told = None if context is None else context.expand(POOL, -1)
+    kept: list[Tensor] = []
+    tried = found = 0
+    largest = -math.inf  # of all log-weights seen
+    while found < n:
+        if tried >= TRIES and found < RAREST * tried:
+            raise VaekitError(
+                f"{found:,} of {tried:,} rows drawn are as asked; ask for fewer rows, or for less of them, loosen "
+                "the constraints, or train with these columns as --condition"
+            )
+        rows, weight = cast(Columns | ChainedColumns, model.generate(POOL, told)).fill(known)
+        if float(weight.max()) > largest:  # rows kept before count for less now
+            kept = [part[torch.rand(len(part)).log() < largest - float(weight.max())] for part in kept]
+            largest = float(weight.max())
+        rows = rows[torch.rand(POOL).log() < weight - largest]
+        kept.append(rows[passes(rows)])
+        tried, found = tried + POOL, sum(map(len, kept))
+    return torch.cat(kept)[:n]
+
+
+def new(
+    model: Model, schema: TableSchema, n: int, words: Mapping[str, Any] | None = None, context: Tensor | None = None
+) -> Tensor:
+    """n new rows, raw (n, C), as `words` ask and as the schema's constraints demand; `context` (1, F).
+
+    Raises VaekitError for what cannot be had, or hardly ever comes.
+    """
+    wanted = asked(words or {}, schema)
+    if words or schema.constraints:
+        x = draw_as(model, n, wanted.known, context, lambda x: wanted.met(x, schema, context))
+    else:
+        x = draw(model, n, context if context is None else context.expand(n, -1))
+    return from_tensor(x, schema, clip=True)
+
+
+def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
+    """Rows x (B, C) with their NaN cells drawn from p(missing cells | the others), a few rows at a time."""
+    whole, waiting = x.clone(), x.isnan().any(1).nonzero()[:, 0]
+    for rows in waiting.split(FILLED) if len(waiting) else ():
+        whole[rows] = _filled(model, x[rows], None if context is None else context[rows])
+    return whole
+
+
+@torch.no_grad()
+def _filled(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
+    """For each row `GUESSES` latents are drawn from q(z | x) and the row filled under each of them; one is taken by its
+    weight p(z) p(known cells | z, cells before) / q(z | x) (sampling, importance resampling: Rubin 1987).
+    """
+    trace = model(x, context, (GUESSES,))
+    (draw,) = trace.draws
+    rows, weight = cast(Columns | ChainedColumns, trace.likelihood).fill(x, Cell.whole)
+    weight = weight + draw.prior.log_prob(draw.z) - draw.posterior.log_prob(draw.z)
+    chosen = torch.distributions.Categorical(logits=weight.T).sample()
+    return rows[chosen, torch.arange(len(x))]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Rows without missing cells: raw (N, C), computed cells (N, K), and which rows stayed as they were, int64 (M,)."""
+
+    raw: Tensor
+    computed: Tensor
+    open: Tensor
+
+
+def filled(model: Model, table: Table) -> Filled:
+    """The table with its missing cells drawn as `fill` does, under the constraints of its schema.
+
+    A row whose new cells break a constraint is drawn again, `REDRAWN` times; then its cells stay missing.
+    """
+    schema, came = table.schema, table.raw.take(torch.arange(len(table)))
+    x, lost = to_tensor(came, schema), came.isnan()
+    computed = came.new_empty(len(came), 0) if table.computed is None else table.computed
+    raw, told = came.clone(), computed.clone()
+    waiting = torch.arange(len(came))
+    for _ in range(REDRAWN if schema.constraints else 1):
+        context = None if table.context is None else table.context[waiting]
+        drawn = from_tensor(fill(model, x[waiting], context), schema, clip=True)
+        whole = torch.where(lost[waiting], drawn, came[waiting])
+        fits, cells, well = constraints.completed(whole, lost[waiting], schema, context, computed[waiting])
+        done = torch.from_numpy(well)
+        raw[waiting[done]], told[waiting[done]] = fits[done], cells[done]
+        if not len(waiting := waiting[~done]):
+            break
+    return Filled(raw, told, waiting)
+
+
+# Rare classes filled up
+
+
+@dataclass(frozen=True)
+class Made:
+    """New rows: raw (N, C), the context (N, F) that they were made with, and how many of each class."""
+
+    raw: Tensor
+    context: Tensor | None
+    counts: dict[str, int]
+
+
+def balanced(
+    model: Model, real: Table, schema: TableSchema, name: str, wanted: int | None, tell: Callable[[str], None]
+) -> Made:
+    """Rows that fill every class of the category `name` up to `wanted` (the commonest class's number).
+
+    A row that is a near copy of a training row (`table_quality.Copies`) is refused, and another drawn. Raises
+    VaekitError.
+    """
+    classes, counts = _classes(real, schema, name)
+    goal = wanted or int(counts.max())
+    categories = np.array([column.discrete for column in schema.columns])
+    copies = Copies(real.raw.values.numpy()[:LOOKED_AT], categories)
+    parts, contexts, told = [], [], {}
+    for k, word in enumerate(classes):
+        lacking = goal - int(counts[k])
+        if lacking <= 0:
+            continue
+        raw, context, refused = _of_class(model, schema, name, word, lacking, copies)
+        told[word] = len(raw)
+        if refused:
+            drawn = "1 drawn row was a near-copy" if refused == 1 else f"{refused:,} drawn rows were near-copies"
+            tell(f"{name}={word}: {drawn} of training rows, and refused")
+        parts.append(raw)
+        contexts.append(context)
+    if not parts:
+        raise VaekitError(f"--balance {name}: every class has {goal:,} rows or more already; ask for more with -n")
+    joined = None if contexts[0] is None else torch.cat([c for c in contexts if c is not None])
+    return Made(torch.cat(parts), joined, told)
+
+
+def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str], np.ndarray]:
+    """The classes of a category, modelled or told, and how many rows have each."""
+    fields = {field.name: (i, field.classes) for i, field in enumerate(schema.conditions)}
+    if name in fields and real.context is not None:
+        place, classes = fields[name]
+        values = real.context[:, place].numpy()
+    elif name in schema.names:
+        place = schema.names.index(name)
+        classes, values = schema.columns[place].classes, real.raw.values[:, place].numpy()
+    else:
+        raise VaekitError(f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}")
+    if not classes:
+        there = [column.name for column in (*schema.given, *schema.columns) if column.classes]
+        listed = f"; there are: {', '.join(there[:20])}" if there else ", and the table has none"
+        raise VaekitError(f"--balance {name}: is no category{listed}")
+    return classes, np.bincount(values[~np.isnan(values)].astype(int), minlength=len(classes))
+
+
+def _of_class(
+    model: Model, schema: TableSchema, name: str, word: str, n: int, copies: Copies
+) -> tuple[Tensor, Tensor | None, int]:
+    """n rows of a class that are no copies; the context they were made with; how many were refused."""
+    told = name in {field.name for field in schema.conditions}
+    context = where({name: word}, schema.conditions) if told else blank_of(schema)
+    words = {} if told else {name: word}
+    parts: list[Tensor] = []
+    refused = 0
+    while (have := sum(map(len, parts))) < n:
+        if refused > 20 * n + 1000:
+            raise VaekitError(f"--balance {name}: nearly all rows of class {word} come out as copies of training rows")
+        raw = new(model, schema, max(n - have, 32), words, context)
+        fresh = ~copies.near(copies.nearest(raw.numpy()))
+        refused += int((~fresh).sum())
+        parts.append(raw[torch.from_numpy(fresh)])
+    raw = torch.cat(parts)[:n]
+    return raw, None if context is None else context.expand(n, -1), refused
+
+
+def blank_of(schema: TableSchema) -> Tensor | None:
+    return blank(schema.conditions, 1) if schema.conditions else None
+
+
+LOOKED_AT = 20_000
+"""Training rows that copies are looked for among, at most."""

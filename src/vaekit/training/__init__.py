@@ -1,0 +1,1 @@
+"""One training step, the loop around it, optimisers, and the engine for devices and precision."""

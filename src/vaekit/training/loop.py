@@ -1,0 +1,196 @@
+"""The loop: batches, the schedule, the average. It knows nothing of VAEs, nor of how the weights are moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from queue import Queue
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.training.step import Advance, whole_tensor
+
+M = TypeVar("M", bound=nn.Module)
+
+EVERY = 8
+"""The average of the weights is moved so seldom, since each move costs a pass over all of them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast: linear warm-up to `lr` over `warmup` of the steps, then a cosine down to `floor` of it."""
+
+    steps: int
+    lr: float
+    warmup: float = 0.02
+    floor: float = 0.01
+    clip: float = 10.0
+    """A gradient longer than `clip` times the running mean length is shortened to that."""
+    ema: float = 0.999
+    """Decay of the moving average of the weights, which is the model that is kept; 0 keeps the last weights."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step `step` (from 0)."""
+        rise = max(1, round(self.steps * self.warmup))
+        if step < rise:
+            return self.lr * (step + 1) / rise
+        done = (step - rise) / max(1, self.steps - rise)
+        return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+@dataclass
+class Progress:
+    """Where a run stands: everything but tensors that resuming needs."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best: float = math.inf
+    best_step: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+    """Of training, validations left out."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches of a data set: shuffled anew each epoch from (seed, epoch), split evenly over `world` processes.
+
+    take: indices (B,) -> (raw, context); prepare: raw -> x. The last, short batch of an epoch is used too.
+    """
+
+    take: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+    prepare: Callable[[Tensor], Tensor]
+    size: int
+    batch: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+    ahead: int = 0
+    """How many batches are fetched in advance by a thread (for data on disk)."""
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return -(-self.size // self.batch)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor | None, float]]:
+        """(x, context, share) of the epoch's batches from `start` on; `share` re-weighs a process's uneven part."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
+        order = torch.randperm(self.size, generator=generator).split(self.batch)[start:]
+        fetched = map(self._fetch, order)
+        for raw, context, share in _ahead(fetched, self.ahead) if self.ahead else fetched:
+            yield self.prepare(raw), context, share
+
+    def _fetch(self, indices: Tensor) -> tuple[Tensor, Tensor | None, float]:
+        mine = indices[self.rank :: self.world]
+        share = len(mine) * self.world / len(indices)
+        return *self.take(mine if len(mine) else indices[:1]), share
+
+
+class Average(Generic[M]):
+    """An exponential moving average of a model's parameters, its buffers copied: `model` is the average.
+
+    `model` begins as a whole copy of `source`. Where an engine has sharded the source's parameters over processes,
+    the average is kept in shards too, and `settle` gathers them into `model`.
+    """
+
+    def __init__(self, model: M, source: nn.Module, decay: float) -> None:
+        self.model, self.decay = model.requires_grad_(False), decay
+        self._theirs: list[Tensor] = list(source.parameters())
+        self._whole: list[Tensor] = list(model.parameters())
+        self.sharded = any(hasattr(p, "full_tensor") for p in self._theirs)
+        self._mine = [p.detach().clone() for p in self._theirs] if self.sharded else self._whole
+        self._buffers = list(zip(model.buffers(), source.buffers(), strict=True))
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Every `EVERY` steps, move towards the source as far as in so many; early steps forget the start sooner."""
+        every = EVERY if self.decay and step >= 100 else 1
+        if step % every:
+            return
+        decay = min(self.decay, (1 + step) / (10 + step)) ** every
+        torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
+        for mine, theirs in self._buffers:
+            mine.copy_(theirs)
+
+    @torch.no_grad()
+    def settle(self) -> M:
+        """The averaged model, whole."""
+        if self.sharded:
+            for whole, mine in zip(self._whole, self._mine, strict=True):
+                whole.copy_(whole_tensor(mine))
+        return self.model
+
+    @torch.no_grad()
+    def adopt(self, shard: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Go on from what `model` holds now; `shard(whole, like)` cuts a tensor up."""
+        if self.sharded:
+            for whole, mine in zip(self._whole, self._mine, strict=True):
+                mine.copy_(shard(whole, mine))
+
+
+def fit(
+    advance: Advance,
+    feed: Feed,
+    plan: Plan,
+    weights: Callable[[float], list[float]],
+    progress: Progress,
+    average: Average,
+) -> Iterator[Tensor]:
+    """Train until `plan.steps`, yielding each step's costs (T,); the caller logs, saves and stops as it likes.
+
+    `progress` is advanced in place, before the yield, so that what it says then is what a resumed run goes on from.
+    """
+    while progress.step < plan.steps:
+        for x, context, share in feed.epoch(progress.epoch, progress.batch):
+            costs = advance(x, context, share, weights(progress.step / plan.steps), plan.rate(progress.step))
+            average.update(progress.step)
+            _count(progress, feed)
+            yield costs
+            if progress.step >= plan.steps:
+                return
+
+
+def _count(progress: Progress, feed: Feed) -> None:
+    progress.step += 1
+    progress.batch += 1
+    if progress.batch == feed.per_epoch:
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+def _ahead(items: Iterator[Any], depth: int) -> Iterator[Any]:
+    """The same items, made up to `depth` in advance by a thread; an error in the thread is raised here."""
+    queue: Queue[tuple[str, Any]] = Queue(depth)
+    closed = False
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if closed:
+                    return
+                queue.put(("item", item))
+            queue.put(("end", None))
+        except Exception as error:  # handed over, not swallowed: the consumer raises it
+            queue.put(("error", error))
+
+    thread = Thread(target=produce, daemon=True)
+    thread.start()
+    try:
+        while (kind := queue.get())[0] == "item":
+            yield kind[1]
+        if kind[0] == "error":
+            raise kind[1]
+    finally:
+        closed = True
+        while thread.is_alive():
+            while not queue.empty():
+                queue.get_nowait()
+            thread.join(0.01)
