@@ -29,7 +29,9 @@ def run(*command: object) -> None:
 
 def venv() -> None:
     """Make .venv, or say in a sentence why that cannot be."""
-    required = re.search(r'requires-python = ">=([\d.]+)"', SOURCES[0].read_text(encoding="utf-8")).group(1)
+    required = re.search(
+        r'requires-python = ">=([\d.]+)"', SOURCES[0].read_text(encoding="utf-8")
+    ).group(1)
     oldest = tuple(int(part) for part in required.split("."))
     if sys.version_info < oldest:
         found = ".".join(str(part) for part in sys.version_info[:3])
@@ -44,8 +46,12 @@ def venv() -> None:
             "(on Debian and Ubuntu the package python3-venv) and run this again."
         )
     usable = f"import pip, sys; sys.exit(sys.version_info < {oldest})"
-    if not PYTHON.exists() or subprocess.call([str(PYTHON), "-c", usable], stderr=subprocess.DEVNULL):
-        sys.exit(f"{VENV} has no pip, or no Python {required} or later: remove that folder and run this again.")
+    if not PYTHON.exists() or subprocess.call(
+        [str(PYTHON), "-c", usable], stderr=subprocess.DEVNULL
+    ):
+        sys.exit(
+            f"{VENV} has no pip, or no Python {required} or later: remove that folder and run this again."
+        )
     (VENV / ".stamp-venv").touch()
 
 
@@ -53,9 +59,20 @@ def install(extra: str) -> None:
     """Install the package and an extra, once for each state of pyproject.toml and constraints.txt."""
     venv()
     stamp = VENV / f".stamp-{extra or 'base'}"
-    if stamp.exists() and all(source.stat().st_mtime <= stamp.stat().st_mtime for source in SOURCES):
+    if stamp.exists() and all(
+        source.stat().st_mtime <= stamp.stat().st_mtime for source in SOURCES
+    ):
         return
-    run(PYTHON, "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extra}]" if extra else ".")
+    run(
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "-c",
+        "constraints.txt",
+        "-e",
+        f".[{extra}]" if extra else ".",
+    )
     stamp.touch()
 
 
@@ -73,7 +90,9 @@ def lint() -> None:
 
 def test() -> None:
     lint()
-    os.environ["OMP_NUM_THREADS"] = "1"  # two workers with two threads each would fight over two cores
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # two workers with two threads each would fight over two cores
+    )
     run(PYTHON, "-m", "pytest", "-n", "2")
 
 

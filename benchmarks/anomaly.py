@@ -42,7 +42,9 @@ Result = dict[str, Any]
 """protocol, method, table, seed, auroc (in hundredths), seconds."""
 
 
-def vaes(train: Array, test: Array, seed: int, contamination: float | str = "auto") -> dict[str, Array]:
+def vaes(
+    train: Array, test: Array, seed: int, contamination: float | str = "auto"
+) -> dict[str, Array]:
     """The default, and what its parts are worth alone."""
     fitted = VAEDetector(contamination, random_state=seed).fit(train)
     unexplained, nearest, coarse = fitted.detector_.parts(torch.tensor(test)).sum(2).numpy()
@@ -100,7 +102,12 @@ def ours(data: Path, protocol: str, seeds: int) -> Iterator[Result]:
             found = method(task.train, task.train if same else task.test, task.seed)
             seconds = time.perf_counter() - began
             for suffix, scores in found.items():
-                about = {"method": name + suffix, "table": task.table, "seed": task.seed, "seconds": seconds}
+                about = {
+                    "method": name + suffix,
+                    "table": task.table,
+                    "seed": task.seed,
+                    "seconds": seconds,
+                }
                 yield about | {"auroc": task.auroc(scores)}
         print(f"{protocol} {task.table} {task.seed}", file=sys.stderr)
 
@@ -111,11 +118,16 @@ def pyod(data: Path, protocol: str, seeds: int) -> Iterator[Result]:
     if not python.exists():
         venv.create(PEER, with_pip=True)
         here = [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
-        (next(PEER.glob("lib*/**/site-packages")) / "shared_torch.pth").write_text("\n".join(here), encoding="utf-8")
+        (next(PEER.glob("lib*/**/site-packages")) / "shared_torch.pth").write_text(
+            "\n".join(here), encoding="utf-8"
+        )
         subprocess.run([str(python), "-m", "pip", "install", "-q", *NEEDS], check=True)
     script = [str(python), str(HERE / "peers" / "pyod_scores.py"), str(data)]
     done = subprocess.run(
-        [*script, "--protocol", protocol, "--seeds", str(seeds)], stdout=subprocess.PIPE, text=True, check=True
+        [*script, "--protocol", protocol, "--seeds", str(seeds)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     yield from map(json.loads, done.stdout.splitlines())
 
@@ -130,7 +142,10 @@ def summary(results: list[Result]) -> list[str]:
     knn = table_means(found["KNN(5)"])
     for name, rows in sorted(found.items(), key=lambda item: -table_means(item[1]).mean()):
         means, seconds = table_means(rows), float(np.mean([r["seconds"] for r in rows]))
-        by_seed = [np.mean([r["auroc"] for r in rows if r["seed"] == s]) for s in sorted({r["seed"] for r in rows})]
+        by_seed = [
+            np.mean([r["auroc"] for r in rows if r["seed"] == s])
+            for s in sorted({r["seed"] for r in rows})
+        ]
         gain = means - knn
         without = (gain.sum() - gain) / (len(gain) - 1)
         lines.append(
@@ -147,7 +162,9 @@ def by_table(results: list[Result], methods: list[str]) -> list[str]:
     names = sorted({r["table"] for r in results}, key=str.lower)
     columns = [table_means(found[name]) for name in methods]
     lines = ["| table | " + " | ".join(methods) + " |", "| --- |" + " ---: |" * len(methods)]
-    return lines + [f"| {t} | " + " | ".join(f"{c[i]:.1f}" for c in columns) + " |" for i, t in enumerate(names)]
+    return lines + [
+        f"| {t} | " + " | ".join(f"{c[i]:.1f}" for c in columns) + " |" for i, t in enumerate(names)
+    ]
 
 
 def by_method(results: list[Result]) -> dict[str, list[Result]]:
@@ -180,23 +197,39 @@ def page(results: list[Result], command: str) -> str:
         if mine := [r for r in results if r["protocol"] == protocol]:
             seeds = len({r["seed"] for r in mine})
             parts += [f"## {title}, {seeds} seed{'s' * (seeds > 1)}", "\n".join(summary(mine))]
-            parts.append("\n".join(by_table(mine, [*shown, "KNN(5)", "PCA", "isolation forest", "PyOD VAE"])))
+            parts.append(
+                "\n".join(by_table(mine, [*shown, "KNN(5)", "PCA", "isolation forest", "PyOD VAE"]))
+            )
     return "\n\n".join(parts) + "\n"
 
 
 def keep(new: list[Result]) -> list[Result]:
     """All results, new ones in the place of old ones."""
-    old = [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()] if KEPT.is_file() else []
-    every = {tuple(r[name] for name in ("protocol", "method", "table", "seed")): r for r in old + new}
-    KEPT.write_text("".join(json.dumps(result) + "\n" for result in every.values()), encoding="utf-8")
+    old = (
+        [json.loads(line) for line in KEPT.read_text(encoding="utf-8").splitlines()]
+        if KEPT.is_file()
+        else []
+    )
+    every = {
+        tuple(r[name] for name in ("protocol", "method", "table", "seed")): r for r in old + new
+    }
+    KEPT.write_text(
+        "".join(json.dumps(result) + "\n" for result in every.values()), encoding="utf-8"
+    )
     return list(every.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=3, help="of everything but PyOD, which is run once")
-    parser.add_argument("--protocol", choices=("semi", "unsupervised"), default=None, help="only this one")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="of everything but PyOD, which is run once"
+    )
+    parser.add_argument(
+        "--protocol", choices=("semi", "unsupervised"), default=None, help="only this one"
+    )
     parser.add_argument("--side", choices=("ours", "pyod"), default=None, help="only this one")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -205,7 +238,9 @@ def main() -> None:
         new = list(ours(asked.data, protocol, asked.seeds)) if asked.side != "pyod" else []
         new += pyod(asked.data, protocol, 1) if asked.side != "ours" else []
         results = keep([{"protocol": protocol} | r for r in new])
-    RESULTS.write_text(page(results, f"python benchmarks/anomaly.py {asked.data.name}"), encoding="utf-8")
+    RESULTS.write_text(
+        page(results, f"python benchmarks/anomaly.py {asked.data.name}"), encoding="utf-8"
+    )
     print(RESULTS.read_text(encoding="utf-8"))
 
 

@@ -26,7 +26,11 @@ class Task:
 
     def auroc(self, scores: Array) -> float:
         """In hundredths; scores that are no numbers count as the highest."""
-        return 100 * float(roc_auc_score(self.anomalous, np.nan_to_num(scores, nan=1e30, posinf=1e30, neginf=-1e30)))
+        return 100 * float(
+            roc_auc_score(
+                self.anomalous, np.nan_to_num(scores, nan=1e30, posinf=1e30, neginf=-1e30)
+            )
+        )
 
 
 def tasks(data: Path, protocol: str, seeds: int) -> Iterator[Task]:

@@ -37,15 +37,35 @@ from vaekit.tasks import measure as metrics
 from vaekit.tasks.trained import Trained
 
 RESULTS = Path(__file__).parent / "results" / "augmentation.md"
-HEAD = ("data", "real", "seed", "classifier", "measure", "real alone", "beside", "generated", "with both")
+HEAD = (
+    "data",
+    "real",
+    "seed",
+    "classifier",
+    "measure",
+    "real alone",
+    "beside",
+    "generated",
+    "with both",
+)
 
-TABLES = {"adult": ("adult_census.csv.gz", "income"), "insurance": ("medical_insurance.csv.gz", "charges")}
-TABLES |= dict.fromkeys(("PageBlocks", "cardio", "mammography", "yeast"), ("adbench_dev.npz", "odd"))
+TABLES = {
+    "adult": ("adult_census.csv.gz", "income"),
+    "insurance": ("medical_insurance.csv.gz", "charges"),
+}
+TABLES |= dict.fromkeys(
+    ("PageBlocks", "cardio", "mammography", "yeast"), ("adbench_dev.npz", "odd")
+)
 PER_CLASS, IN_ALL = (10, 50, 100), (100, 300, 1000)
 """Rows of each class where these are about equally common (Adult); else rows in all, as they come."""
 
 COPIES, UNLABELLED, MADE = 6000, 10_000, 1000
-NETWORK = {"architecture": "mlp", "likelihood": "bernoulli", "binarise": "dynamic", "prior": "mixture:20"}
+NETWORK = {
+    "architecture": "mlp",
+    "likelihood": "bernoulli",
+    "binarise": "dynamic",
+    "prior": "mixture:20",
+}
 NETWORK |= {"condition": "label", "steps": 1000, "batch": 128, "compile": False, "device": "cpu"}
 
 
@@ -67,11 +87,15 @@ def frame(name: str, data: Path) -> tuple[pl.DataFrame, pl.DataFrame, str]:
     if file.endswith(".npz"):
         with np.load(data / file) as stored:
             x, y = stored[f"X_{name}"], stored[f"y_{name}"]
-        table = pl.DataFrame({f"x{i}": column for i, column in enumerate(x.T)} | {target: np.array(["no", "yes"])[y]})
+        table = pl.DataFrame(
+            {f"x{i}": column for i, column in enumerate(x.T)} | {target: np.array(["no", "yes"])[y]}
+        )
     else:
         table = pl.read_csv(data / file, null_values=["", "?"]).drop("id", strict=False)
     if "split" in table.columns:
-        train, test = (table.filter(pl.col("split") == word).drop("split") for word in ("train", "test"))
+        train, test = (
+            table.filter(pl.col("split") == word).drop("split") for word in ("train", "test")
+        )
         return train, test, target
     order = np.random.default_rng(0).permutation(len(table))
     cut = len(table) * 2 // 3
@@ -82,9 +106,15 @@ def few_rows(name: str, size: int, seed: int, data: Path) -> Task:
     """`size` rows of each class of Adult, or in all."""
     train, test, target = frame(name, data)
     random = np.random.default_rng(seed)
-    groups = [np.flatnonzero((train[target] == k).to_numpy()) for k in train[target].unique().sort()]
+    groups = [
+        np.flatnonzero((train[target] == k).to_numpy()) for k in train[target].unique().sort()
+    ]
     each = name == "adult"
-    index = np.concatenate([random.choice(g, size, False) for g in groups]) if each else random.permutation(len(train))
+    index = (
+        np.concatenate([random.choice(g, size, False) for g in groups])
+        if each
+        else random.permutation(len(train))
+    )
     return Task(train[random.permutation(index) if each else index[:size]], test, target)
 
 
@@ -113,15 +143,26 @@ def of_pictures(
     """A line for each way to make pictures."""
     with np.load(data / "mnist.npz") as stored:
         everything, labels = (torch.from_numpy(stored[f"{word}_train"]) for word in "xy")
-        test = torch.from_numpy(stored["x_test"])[:, None], torch.from_numpy(stored["y_test"]).long()
+        test = (
+            torch.from_numpy(stored["x_test"])[:, None],
+            torch.from_numpy(stored["y_test"]).long(),
+        )
     random = np.random.default_rng(seed)
-    index = np.concatenate([random.choice(np.flatnonzero(labels.numpy() == k), size, False) for k in range(10)])
+    index = np.concatenate(
+        [random.choice(np.flatnonzero(labels.numpy() == k), size, False) for k in range(10)]
+    )
     few = everything[index][:, None], labels[index].long()
-    others = everything[np.setdiff1d(random.choice(len(everything), UNLABELLED, False), index)][:, None]
-    alone, changed = (f"{accuracy(few, test, 10, change, seed, steps):.4f}" for change in (unit, jittered))
+    others = everything[np.setdiff1d(random.choice(len(everything), UNLABELLED, False), index)][
+        :, None
+    ]
+    alone, changed = (
+        f"{accuracy(few, test, 10, change, seed, steps):.4f}" for change in (unit, jittered)
+    )
     for how in ways:
         made = halves(few, WAYS[how](few, others, seed, folder / how))
-        both = [f"{accuracy(made, test, 10, change, seed, steps):.4f}" for change in (unit, jittered)]
+        both = [
+            f"{accuracy(made, test, 10, change, seed, steps):.4f}" for change in (unit, jittered)
+        ]
         yield f"convolutional; VAE {how}", "accuracy", alone, changed, *both
 
 
@@ -135,7 +176,9 @@ def transformed(few: Labelled, others: Tensor, seed: int, folder: Path) -> Label
     times = -(-COPIES // len(few[0]))
     with seeded(seed):
         copies = torch.cat([unit(few[0]), *(jittered(unit(few[0])) for _ in range(times - 1))])
-    return of_prior(taught((255 * copies).round().byte(), few[1].repeat(times), seed, folder), few[1], seed)
+    return of_prior(
+        taught((255 * copies).round().byte(), few[1].repeat(times), seed, folder), few[1], seed
+    )
 
 
 def unlabelled(few: Labelled, others: Tensor, seed: int, folder: Path) -> Labelled:
@@ -172,19 +215,35 @@ def trained(source: Path, out: Path, **fields: object) -> Trained:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of mnist.npz, adult_census.csv.gz ...")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the folder of mnist.npz, adult_census.csv.gz ..."
+    )
     parser.add_argument("--sets", nargs="+", default=["mnist", *TABLES], choices=["mnist", *TABLES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--sizes", nargs="+", type=int, help="real ones (default: 10 50 100 of a class, 100 300 1000)")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=int,
+        help="real ones (default: 10 50 100 of a class, 100 300 1000)",
+    )
     parser.add_argument("--steps", type=int, default=150, help="of the classifier of pictures")
-    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="to make pictures")
-    parser.add_argument("--print", action="store_true", help="print only, leaving results/augmentation.md alone")
+    parser.add_argument(
+        "--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="to make pictures"
+    )
+    parser.add_argument(
+        "--print", action="store_true", help="print only, leaving results/augmentation.md alone"
+    )
     ask = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     command = " ".join(["python benchmarks/augmentation.py --data DATA", *sys.argv[3:]])
-    tell(f"\n`{command}`, {date.today()}:\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n", ask.print)
+    tell(
+        f"\n`{command}`, {date.today()}:\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n",
+        ask.print,
+    )
     for name in ask.sets:
         for seed in ask.seeds:
             for size in ask.sizes or (PER_CLASS if name in ("mnist", "adult") else IN_ALL):

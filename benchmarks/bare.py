@@ -23,7 +23,7 @@ from torch.func import functional_call, grad_and_value
 LR, DECAY, BETAS, EPS = 1e-3, 0.01, (0.9, 0.999), 1e-8
 TYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 State = list[dict[str, Tensor]]
-Advance = Callable[[Tensor], Tensor]
+Update = Callable[[Tensor], Tensor]
 """Indices (B,) in, the loss () out, the weights moved."""
 Take = Callable[[Tensor], Tensor]
 
@@ -44,9 +44,13 @@ class Loss(nn.Module):
         return (distortion + rate) / x.shape[0]
 
 
-def eager(loss: Loss, take: Take, device: str, dtype: torch.dtype, compiled: bool = False) -> Advance:
+def eager(
+    loss: Loss, take: Take, device: str, dtype: torch.dtype, compiled: bool = False
+) -> Update:
     """Autocast, fused AdamW, gradients set to None; with `compiled`, forward and backward are compiled."""
-    optimiser = torch.optim.AdamW(loss.parameters(), lr=LR, weight_decay=DECAY, betas=BETAS, eps=EPS, fused=True)
+    optimiser = torch.optim.AdamW(
+        loss.parameters(), lr=LR, weight_decay=DECAY, betas=BETAS, eps=EPS, fused=True
+    )
 
     def forward(index: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=dtype is torch.bfloat16):
@@ -64,7 +68,7 @@ def eager(loss: Loss, take: Take, device: str, dtype: torch.dtype, compiled: boo
     return step
 
 
-def whole(loss: Loss, take: Take, device: str, dtype: torch.dtype) -> Advance:
+def whole(loss: Loss, take: Take, device: str, dtype: torch.dtype) -> Update:
     """One graph a step. The nets' weights are copies in `dtype`, written by the kernel that moves the float32 ones.
 
     So bfloat16 costs no casts of weights and gradients, and AdamW is one pass over memory, fused by the compiler.
@@ -85,7 +89,12 @@ def whole(loss: Loss, take: Take, device: str, dtype: torch.dtype) -> Advance:
             square = squares[name].lerp(g * g, 1 - BETAS[1])
             size = square.sqrt() * (1 - BETAS[1] ** clock).rsqrt() + EPS
             new = weight * (1 - LR * DECAY) - mean * (LR / (1 - BETAS[0] ** clock)) / size
-            for old, value_ in ((means[name], mean), (squares[name], square), (weight, new), (copies[name], new)):
+            for old, value_ in (
+                (means[name], mean),
+                (squares[name], square),
+                (weight, new),
+                (copies[name], new),
+            ):
                 old.copy_(value_)
         return value
 
@@ -100,7 +109,7 @@ def whole(loss: Loss, take: Take, device: str, dtype: torch.dtype) -> Advance:
     return step if device == "cpu" else _recorded(step)
 
 
-def _recorded(step: Advance) -> Advance:
+def _recorded(step: Update) -> Update:
     """On a GPU: after three warm-up steps the step is recorded as a CUDA graph and replayed."""
     graph, kept, calls = torch.cuda.CUDAGraph(), {}, 0
 
@@ -127,7 +136,7 @@ def batches(n: int, batch: int, device: str) -> Iterator[Tensor]:
         yield from torch.randperm(n, device=device)[: n // batch * batch].split(batch)
 
 
-def build(net: str, loop: str, precision: str, device: str, images: int) -> tuple[Advance, int]:
+def build(net: str, loop: str, precision: str, device: str, images: int) -> tuple[Update, int]:
     """The step of that loop, and how many images it may be asked for."""
     data, dtype = digits(images).to(device), TYPES[precision]
     torch.manual_seed(0)
@@ -143,7 +152,7 @@ def build(net: str, loop: str, precision: str, device: str, images: int) -> tupl
     return eager(loss, take, device, dtype, compiled=loop == "compiled"), len(data)
 
 
-def measure(step: Advance, n: int, batch: int, device: str, watch: Stopwatch) -> float:
+def measure(step: Update, n: int, batch: int, device: str, watch: Stopwatch) -> float:
     """Train until the watch has seen enough; the mean loss of the last stretch."""
     stretch, total, done = max(1, 8192 // batch), torch.zeros((), device=device), 0
     for index in batches(n, batch, device):
@@ -158,7 +167,9 @@ def measure(step: Advance, n: int, batch: int, device: str, watch: Stopwatch) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--net", choices=KINDS, default="mlp")
     parser.add_argument("--loop", choices=("eager", "compiled", "whole"), default="whole")
     parser.add_argument("--precision", choices=TYPES, default="bf16")
@@ -174,7 +185,12 @@ def main() -> None:
     compile_s, watch = time.perf_counter() - began, Stopwatch(ask.seconds, ask.windows)
     loss = measure(step, n, ask.batch, ask.device, watch)
     versions = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    result = {"side": "bare"} | vars(ask) | watch.report() | {"first_step_s": compile_s, "losses": [first, loss]}
+    result = (
+        {"side": "bare"}
+        | vars(ask)
+        | watch.report()
+        | {"first_step_s": compile_s, "losses": [first, loss]}
+    )
     print(json.dumps(result | {"versions": versions}))
 
 

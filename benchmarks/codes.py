@@ -68,7 +68,11 @@ def measure(run: Trained, judge: Judge, seed: int, pictures: Path | None) -> dic
     features = judge.features(real)
     for name, x in sets(run, real, seed):
         score = fidelity(features, judge.features((x * 255).round().byte()))
-        found[name] = {"frechet": score.frechet, "kernel": score.kernel.value, "coverage": score.neighbours.coverage}
+        found[name] = {
+            "frechet": score.frechet,
+            "kernel": score.kernel.value,
+            "coverage": score.neighbours.coverage,
+        }
         if pictures:
             pictures.mkdir(exist_ok=True, parents=True)
             sheet((x * 255).round().byte(), pictures / f"{name}.png")
@@ -83,14 +87,21 @@ def row(note: str, found: dict[str, object]) -> str:
     )
     cells = [f"{u['codes_used']:.1%} ({u['perplexity']:.0f})" for u in use]  # type: ignore[index]
     cells += [f"{f['frechet']:.2f}" for f in far]  # type: ignore[index]
-    cells += [f"{far[1]['frechet'] / far[0]['frechet']:.1f}", f"{far[1]['kernel'] / far[0]['kernel']:.1f}"]  # type: ignore[index]
+    cells += [
+        f"{far[1]['frechet'] / far[0]['frechet']:.1f}",
+        f"{far[1]['kernel'] / far[0]['kernel']:.1f}",
+    ]  # type: ignore[index]
     return f"| {note} | {' | '.join(cells)} | {found['judge']:.3f} | {date.today()} |\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="the run's .npz: x_train, y_train, x_test, y_test")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the run's .npz: x_train, y_train, x_test, y_test"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="a folder for PNG sheets")
     parser.add_argument("--note", help="append a row to the table, with this in the first column")

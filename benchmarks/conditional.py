@@ -35,7 +35,9 @@ def spread(features: Tensor) -> float:
     return float(distances.sum() / (len(distances) * (len(distances) - 1)))
 
 
-def measure(folder: Path, data: Path, number: int, guidance: float, seed: int, sampler: str | None) -> dict[str, float]:
+def measure(
+    folder: Path, data: Path, number: int, guidance: float, seed: int, sampler: str | None
+) -> dict[str, float]:
     """Named and variety of one run."""
     arrays = np.load(data)
     judge, accuracy = digits_judge(data)
@@ -56,9 +58,13 @@ def measure(folder: Path, data: Path, number: int, guidance: float, seed: int, s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_train, y_train, x_test, y_test")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="mnist.npz with x_train, y_train, x_test, y_test"
+    )
     parser.add_argument("--number", type=int, default=1000, help="of each class")
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--sampler", help="gmm:10 or flow, instead of the prior")
@@ -68,9 +74,14 @@ def main() -> None:
     found = measure(asked.run, asked.data, asked.number, asked.guidance, asked.seed, asked.sampler)
     print(json.dumps(found, indent=2))
     if asked.note:
-        row = [f"{found[name]:.4f}" for name in ("named", "named_least", "variety", "variety_least", "classifier")]
+        row = [
+            f"{found[name]:.4f}"
+            for name in ("named", "named_least", "variety", "variety_least", "classifier")
+        ]
         with RESULTS.open("a", encoding="utf-8") as table:
-            table.write(f"| {asked.note} | {asked.guidance:g} | {' | '.join(row)} | {date.today()} |\n")
+            table.write(
+                f"| {asked.note} | {asked.guidance:g} | {' | '.join(row)} | {date.today()} |\n"
+            )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ STRETCH = 8
 def experiment(family: Family, source: Path, batch: int) -> Experiment:
     """A long run of the family that is left early."""
     network = Network(architecture="mlp", hidden=(512,), likelihood="bernoulli", latent=16)
-    training = Training(batch=batch, steps=400 * STRETCH, precision="32", compile=False, validations=1)
+    training = Training(
+        batch=batch, steps=400 * STRETCH, precision="32", compile=False, validations=1
+    )
     base = Experiment(data=Data(source=str(source), holdout=0.001), model=network, train=training)
     return base.override(*family.fields)
 
@@ -56,9 +58,9 @@ def turns(run: Run) -> Generator[float]:
 
 def bare(run: Run, family: Family) -> Callable[[], float]:
     """A stretch of the bare loop over a copy of the run's networks: CPU seconds a step."""
-    model, raw = copy.deepcopy(run.model).train(), run.images.raw.take(run.train_index)
+    model, raw = copy.deepcopy(run.model).train(), run.data.raw.take(run.train_index)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    context = None if run.images.context is None else run.images.context[run.train_index]
+    context = None if run.data.context is None else run.data.context[run.train_index]
 
     def stretch() -> float:
         began = time.process_time()
@@ -74,7 +76,9 @@ def bare(run: Run, family: Family) -> Callable[[], float]:
     return stretch
 
 
-def measure(family: Family, source: Path, folder: Path, windows: int, batch: int) -> tuple[float, float, float]:
+def measure(
+    family: Family, source: Path, folder: Path, windows: int, batch: int
+) -> tuple[float, float, float]:
     """Milliseconds a step, vaekit's and the bare loop's, and the median ratio."""
     wanted = experiment(family, source, batch)
     run = Run(resolve(wanted, api.read(wanted)), lambda: folder)
@@ -87,7 +91,9 @@ def measure(family: Family, source: Path, folder: Path, windows: int, batch: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", help="names of families, with commas")
     parser.add_argument("--windows", type=int, default=7)
     parser.add_argument("--batch", type=int, default=512)
@@ -101,12 +107,21 @@ def main() -> None:
         for name in names:
             folder = Path(place) / name.replace(" ", "-")
             folder.mkdir()
-            mine, theirs, ratio = measure(FAMILIES[name], source, folder, asked.windows, asked.batch)
+            mine, theirs, ratio = measure(
+                FAMILIES[name], source, folder, asked.windows, asked.batch
+            )
             if asked.json:
-                print(json.dumps({"family": name, "vaekit_ms": mine, "bare_ms": theirs, "ratio": ratio}), flush=True)
+                print(
+                    json.dumps(
+                        {"family": name, "vaekit_ms": mine, "bare_ms": theirs, "ratio": ratio}
+                    ),
+                    flush=True,
+                )
                 continue
             fields = " ".join(FAMILIES[name].fields) or "the plain VAE"
-            line = f"| {name} | {fields} | {mine:.1f} | {theirs:.1f} | {ratio:.2f} | {date.today()} |"
+            line = (
+                f"| {name} | {fields} | {mine:.1f} | {theirs:.1f} | {ratio:.2f} | {date.today()} |"
+            )
             print(line, flush=True)
             with RESULTS.open("a", encoding="utf-8") as table:
                 table.write(line + "\n")

@@ -40,7 +40,9 @@ def normal_rate(mean: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def log_normal(z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    return -(0.5 * ((z - mean) / log_scale.exp()) ** 2 + log_scale + 0.5 * math.log(2 * math.pi)).sum(-1)
+    return -(
+        0.5 * ((z - mean) / log_scale.exp()) ** 2 + log_scale + 0.5 * math.log(2 * math.pi)
+    ).sum(-1)
 
 
 def distortion(logits: Tensor, x: Tensor) -> Tensor:
@@ -64,7 +66,11 @@ def importance(model: nn.Module, x: Tensor, context: Tensor | None, draws: int =
     mean, log_scale = split(model.encoder.net(x).repeat(draws, 1))
     z = drawn(mean, log_scale)
     fit = distortion(model.decoder.net(z), x.repeat(draws, 1, 1, 1))
-    weight = log_normal(z, torch.zeros_like(z), torch.zeros_like(z)) - log_normal(z, mean, log_scale) - fit
+    weight = (
+        log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+        - log_normal(z, mean, log_scale)
+        - fit
+    )
     return -(torch.logsumexp(weight.view(draws, -1), 0) - math.log(draws)).mean()
 
 
@@ -82,7 +88,9 @@ def over_prior(log_prior: Callable[[nn.Module, Tensor], Tensor]) -> Loss:
 
 def mixture(model: nn.Module, z: Tensor) -> Tensor:
     means, log_scales = model.prior.means, model.prior.log_scales
-    return torch.logsumexp(model.prior.logits.log_softmax(-1) + log_normal(z[:, None], means, log_scales), dim=-1)
+    return torch.logsumexp(
+        model.prior.logits.log_softmax(-1) + log_normal(z[:, None], means, log_scales), dim=-1
+    )
 
 
 def vamp(model: nn.Module, z: Tensor) -> Tensor:
@@ -116,7 +124,11 @@ def categorical(model: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
 
 def code_rate(model: nn.Module, indices: Tensor) -> Tensor:
     logits = model.prior.net(indices)
-    return F.cross_entropy(logits.flatten(0, 1), indices.flatten(), reduction="none").view(indices.shape).sum(1)
+    return (
+        F.cross_entropy(logits.flatten(0, 1), indices.flatten(), reduction="none")
+        .view(indices.shape)
+        .sum(1)
+    )
 
 
 def quantised(model: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:

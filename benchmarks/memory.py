@@ -49,7 +49,9 @@ def draw(folder: Path, side: int, first: int, count: int) -> None:
     random = np.random.default_rng(first)
     for number in range(first, first + count):
         coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8))
-        coarse.resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg", quality=90)
+        coarse.resize((side, side), Image.Resampling.BICUBIC).save(
+            folder / f"{number:06}.jpg", quality=90
+        )
 
 
 def make(folder: Path, pictures: int, side: int) -> float:
@@ -57,7 +59,10 @@ def make(folder: Path, pictures: int, side: int) -> float:
     folder.mkdir()
     chunk = 1000
     with ProcessPoolExecutor() as pool:
-        jobs = [pool.submit(draw, folder, side, n, min(chunk, pictures - n)) for n in range(0, pictures, chunk)]
+        jobs = [
+            pool.submit(draw, folder, side, n, min(chunk, pictures - n))
+            for n in range(0, pictures, chunk)
+        ]
         for job in jobs:
             job.result()
     with os.scandir(folder) as entries:
@@ -79,13 +84,17 @@ def watch(command: list[str], cache: Path, out: Path) -> Seen:
     seen, began, log = Seen(), time.perf_counter(), out / "metrics.jsonl"
     environment = os.environ | {"VAEKIT_CACHE": str(cache)}
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
         while process.poll() is None:
             now = time.perf_counter() - began
             for name, size in memory(process.pid).items():
                 seen.peak[name] = max(size, seen.peak.get(name, 0.0))
             seen.cached = seen.cached or (now if any(cache.glob("images/*.bin")) else 0.0)
-            seen.first_step = seen.first_step or (now if log.is_file() and log.stat().st_size else 0.0)
+            seen.first_step = seen.first_step or (
+                now if log.is_file() and log.stat().st_size else 0.0
+            )
             time.sleep(EVERY)
         seen.end = time.perf_counter() - began
         errors.seek(0)
@@ -116,22 +125,35 @@ def page(ask: argparse.Namespace, size: float, command: list[str], runs: list[Se
     first, second = runs
     table = [
         ("seconds until the decoded images are cached", f"{first.cached:.1f}", "cached"),
-        ("seconds until the first step is logged", f"{first.first_step:.1f}", f"{second.first_step:.1f}"),
+        (
+            "seconds until the first step is logged",
+            f"{first.first_step:.1f}",
+            f"{second.first_step:.1f}",
+        ),
         ("seconds in all", f"{first.end:.1f}", f"{second.end:.1f}"),
-        *((f"peak {name}, MB", f"{first.peak[name]:,.0f}", f"{second.peak[name]:,.0f}") for name in first.peak),
+        *(
+            (f"peak {name}, MB", f"{first.peak[name]:,.0f}", f"{second.peak[name]:,.0f}")
+            for name in first.peak
+        ),
         ("images/s while training", f"{first.images_per_s:,.0f}", f"{second.images_per_s:,.0f}"),
     ]
     lines[-1] += "".join(f"\n| {' | '.join(row)} |" for row in table)
-    lines.append("RSS counts libraries and mapped files too; RssAnon is what the process itself holds.")
+    lines.append(
+        "RSS counts libraries and mapped files too; RssAnon is what the process itself holds."
+    )
     return "\n\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=100_000)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--budget", type=int, default=64_000_000, help="data.memory_budget, in bytes")
+    parser.add_argument(
+        "--budget", type=int, default=64_000_000, help="data.memory_budget, in bytes"
+    )
     parser.add_argument("--scratch", type=Path, help="where the temporary folder is made")
     ask = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=ask.scratch) as name:
@@ -142,7 +164,16 @@ def main() -> None:
         runs = []
         for number in (1, 2):
             out = scratch / f"run-{number}"
-            command = [sys.executable, "-m", "vaekit", "train", str(scratch / "pictures"), "--out", str(out), *options]
+            command = [
+                sys.executable,
+                "-m",
+                "vaekit",
+                "train",
+                str(scratch / "pictures"),
+                "--out",
+                str(out),
+                *options,
+            ]
             runs.append(watch(command, scratch / "cache", out))
     text = page(ask, size, ["vaekit", "train", "pictures", *options], runs)
     path = HERE / "results" / "memory.md"

@@ -20,7 +20,9 @@ class Encoder(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         if kind == "mlp":
-            self.net = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT))
+            self.net = nn.Sequential(
+                nn.Flatten(), nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT)
+            )
         else:
             self.net = nn.Sequential(
                 nn.Conv2d(1, 32, 4, stride=2, padding=1),
@@ -44,7 +46,10 @@ class Decoder(nn.Module):
         super().__init__()
         if kind == "mlp":
             self.net = nn.Sequential(
-                nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE))
+                nn.Linear(LATENT, HIDDEN),
+                nn.ReLU(),
+                nn.Linear(HIDDEN, PIXELS),
+                nn.Unflatten(1, (1, SIDE, SIDE)),
             )
         else:
             self.net = nn.Sequential(
@@ -79,13 +84,20 @@ class Stopwatch:
     def __init__(self, seconds: float, count: int) -> None:
         self.seconds, self.count, self.goal = seconds, count, 0
         self.walls: list[float] = []  # images per second of wall time
-        self.cpus: list[float] = []  # images per second of this process's CPU time: what a busy machine disturbs least
+        self.cpus: list[
+            float
+        ] = []  # images per second of this process's CPU time: what a busy machine disturbs least
         self.others: list[float] = []  # share of the machine's cores that other processes took
         self.restart()
 
     def restart(self) -> None:
         """Begin the current window now."""
-        self.images, self.wall, self.cpu, self.busy = 0, time.perf_counter(), time.process_time(), busy_seconds()
+        self.images, self.wall, self.cpu, self.busy = (
+            0,
+            time.perf_counter(),
+            time.process_time(),
+            busy_seconds(),
+        )
 
     def tick(self, images: int) -> bool:
         """Count `images` more, their work being finished; whether that was the last window."""
@@ -96,7 +108,9 @@ class Stopwatch:
         if self.goal:
             self.walls.append(self.images / wall)
             self.cpus.append(self.images / cpu)
-            self.others.append(max(0.0, busy_seconds() - self.busy - cpu) / wall / (os.cpu_count() or 1))
+            self.others.append(
+                max(0.0, busy_seconds() - self.busy - cpu) / wall / (os.cpu_count() or 1)
+            )
         self.goal = self.goal or self.images
         self.restart()
         return len(self.walls) >= self.count
@@ -117,5 +131,7 @@ def busy_seconds() -> float:
     stat = Path("/proc/stat")
     if not stat.is_file():
         return 0.0
-    user, nice, system, _idle, _wait, irq, soft, steal = map(int, stat.read_text().splitlines()[0].split()[1:9])
+    user, nice, system, _idle, _wait, irq, soft, steal = map(
+        int, stat.read_text().splitlines()[0].split()[1:9]
+    )
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")

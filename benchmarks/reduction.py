@@ -39,7 +39,17 @@ PACKAGES = ("umap-learn==0.5.9.post2",)
 TABLES = ("pendigits", "satimage_2", "letter", "cardio")
 """Of the anomaly tables, those with some thousand rows; their two classes are no fair task, so kNN is left out."""
 
-HEAD = ("data", "rows x columns", "dimensions", "seed", "by", "R²", "trustworthiness", "kNN", "fit CPU s")
+HEAD = (
+    "data",
+    "rows x columns",
+    "dimensions",
+    "seed",
+    "by",
+    "R²",
+    "trustworthiness",
+    "kNN",
+    "fit CPU s",
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,21 @@ def task(name: str, x: np.ndarray, y: np.ndarray | None, seed: int) -> Task:
 
 def tasks(ask: argparse.Namespace, seed: int) -> Iterator[Task]:
     """All that are asked for."""
-    for name, load in {"wine": load_wine, "breast cancer": load_breast_cancer, "digits": load_digits}.items():
+    for name, load in {
+        "wine": load_wine,
+        "breast cancer": load_breast_cancer,
+        "digits": load_digits,
+    }.items():
         yield task(name, *load(return_X_y=True), seed)
     if ask.mnist:
         with np.load(ask.mnist) as held:
             pick = np.random.default_rng(seed).choice(len(held["x_train"]), 10_000, replace=False)
-            yield task("MNIST, 10,000", held["x_train"][pick].reshape(len(pick), -1), held["y_train"][pick], seed)
+            yield task(
+                "MNIST, 10,000",
+                held["x_train"][pick].reshape(len(pick), -1),
+                held["y_train"][pick],
+                seed,
+            )
     if ask.adbench:
         with np.load(ask.adbench) as held:
             for name in TABLES:
@@ -111,7 +130,12 @@ def theirs(given: Task, n: int, seed: int) -> Codes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "rows.npz", Path(folder) / "codes.npz"
         np.savez(source, train=given.train, test=given.test)
-        command = [str(PEER / "bin" / "python"), str(HERE / "peers" / "umap_codes.py"), str(source), str(target)]
+        command = [
+            str(PEER / "bin" / "python"),
+            str(HERE / "peers" / "umap_codes.py"),
+            str(source),
+            str(target),
+        ]
         subprocess.run([*command, str(n), str(seed)], check=True, capture_output=True)
         with np.load(target) as made:
             return Codes(made["train"], made["test"], None, float(made["seconds"]))
@@ -119,41 +143,62 @@ def theirs(given: Task, n: int, seed: int) -> Codes:
 
 def measured(given: Task, codes: Codes) -> list[Any]:
     """R², trustworthiness, accuracy, seconds."""
-    back = np.nan if codes.back is None else 1 - ((given.test - codes.back) ** 2).sum() / (given.test**2).sum()
+    back = (
+        np.nan
+        if codes.back is None
+        else 1 - ((given.test - codes.back) ** 2).sum() / (given.test**2).sum()
+    )
     near = np.nan
     if given.classes is not None:
-        near = KNeighborsClassifier(5).fit(codes.train, given.classes[0]).score(codes.test, given.classes[1])
+        near = (
+            KNeighborsClassifier(5)
+            .fit(codes.train, given.classes[0])
+            .score(codes.test, given.classes[1])
+        )
     return [back, trustworthiness(given.test, codes.test, n_neighbors=5), near, codes.seconds]
 
 
 def make_peer() -> None:
     if not (PEER / "bin" / "python").exists():
         venv.create(PEER, with_pip=True)
-        subprocess.run([str(PEER / "bin" / "python"), "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        subprocess.run(
+            [str(PEER / "bin" / "python"), "-m", "pip", "install", "-q", *PACKAGES], check=True
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mnist", type=Path, help="mnist.npz")
     parser.add_argument("--adbench", type=Path, help="adbench_dev.npz")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--no-peer", action="store_true")
-    parser.add_argument("--print", action="store_true", help="print only, leaving the results alone")
+    parser.add_argument(
+        "--print", action="store_true", help="print only, leaving the results alone"
+    )
     ask = parser.parse_args()
     torch.set_num_threads(1)
     sides = {"PCA": linear, "VAE": ours} | ({} if ask.no_peer else {"UMAP": theirs})
     if not ask.no_peer:
         make_peer()
-    out = [f"\nMeasured {date.today()}, one thread.\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n"]
+    out = [
+        f"\nMeasured {date.today()}, one thread.\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n"
+    ]
     print(out[0], end="", file=sys.stdout)
     for seed in ask.seeds:
         for given in tasks(ask, seed):
             for n in (2, 8):
                 for name, side in sides.items():
                     numbers = measured(given, side(given, n, seed))
-                    cells = [*(f"{v:.3f}" if v == v else "" for v in numbers[:3]), f"{numbers[3]:.1f}"]
+                    cells = [
+                        *(f"{v:.3f}" if v == v else "" for v in numbers[:3]),
+                        f"{numbers[3]:.1f}",
+                    ]
                     size = f"{len(given.train) + len(given.test):,} x {given.train.shape[1]}"
-                    out.append(f"| {given.name} | {size} | {n} | {seed} | {name} | {' | '.join(cells)} |\n")
+                    out.append(
+                        f"| {given.name} | {size} | {n} | {seed} | {name} | {' | '.join(cells)} |\n"
+                    )
                     print(out[-1], end="", flush=True)
     if not ask.print:
         with RESULTS.open("a", encoding="utf-8") as table:

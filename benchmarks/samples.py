@@ -53,7 +53,11 @@ def theirs(folder: Path) -> Iterator[Made]:
 def real(data: Path, number: int, seed: int) -> Iterator[Made]:
     """Training digits."""
     x = torch.from_numpy(np.load(data)["x_train"])[:, None]
-    yield "real", x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:number]], 0.0
+    yield (
+        "real",
+        x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:number]],
+        0.0,
+    )
 
 
 def sheet(x: Tensor, path: Path) -> None:
@@ -70,16 +74,29 @@ def row(word: str, x: Tensor, fitting: float, features: Tensor, ask: argparse.Na
     found = fidelity(features, judge.features(x))
     near, kernel = found.neighbours, found.kernel
     cells = [f"{found.frechet:.3f}", f"{kernel.value:.4f} ± {kernel.error:.4f}"]
-    cells += [f"{value:.3f}" for value in (near.precision, near.recall, near.density, near.coverage)]
-    print(json.dumps({"sampler": word, "frechet": found.frechet, "cells": cells, "fit_s": fitting}), flush=True)
+    cells += [
+        f"{value:.3f}" for value in (near.precision, near.recall, near.density, near.coverage)
+    ]
+    print(
+        json.dumps({"sampler": word, "frechet": found.frechet, "cells": cells, "fit_s": fitting}),
+        flush=True,
+    )
     return f"| {ask.note} | {word} | {' | '.join(cells)} | {fitting:.0f} | {date.today()} |\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a vaekit run, a folder of a peer's .npz, or the word real")
-    parser.add_argument("--data", type=Path, required=True, help="mnist.npz with x_train, y_train, x_test, y_test")
-    parser.add_argument("--samplers", nargs="+", default=["prior", "gmm:10", "flow"], help="of a vaekit run")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "run", type=Path, help="a vaekit run, a folder of a peer's .npz, or the word real"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="mnist.npz with x_train, y_train, x_test, y_test"
+    )
+    parser.add_argument(
+        "--samplers", nargs="+", default=["prior", "gmm:10", "flow"], help="of a vaekit run"
+    )
     parser.add_argument("--number", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="a folder for PNG sheets")

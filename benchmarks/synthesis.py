@@ -42,7 +42,19 @@ NEEDS = ("pandas<3", "tqdm", "Faker")
 TABLES = {"adult": ("adult_census", "income"), "houses": ("king_county_houses", "price")}
 TABLES |= {"insurance": ("medical_insurance", "charges")}
 MISSING = {"adult": ["", "?"]}
-HEAD = ("table", "seed", "rows by", "macro F1", "AUROC", "R²", "column", "pair", "two-sample", "copies", "ratio")
+HEAD = (
+    "table",
+    "seed",
+    "rows by",
+    "macro F1",
+    "AUROC",
+    "R²",
+    "column",
+    "pair",
+    "two-sample",
+    "copies",
+    "ratio",
+)
 HEAD += ("ratio of held", "closer", "membership", "fit CPU s", "fit wall s", "draw CPU s")
 
 
@@ -72,7 +84,9 @@ def task(name: str, data: Path) -> Task:
     frame = pl.read_csv(data / f"{file}.csv.gz", null_values=MISSING.get(name))
     frame = frame.drop("id", strict=False)
     if "split" in frame.columns:
-        train, test = (frame.filter(pl.col("split") == word).drop("split") for word in ("train", "test"))
+        train, test = (
+            frame.filter(pl.col("split") == word).drop("split") for word in ("train", "test")
+        )
         return Task(name, train, test, target)
     order = np.random.default_rng(0).permutation(len(frame))
     cut = len(frame) * 2 // 3
@@ -104,7 +118,11 @@ def theirs(given: Task, seed: int, epochs: int) -> Made:
     schema = load(given.train).schema
     discrete = [column.name for column in schema.columns if column.discrete]
     dates = [name for name, kind in given.train.schema.items() if kind == pl.Date]
-    words = [column.name for column in schema.columns if column.kind == "date" and column.dtype == "String"]
+    words = [
+        column.name
+        for column in schema.columns
+        if column.kind == "date" and column.dtype == "String"
+    ]
     plain = given.train.with_columns(
         [pl.col(name).to_physical() for name in dates]
         + [pl.col(name).str.to_date().to_physical().cast(pl.Int64) for name in words]
@@ -112,19 +130,29 @@ def theirs(given: Task, seed: int, epochs: int) -> Made:
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("train.csv", "made.csv")]
         plain.write_csv(files[0])
-        command = [str(PEER / "bin" / "python"), str(HERE / "peers" / "ctgan_rows.py"), *map(str, files)]
+        command = [
+            str(PEER / "bin" / "python"),
+            str(HERE / "peers" / "ctgan_rows.py"),
+            *map(str, files),
+        ]
         command += ["--seed", str(seed), "--epochs", str(epochs), "--discrete", *discrete]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         told = json.loads(done.stdout.splitlines()[-1])
         made = pl.read_csv(files[1], infer_schema_length=None)
-    back = [pl.col(name).round().cast(pl.Int32).cast(pl.Date).cast(given.train.schema[name]) for name in dates]
+    back = [
+        pl.col(name).round().cast(pl.Int32).cast(pl.Date).cast(given.train.schema[name])
+        for name in dates
+    ]
     back += [pl.col(name).round().cast(pl.Int32).cast(pl.Date).cast(pl.String) for name in words]
     return Made(made.with_columns(back), told["fit"], told["fit_cpu"], told["draw_cpu"])
 
 
 def measured(given: Task, made: Made, schema: TableSchema, seed: int) -> dict[str, Any]:
     """All measures of one side's rows."""
-    train, test, rows = (load(part, schema=schema).raw.values.numpy() for part in (given.train, given.test, made.rows))
+    train, test, rows = (
+        load(part, schema=schema).raw.values.numpy()
+        for part in (given.train, given.test, made.rows)
+    )
     categories = np.array([column.discrete for column in schema.columns])
     useful = row_quality.utility(rows, test, categories, schema.names.index(given.target))
     return {
@@ -140,7 +168,18 @@ def measured(given: Task, made: Made, schema: TableSchema, seed: int) -> dict[st
 
 
 def line(given: Task, seed: int, side: str, found: dict[str, Any]) -> str:
-    keys = ("f1", "auroc", "r2", "column", "pair", "two_sample", "copies", "ratio", "held_ratio", "closer")
+    keys = (
+        "f1",
+        "auroc",
+        "r2",
+        "column",
+        "pair",
+        "two_sample",
+        "copies",
+        "ratio",
+        "held_ratio",
+        "closer",
+    )
     cells = [_number(found[key], 3) for key in (*keys, "membership")]
     cells += [_number(found[key], 1) for key in ("fit_cpu", "fit", "draw_cpu")]
     return f"| {given.name} | {seed} | {side} | {' | '.join(cells)} |\n"
@@ -164,18 +203,24 @@ def _number(value: float, digits: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="the folder of the .csv.gz files")
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=100, help="of the peer")
     parser.add_argument("--no-peer", action="store_true")
-    parser.add_argument("--print", action="store_true", help="print only, leaving results/synthesis.md alone")
+    parser.add_argument(
+        "--print", action="store_true", help="print only, leaving results/synthesis.md alone"
+    )
     ask = parser.parse_args()
     torch.set_num_threads(1)
     if not ask.no_peer:
         make_peer()
-    out = [f"\nMeasured {date.today()}, one thread.\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n"]
+    out = [
+        f"\nMeasured {date.today()}, one thread.\n\n| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}\n"
+    ]
     print(out[0], end="", flush=True)
     for given in (task(name, ask.data) for name in ask.tables):
         schema = load(given.train).schema

@@ -31,11 +31,22 @@ from nets import busy_seconds
 
 HERE = Path(__file__).parent
 PEER = HERE / ".envs" / "pythae"
-NEEDS = ("pythae==0.1.2", "imageio==2.37.0", "tqdm==4.67.1", "cloudpickle>=2.1", "scipy>=1.7.1", "pydantic>=2")
+NEEDS = (
+    "pythae==0.1.2",
+    "imageio==2.37.0",
+    "tqdm==4.67.1",
+    "cloudpickle>=2.1",
+    "scipy>=1.7.1",
+    "pydantic>=2",
+)
 """Pythae's own requirements without torch and `dataclasses` (a stub of what Python has had since 3.7)."""
 
 BATCHES = {"mlp": (512, 2048), "conv": (512,)}
-VAEKIT = {"32": ("train.precision=32",), "bf16": ("train.precision=bf16", "train.compile=true"), "auto": ()}
+VAEKIT = {
+    "32": ("train.precision=32",),
+    "bf16": ("train.precision=bf16", "train.compile=true"),
+    "auto": (),
+}
 
 
 @dataclass
@@ -64,7 +75,13 @@ def rows(net: str, device: str, images: int, seconds: float) -> list[Row]:
     """Everything that is compared on one net: Pythae at its batch size, then bare and vaekit at each batch size."""
     shared = ["--net", net, "--device", device]
     ours = [*shared, "--seconds", str(seconds)]
-    peer = [str(_python(PEER)), str(HERE / "peers" / "pythae_loop.py"), *shared, "--images", str(images)]
+    peer = [
+        str(_python(PEER)),
+        str(HERE / "peers" / "pythae_loop.py"),
+        *shared,
+        "--images",
+        str(images),
+    ]
     made = [Row("Pythae 0.1.2", "pythae", 64, "32", peer)]
     for batch in (64, *BATCHES[net]):
         loops = (("eager", "32"), ("eager", "bf16")) if batch == 64 else ()
@@ -73,7 +90,14 @@ def rows(net: str, device: str, images: int, seconds: float) -> list[Row]:
             command = [sys.executable, str(HERE / "bare.py"), *ours, *ask]
             made.append(Row(f"bare, {loop}", "bare", batch, precision, command))
         for precision in ("32", "bf16", "auto") if batch == 64 else ("bf16",):
-            command = [sys.executable, str(HERE / "vaekit_loop.py"), *ours, "--batch", str(batch), *VAEKIT[precision]]
+            command = [
+                sys.executable,
+                str(HERE / "vaekit_loop.py"),
+                *ours,
+                "--batch",
+                str(batch),
+                *VAEKIT[precision],
+            ]
             made.append(Row("vaekit", "vaekit", batch, precision, command))
     command = [sys.executable, str(HERE / "vaekit_loop.py"), *ours]
     return [*made, Row("vaekit, its own choice of all", "vaekit", 0, "auto", command)]
@@ -153,8 +177,15 @@ def table(made: list[Row]) -> str:
         last = row.results[-1]
         cells = [row.name, str(last["batch"]), _type(last), f"{row.median():,.0f}"]
         cells += [f"{min(row.values()):,.0f}..{max(row.values()):,.0f}"]
-        cells += [*_ratios(row, peer, made, "images_per_s"), f"{row.best():,.0f}", *_peaks(row, peer, made)]
-        cells += [f"{row.median('images_per_cpu_s'):,.0f}", *_ratios(row, peer, made, "images_per_cpu_s")]
+        cells += [
+            *_ratios(row, peer, made, "images_per_s"),
+            f"{row.best():,.0f}",
+            *_peaks(row, peer, made),
+        ]
+        cells += [
+            f"{row.median('images_per_cpu_s'):,.0f}",
+            *_ratios(row, peer, made, "images_per_cpu_s"),
+        ]
         cells += [f"{row.median('others'):.0%}"]
         start = [r.get("first_step_s", r.get("first_log_s")) for r in row.results]
         cells += ["" if start[0] is None else f"{start[0]:.1f}"]
@@ -181,11 +212,17 @@ def _peaks(row: Row, peer: Row | None, made: list[Row]) -> list[str]:
 def _alike(row: Row, made: list[Row]) -> list[Row]:
     """The bare loops of this row's batch and type."""
     last = row.results[-1]
-    return [r for r in made if r.side == "bare" and (r.batch, r.precision) == (last["batch"], last["precision"])]
+    return [
+        r
+        for r in made
+        if r.side == "bare" and (r.batch, r.precision) == (last["batch"], last["precision"])
+    ]
 
 
 def _ratio(row: Row, other: Row, key: str) -> float:
-    return statistics.median(a / b for a, b in zip(row.values(key), other.values(key), strict=False))
+    return statistics.median(
+        a / b for a, b in zip(row.values(key), other.values(key), strict=False)
+    )
 
 
 def machine(device: str) -> str:
@@ -206,7 +243,9 @@ def machine(device: str) -> str:
 def write(path: Path, device: str, parts: dict[str, list[Row]], repeats: int) -> None:
     """The page: command, machine, date, versions, a table a net."""
     versions = [r.results[-1]["versions"] for made in parts.values() for r in made if r.results]
-    merged = {name: value for version in versions for name, value in version.items() if name != "threads"}
+    merged = {
+        name: value for version in versions for name, value in version.items() if name != "threads"
+    }
     page = [
         f"# Training throughput, {device}",
         f"`python {shlex.join(['benchmarks/throughput.py', *sys.argv[1:]])}`, {date.today()}, {repeats} repeats",
@@ -220,18 +259,33 @@ def write(path: Path, device: str, parts: dict[str, list[Row]], repeats: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nets", nargs="+", choices=tuple(BATCHES), default=list(BATCHES))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.0, help="about how long a window is; there are 7 a run")
-    parser.add_argument("--images", type=int, default=20_000, help="how many make one of Pythae's epochs")
-    parser.add_argument("--only", default="", help="a pattern; rows whose 'name batch N type' lacks it are left out")
-    parser.add_argument("--quiet", type=float, default=0.05, help="the share of the machine that others may take")
     parser.add_argument(
-        "--patience", type=float, default=0.0, help="seconds to wait for that; 0: neither wait nor retry"
+        "--seconds", type=float, default=1.0, help="about how long a window is; there are 7 a run"
     )
-    parser.add_argument("--wheels", type=Path, help="a folder of wheels to take Pythae from, without a network")
+    parser.add_argument(
+        "--images", type=int, default=20_000, help="how many make one of Pythae's epochs"
+    )
+    parser.add_argument(
+        "--only", default="", help="a pattern; rows whose 'name batch N type' lacks it are left out"
+    )
+    parser.add_argument(
+        "--quiet", type=float, default=0.05, help="the share of the machine that others may take"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        help="seconds to wait for that; 0: neither wait nor retry",
+    )
+    parser.add_argument(
+        "--wheels", type=Path, help="a folder of wheels to take Pythae from, without a network"
+    )
     ask = parser.parse_args()
     make_peer(ask.wheels)
     path = HERE / "results" / f"throughput-{ask.device}.md"
@@ -241,7 +295,9 @@ def main() -> None:
     parts = {}
     for net in ask.nets:
         made = rows(net, ask.device, ask.images, ask.seconds)
-        parts[net] = [r for r in made if re.search(ask.only, f"{r.name} batch {r.batch} {r.precision}")]
+        parts[net] = [
+            r for r in made if re.search(ask.only, f"{r.name} batch {r.batch} {r.precision}")
+        ]
         for repeat in range(ask.repeats):
             for row in parts[net]:
                 keep(row, quietest(row.command, ask.quiet, ask.patience), log)

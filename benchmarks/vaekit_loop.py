@@ -40,11 +40,15 @@ def shared_conv(network: Network, schema: ImageSchema) -> VAE:
 
 def plan(net: str, batch: int | None, device: str, source: Path, fields: list[str]) -> Resolved:
     """The resolved experiment. vaekit's MLP of one hidden layer is the benchmark's; the conv net is put in."""
-    network = Network(architecture="mlp", hidden=(512,), activation="relu", latent=LATENT, likelihood="bernoulli")
+    network = Network(
+        architecture="mlp", hidden=(512,), activation="relu", latent=LATENT, likelihood="bernoulli"
+    )
     if net == "conv":
         assembled.build_model = runs.build_model = shared_conv  # type: ignore[assignment]
     training = Training(batch=batch or "auto", epochs=100, validations=1, device=device)
-    experiment = Experiment(data=Data(source=str(source), holdout=0.001), model=network, train=training)
+    experiment = Experiment(
+        data=Data(source=str(source), holdout=0.001), model=network, train=training
+    )
     experiment = experiment.override(*fields)
     return resolve(experiment, api.read(experiment))
 
@@ -70,7 +74,9 @@ def vaekit_loop(resolved: Resolved, folder: Path, watch: Stopwatch) -> tuple[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--net", choices=KINDS, default="mlp")
     parser.add_argument("--batch", type=int, help="vaekit's own choice unless given")
     parser.add_argument("--device", default="cpu")
@@ -88,8 +94,18 @@ def main() -> None:
         first, losses = vaekit_loop(resolved, run, watch)
     train = resolved.experiment.train
     chosen = {"batch": train.batch, "precision": train.precision, "compile": train.compile}
-    result = {"side": "vaekit"} | vars(ask) | chosen | watch.report() | {"first_log_s": first, "losses": losses}
-    versions = {"vaekit": vaekit.__version__, "torch": torch.__version__, "threads": torch.get_num_threads()}
+    result = (
+        {"side": "vaekit"}
+        | vars(ask)
+        | chosen
+        | watch.report()
+        | {"first_log_s": first, "losses": losses}
+    )
+    versions = {
+        "vaekit": vaekit.__version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
     print(json.dumps(result | {"reasons": resolved.reasons, "versions": versions}))
 
 

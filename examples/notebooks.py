@@ -19,7 +19,9 @@ def cells(script: str) -> Iterator[dict[str, Any]]:
     for i, part in enumerate(script.split("# %%")[1:]):
         head, _, body = part.partition("\n")
         if "[markdown]" in head:
-            text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines())
+            text = "\n".join(
+                line.removeprefix("#").removeprefix(" ") for line in body.strip().splitlines()
+            )
             yield {"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": text}
         else:
             code = {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": body.strip()}
@@ -29,10 +31,17 @@ def cells(script: str) -> Iterator[dict[str, Any]]:
 def notebook(script: str) -> str:
     """A whole notebook as JSON."""
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    whole = {"cells": list(cells(script)), "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    whole = {
+        "cells": list(cells(script)),
+        "metadata": {"kernelspec": kernel},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
     return json.dumps(whole, indent=1) + "\n"
 
 
 if __name__ == "__main__":
     for path in (HERE / f"{name}.py" for name in SCRIPTS):
-        path.with_suffix(".ipynb").write_text(notebook(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.with_suffix(".ipynb").write_text(
+            notebook(path.read_text(encoding="utf-8")), encoding="utf-8"
+        )

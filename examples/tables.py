@@ -21,7 +21,9 @@ from vaekit import VAEDetector, VAESynthesizer, VAETransformer
 
 data = load_breast_cancer(as_frame=True)
 frame = data.data.copy()
-frame["size"] = pd.cut(frame.pop("mean radius"), [0, 12, 15, 99], labels=["small", "medium", "large"]).astype(str)
+frame["size"] = pd.cut(
+    frame.pop("mean radius"), [0, 12, 15, 99], labels=["small", "medium", "large"]
+).astype(str)
 frame = frame.mask(np.random.default_rng(0).random(frame.shape) < 0.05)
 measured, numbers = list(frame.columns), [name for name in frame.columns if name != "size"]
 frame["diagnosis"] = data.target.map(dict(enumerate(data.target_names)))
@@ -84,7 +86,9 @@ def trees(x: np.ndarray, y: np.ndarray, to: np.ndarray) -> float:
     return float(roc_auc_score(malignant, fitted.predict_proba(to)[:, 1]))
 
 
-by_new, by_real = (trees(plain(rows), rows["diagnosis"] == "malignant", plain(test)) for rows in (new, train))
+by_new, by_real = (
+    trees(plain(rows), rows["diagnosis"] == "malignant", plain(test)) for rows in (new, train)
+)
 print(f"AUROC of trees trained on new rows {by_new:.3f}, on real rows {by_real:.3f}")
 
 # %% [markdown]
@@ -98,7 +102,9 @@ codes, codes_of_test = transformer.transform(train[measured]), transformer.trans
 back = transformer.inverse_transform(codes_of_test)
 explained = 1 - ((test[numbers] - back[numbers].to_numpy()) ** 2).mean() / test[numbers].var()
 right = np.mean((back["size"].to_numpy() == test["size"].to_numpy())[test["size"].notna()])
-print(f"from 4 numbers: {explained.mean():.0%} of the variance of the numbers, {right:.0%} of the sizes")
+print(
+    f"from 4 numbers: {explained.mean():.0%} of the variance of the numbers, {right:.0%} of the sizes"
+)
 
 # %% [markdown]
 # ## A better classifier?
@@ -109,15 +115,23 @@ print(f"from 4 numbers: {explained.mean():.0%} of the variance of the numbers, {
 
 # %%
 linear = make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=1000))
-columns, columns_of_test, y = plain(train), plain(test), (train["diagnosis"] == "malignant").to_numpy()
+columns, columns_of_test, y = (
+    plain(train),
+    plain(test),
+    (train["diagnosis"] == "malignant").to_numpy(),
+)
 results = []
 for seed in range(20):
     random = np.random.default_rng(seed)
-    few = np.concatenate([random.choice(np.flatnonzero(y == kind), 10, replace=False) for kind in (False, True)])
+    few = np.concatenate(
+        [random.choice(np.flatnonzero(y == kind), 10, replace=False) for kind in (False, True)]
+    )
     result = {}
     for name, x, to in (("columns", columns, columns_of_test), ("codes", codes, codes_of_test)):
         result["trees", name] = trees(x[few], y[few], to)
-        result["linear", name] = roc_auc_score(malignant, linear.fit(x[few], y[few]).decision_function(to))
+        result["linear", name] = roc_auc_score(
+            malignant, linear.fit(x[few], y[few]).decision_function(to)
+        )
     results.append(result)
 found = pd.DataFrame(results)
 print(found.agg(["mean", "sem"]).T.round(3))
@@ -125,8 +139,14 @@ print(found.agg(["mean", "sem"]).T.round(3))
 gains = {name: found[name, "codes"] - found[name, "columns"] for name in ("trees", "linear")}
 for name, gain in gains.items():
     sure = abs(gain.mean()) > 2 * gain.sem()
-    says = ("codes help" if gain.mean() > 0 else "codes harm") if sure else "no difference beyond chance"
-    print(f"{name}: AUROC {gain.mean():+.3f} ± {gain.sem():.3f} by codes in place of columns: {says}")
+    says = (
+        ("codes help" if gain.mean() > 0 else "codes harm")
+        if sure
+        else "no difference beyond chance"
+    )
+    print(
+        f"{name}: AUROC {gain.mean():+.3f} ± {gain.sem():.3f} by codes in place of columns: {says}"
+    )
 print("best of the four:", " on ".join(found.mean().idxmax()))
 
 # %% [markdown]

@@ -53,14 +53,22 @@ def features(n: int = 6) -> Tensor:
 def quantised_vae(name: str = "moving", prior: str = "autoregressive", context: int = 0) -> VAE:
     codebook = BOOKS[name]()
     net = MLP(SHAPE, [16], (4, *GRID), context=context)
-    p = AutoregressiveCodes(codebook, GRID, 8, 1, 2, context) if prior != "uniform" else UniformCodes(codebook, GRID)
-    decoder = Conditional(MLP((4, *GRID), [16], SHAPE, context=context), PixelBernoulli(), event_dim=3)
+    p = (
+        AutoregressiveCodes(codebook, GRID, 8, 1, 2, context)
+        if prior != "uniform"
+        else UniformCodes(codebook, GRID)
+    )
+    decoder = Conditional(
+        MLP((4, *GRID), [16], SHAPE, context=context), PixelBernoulli(), event_dim=3
+    )
     return VAE(VectorQuantiser(net, codebook), p, decoder)
 
 
 def categorical_vae(family: Callable[[int, int], nn.Module] = GumbelSoftmax) -> VAE:
     encoder = Conditional(MLP(SHAPE, [16], (6,)), family(2, 3), event_dim=3)
-    return VAE(encoder, LearnedCategories(2, 3), Conditional(MLP((6,), [16], SHAPE), PixelBernoulli()))
+    return VAE(
+        encoder, LearnedCategories(2, 3), Conditional(MLP((6,), [16], SHAPE), PixelBernoulli())
+    )
 
 
 def pixels(n: int = 5) -> Tensor:
@@ -68,8 +76,15 @@ def pixels(n: int = 5) -> Tensor:
 
 
 def objective() -> Objective:
-    terms = {"distortion": distortion, "rate": rate, "commitment": commitment, "codebook": codebook_cost}
-    return Objective({name: Term(cost) for name, cost in (terms | {"perplexity": perplexity}).items()})
+    terms = {
+        "distortion": distortion,
+        "rate": rate,
+        "commitment": commitment,
+        "codebook": codebook_cost,
+    }
+    return Objective(
+        {name: Term(cost) for name, cost in (terms | {"perplexity": perplexity}).items()}
+    )
 
 
 def awake(module: nn.Module, scale: float = 0.3) -> nn.Module:

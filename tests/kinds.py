@@ -15,7 +15,15 @@ from vaekit.data.images import load
 from vaekit.runs.run import Run
 
 IMAGES = 120
-SHORT = ["latent=3", "steps=2", "batch=32", "condition_width=4", "device=cpu", "patience=0", "validations=1"]
+SHORT = [
+    "latent=3",
+    "steps=2",
+    "batch=32",
+    "condition_width=4",
+    "device=cpu",
+    "patience=0",
+    "validations=1",
+]
 TINY = ["architecture=mlp", "hidden=[8]", *SHORT]
 TINY_CONV = ["architecture=conv", "model.size=tiny", *SHORT]
 
@@ -57,7 +65,13 @@ def words_of(kind: str) -> dict[str, str]:
 def kind_of(latent: str) -> str:
     """What a latent of that word is."""
     name = latent.partition(":")[0]
-    return "continuous" if name.isdigit() else "categories" if name.startswith("categorical") else "codes"
+    return (
+        "continuous"
+        if name.isdigit()
+        else "categories"
+        if name.startswith("categorical")
+        else "codes"
+    )
 
 
 def write_digits(folder: Path) -> Path:

@@ -57,7 +57,9 @@ def function_at(where: str) -> FunctionType:
 def rewritten(function: FunctionType, before: str, after: str) -> CodeType:
     """The function's code with that piece of its source, which occurs once, replaced; compiled as in its class."""
     source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(before) == 1, f"{function.__qualname__}: '{before}' occurs {source.count(before)} times"
+    assert source.count(before) == 1, (
+        f"{function.__qualname__}: '{before}' occurs {source.count(before)} times"
+    )
     body = "class _:\n" + textwrap.indent(source.replace(before, after), "    ")
     flags = __future__.annotations.compiler_flag
     module = compile(body, function.__code__.co_filename, "exec", flags=flags, dont_inherit=True)

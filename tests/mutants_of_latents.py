@@ -72,7 +72,9 @@ LATENTS = [
         "models.codes.priors:AutoregressiveCodePrior.log_prob_of",
         "return -nats",
         "return 0 * nats",
-        lambda: code_priors.test_the_probabilities_of_all_grids_sum_to_one(ResidualCodebook(2, 3, 2), (2,)),
+        lambda: code_priors.test_the_probabilities_of_all_grids_sum_to_one(
+            ResidualCodebook(2, 3, 2), (2,)
+        ),
     ),
     Mutant(
         "a prior that sees its own token",
@@ -233,7 +235,9 @@ LATENTS = [
         "models.codes.posteriors:GroupedCategorical.stddev",
         ".sqrt()",
         "",
-        lambda: laws.test_mean_and_scale_of_a_posterior_are_those_of_its_draws("categories learned"),
+        lambda: laws.test_mean_and_scale_of_a_posterior_are_those_of_its_draws(
+            "categories learned"
+        ),
     ),
     Mutant(
         "scales of maps that are not exponentiated",

@@ -39,7 +39,7 @@ PRIORS = [
     ),
     Mutant(
         "a flow posterior's determinant with the wrong sign",
-        "models.flows:Bent._density",
+        "models.flows:CoupledNormal._density",
         "- log_det",
         "+ log_det",
         priors.test_a_flow_posterior_integrates_to_one,
@@ -105,7 +105,9 @@ PRIORS = [
         "distributions.guidance:_line",
         "(given - blind)",
         "(blind - given)",
-        lambda: use.test_guidance_of_one_changes_nothing_and_of_none_takes_what_was_told_away("prior standard"),
+        lambda: use.test_guidance_of_one_changes_nothing_and_of_none_takes_what_was_told_away(
+            "prior standard"
+        ),
     ),
     Mutant(
         "a mixture's means for its draws",

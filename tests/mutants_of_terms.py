@@ -17,9 +17,9 @@ def votes_do_not_go_by_scale() -> None:
     """A factor's own dimension is its own in whatever unit."""
     z, v = measures.toy("perfect")
     noisy = z + 0.03 * np.random.default_rng(0).normal(size=z.shape)
-    assert factorvae_score(noisy * [1, 100, 3, 1, 1], v, votes=1000, collapsed=0) == factorvae_score(
-        noisy, v, votes=1000
-    )
+    assert factorvae_score(
+        noisy * [1, 100, 3, 1, 1], v, votes=1000, collapsed=0
+    ) == factorvae_score(noisy, v, votes=1000)
 
 
 def what_tells_of_nothing_is_not_concentrated() -> None:
@@ -139,7 +139,9 @@ TERMS = [
         "measures.feature_distances:_reach",
         "[:, k]",
         "[:, k - 1]",
-        lambda: measures.test_neighbours_are_those_of_brute_force.hypothesis.inner_test(8, 9, 2, 1, 0.5),  # type: ignore[attr-defined]
+        lambda: measures.test_neighbours_are_those_of_brute_force.hypothesis.inner_test(
+            8, 9, 2, 1, 0.5
+        ),  # type: ignore[attr-defined]
     ),
     Mutant(
         "bits that are nats",

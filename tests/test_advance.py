@@ -14,7 +14,7 @@ from vaekit.config import Network
 from vaekit.core.objectives import beta_elbo, importance_weighted
 from vaekit.data.images import ImageSchema
 from vaekit.training.optimisers import adamw
-from vaekit.training.step import Apart, Guard, Step, Whole
+from vaekit.training.step import CompiledStep, Guard, Step, StepByStep
 
 SCHEMA = ImageSchema(height=8, width=8, channels=1, dtype="float32")
 BATCH = 6
@@ -23,23 +23,32 @@ BATCH = 6
 def step(likelihood: str = "bernoulli", architecture: str = "mlp", draws: int = 0) -> Step:
     torch.manual_seed(0)
     hidden = (12,) if architecture == "mlp" else None
-    network = Network(architecture=architecture, size="tiny", hidden=hidden, latent=3, likelihood=likelihood)
-    return Step(build_model(network, SCHEMA), importance_weighted(draws) if draws else beta_elbo()).train()
+    network = Network(
+        architecture=architecture, size="tiny", hidden=hidden, latent=3, likelihood=likelihood
+    )
+    return Step(
+        build_model(network, SCHEMA), importance_weighted(draws) if draws else beta_elbo()
+    ).train()
 
 
-def pair(made: Step, dtype: torch.dtype = torch.float32) -> tuple[tuple[Step, Apart], tuple[Step, Whole]]:
+def pair(
+    made: Step, dtype: torch.dtype = torch.float32
+) -> tuple[tuple[Step, StepByStep], tuple[Step, CompiledStep]]:
     """The same step twice, moved apart and moved whole."""
     ways = []
     for one in (made, copy.deepcopy(made)):
         guard = Guard(one.parameters(), 1.5, torch.device("cpu"))
-        ways.append((one, Apart(one, adamw(one, 0.3), guard, usual=BATCH)))
-    return ways[0], (ways[1][0], Whole(ways[1][0], ways[1][1], dtype))
+        ways.append((one, StepByStep(one, adamw(one, 0.3), guard, usual=BATCH)))
+    return ways[0], (ways[1][0], CompiledStep(ways[1][0], ways[1][1], dtype))
 
 
 def batches(count: int) -> list[torch.Tensor]:
     """Full batches, but a short one each fifth, a NaN in the fourth, and one with far too long a gradient."""
     generator = torch.Generator().manual_seed(1)
-    made = [torch.rand(BATCH if i % 5 else 2, 1, 8, 8, generator=generator).round() for i in range(1, count + 1)]
+    made = [
+        torch.rand(BATCH if i % 5 else 2, 1, 8, 8, generator=generator).round()
+        for i in range(1, count + 1)
+    ]
     made[3][0, 0, 0, 0] = torch.nan
     made[6] = made[6] * 300
     return made
@@ -50,7 +59,9 @@ def assert_near(mine: torch.Tensor, theirs: torch.Tensor) -> None:
     assert (mine - theirs).norm() <= 3e-4 * theirs.norm() + 1e-5
 
 
-@pytest.mark.parametrize("kind", [{}, {"likelihood": "gaussian"}, {"draws": 3}, {"architecture": "conv"}])
+@pytest.mark.parametrize(
+    "kind", [{}, {"likelihood": "gaussian"}, {"draws": 3}, {"architecture": "conv"}]
+)
 def test_whole_moves_the_weights_as_apart_does(kind: dict) -> None:
     """Weights, buffers, moments and the guard's counts, through short, broken and outlying batches."""
     (one, apart), (other, whole) = pair(step(**kind))
@@ -99,7 +110,7 @@ def test_what_autocast_leaves_alone_is_not_lowered_and_what_is_frozen_not_moved(
     seen: set = set()
     made = Scaled()
     guard = Guard(made.parameters(), 10.0, torch.device("cpu"))
-    whole = Whole(made, Apart(made, adamw(made, 0.0), guard, usual=5), torch.bfloat16)  # type: ignore[arg-type]
+    whole = CompiledStep(made, StepByStep(made, adamw(made, 0.0), guard, usual=5), torch.bfloat16)  # type: ignore[arg-type]
     with torch.compiler.set_stance("force_eager"):
         whole(torch.randn(5, 4), None, 1.0, [1.0], 1e-3)
     assert seen == {(torch.bfloat16, torch.float32)}

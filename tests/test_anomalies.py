@@ -25,16 +25,22 @@ KINDS = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
     folder = tmp_path_factory.mktemp("runs")
-    return {name: vaekit.train("digits", folder / name, **TINY, **more) for name, more in KINDS.items()}
+    return {
+        name: vaekit.train("digits", folder / name, **TINY, **more) for name, more in KINDS.items()
+    }
 
 
 @pytest.mark.parametrize("kind", ["plain", "flow", "told"])
 @pytest.mark.parametrize("by", score.BY[1:])
-def test_an_image_has_the_same_score_alone_and_parts_add_up(trained: dict[str, Trained], kind: str, by: str) -> None:
+def test_an_image_has_the_same_score_alone_and_parts_add_up(
+    trained: dict[str, Trained], kind: str, by: str
+) -> None:
     model = trained[kind]
     held = api.held_part(model)
     many = held.subset(torch.arange(70))
-    found, alone = (api.oddness(model, part, by) for part in (many, many.subset(torch.tensor([66]))))
+    found, alone = (
+        api.oddness(model, part, by) for part in (many, many.subset(torch.tensor([66])))
+    )
     assert torch.equal(alone.scores, found.scores[66:67])
     assert torch.equal(alone.parts, found.parts[66:67])
     assert found.parts.shape == (70, 1, 8, 8)
@@ -42,13 +48,18 @@ def test_an_image_has_the_same_score_alone_and_parts_add_up(trained: dict[str, T
     assert torch.allclose(found.parts.flatten(1).double().sum(1) + rest, found.scores)
     assert (found.rest is None) == (by == "reconstruction")
     p = api.oddness(model, held, by).p_values
-    assert torch.allclose(p.sort().values.mean(), torch.tensor(0.5, dtype=p.dtype), atol=0.05)  # the held among itself
+    assert torch.allclose(
+        p.sort().values.mean(), torch.tensor(0.5, dtype=p.dtype), atol=0.05
+    )  # the held among itself
 
 
 def test_scores_are_of_the_bound_and_the_likelihood(trained: dict[str, Trained]) -> None:
     model = trained["plain"]
     held = api.held_part(model)
-    mean = {by: float(api.oddness(model, held, by).scores.mean()) for by in ("elbo", "nll", "reconstruction")}
+    mean = {
+        by: float(api.oddness(model, held, by).scores.mean())
+        for by in ("elbo", "nll", "reconstruction")
+    }
     told = model.evaluate(held, draws=0)["elbo"]
     assert mean["elbo"] == pytest.approx(-told["value"], abs=6 * told["error"])
     assert mean["nll"] < mean["elbo"]
@@ -61,7 +72,9 @@ def test_what_a_model_cannot_be_asked_is_told(trained: dict[str, Trained], kind:
     some = api.held_part(model).subset(torch.arange(9))
     assert api.oddness(model, some, "reconstruction").scores.isfinite().all()
     for by in ("elbo", "nll", "latent"):
-        with pytest.raises(VaekitError, match=f"--by {by}: is for one normal latent.*: use reconstruction"):
+        with pytest.raises(
+            VaekitError, match=f"--by {by}: is for one normal latent.*: use reconstruction"
+        ):
             api.oddness(model, some, by)
     with pytest.raises(VaekitError, match="--by ensemble: is a detector of rows"):
         api.oddness(model, some, "ensemble")

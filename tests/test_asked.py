@@ -32,7 +32,9 @@ def frame() -> pl.DataFrame:
             "weight": (60 + age / 3 + random.normal(0, 9, N)).round(1),
         }
     )
-    return table.with_columns(pl.when(pl.int_range(N) % 8 == 0).then(None).otherwise("age").alias("age"))
+    return table.with_columns(
+        pl.when(pl.int_range(N) % 8 == 0).then(None).otherwise("age").alias("age")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,9 @@ def day(text: str) -> float:
         ({"age": 30, "weight": (70, 80)}, {"weight": (70, 80)}),
     ],
 )
-def test_ranges_are_read(schema: TableSchema, where: dict[str, Any], ranges: dict[str, Any]) -> None:
+def test_ranges_are_read(
+    schema: TableSchema, where: dict[str, Any], ranges: dict[str, Any]
+) -> None:
     found = asked(where, schema)
     assert dict(found.ranges) == ranges
     known = [schema.names[i] for i in (~found.known.isnan()).nonzero()[:, 0].tolist()]
@@ -87,9 +91,15 @@ def test_ranges_are_read(schema: TableSchema, where: dict[str, Any], ranges: dic
         ({"joined": "2025-01-01"}, "outside of all that was seen, 2023-01-01 to"),
         ({"joined": ">soon"}, "where joined>soon: 'soon' is no date; write it as in 2023-01-01"),
         ({"income": ">60K"}, "a range is for numbers and dates, and this is a category"),
-        ({"income": ("<=50K", ">50K")}, "one class can be asked for at a time, such as '<=50K', and a range is for"),
+        (
+            {"income": ("<=50K", ">50K")},
+            "one class can be asked for at a time, such as '<=50K', and a range is for",
+        ),
         ({"income": ["<=50K"]}, "one class can be asked for at a time"),
-        ({"joined": "01/01/2023..01/02/2023"}, r"where joined=01/01/2023\.\.01/02/2023: '01/01/2023' is no date"),
+        (
+            {"joined": "01/01/2023..01/02/2023"},
+            r"where joined=01/01/2023\.\.01/02/2023: '01/01/2023' is no date",
+        ),
         ({"grade": ">7"}, "outside of all that was seen, 1 to 5"),
         ({"aeg": ">7"}, "did you mean 'age'"),
         ({"age": "old"}, "where age=old: 'old' is no number"),
@@ -105,7 +115,10 @@ def test_dates_are_asked_as_written_or_as_2023_12_31(tmp_path) -> None:
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2023" for i in range(100)]
     pl.DataFrame({"day": days, "x": range(5, 105)}).write_csv(tmp_path / "days.csv", separator=";")
     schema = load(tmp_path / "days.csv").schema
-    assert asked({"day": ">=2023-06-01"}, schema).ranges == asked({"day": ">=01.06.2023"}, schema).ranges
+    assert (
+        asked({"day": ">=2023-06-01"}, schema).ranges
+        == asked({"day": ">=01.06.2023"}, schema).ranges
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +126,10 @@ def test_dates_are_asked_as_written_or_as_2023_12_31(tmp_path) -> None:
     [
         ({"age": (30, 40)}, pl.col("age").is_between(30, 40)),
         ({"age": "<30"}, pl.col("age") < 30),
-        ({"grade": "2..3", "weight": (None, 80)}, pl.col("grade").is_between(2, 3) & (pl.col("weight") <= 80)),
+        (
+            {"grade": "2..3", "weight": (None, 80)},
+            pl.col("grade").is_between(2, 3) & (pl.col("weight") <= 80),
+        ),
         (
             {"joined": ">=2023-10-01", "income": ">50K"},
             (pl.col("joined") >= pl.date(2023, 10, 1)) & (pl.col("income") == ">50K"),
@@ -159,5 +175,7 @@ def test_words_of_the_command_line_are_taken_apart(word: str, expected: dict[str
 
 @pytest.mark.parametrize("words", [["age"], ["age>30", "age<40"], ["age=3", "age=3"]])
 def test_words_that_ask_nothing_or_twice(words: list[str]) -> None:
-    with pytest.raises(VaekitError, match=r"expected field=value|say it once, a range as age=30\.\.40"):
+    with pytest.raises(
+        VaekitError, match=r"expected field=value|say it once, a range as age=30\.\.40"
+    ):
         _asked(words, ["age"])

@@ -48,7 +48,9 @@ def noise(seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def few() -> np.ndarray:
-    return np.concatenate([part[:12] for y in (0, 1) for part in [rows(100, 0)] for part in [part[part[:, -1] == y]]])
+    return np.concatenate(
+        [part[:12] for y in (0, 1) for part in [rows(100, 0)] for part in [part[part[:, -1] == y]]]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +58,32 @@ def test_rows() -> np.ndarray:
     return rows(1500, 1)
 
 
-def of_classes(few: np.ndarray, test: np.ndarray, make: augmentation.Rows, **more: object) -> augmentation.Table:
+def of_classes(
+    few: np.ndarray, test: np.ndarray, make: augmentation.Rows, **more: object
+) -> augmentation.Table:
     return augmentation.of_classes(few, test, KINDS, 3, make, GOAL, **more)  # type: ignore[arg-type]
 
 
 def test_rows_as_they_truly_are_help(few, test_rows) -> None:
-    found = augmentation.of_classes(few, test_rows, KINDS, 3, lambda seed: rows(800, 1000 + seed), GOAL, seeds=[0, 1])
+    found = augmentation.of_classes(
+        few, test_rows, KINDS, 3, lambda seed: rows(800, 1000 + seed), GOAL, seeds=[0, 1]
+    )
     for measure, sides in found.items():
-        beside = ("real", "repeated", "SMOTE") if measure.endswith("auroc") else ("real", "repeated")
+        beside = (
+            ("real", "repeated", "SMOTE") if measure.endswith("auroc") else ("real", "repeated")
+        )
         assert sides["generated"]["value"] > max(sides[name]["value"] for name in beside), measure
 
 
 def test_noise_is_no_gain(few, test_rows) -> None:
     found = of_classes(few, test_rows, noise, seeds=[0, 1])
-    assert found["linear auroc"]["generated"]["value"] < found["linear auroc"]["real"]["value"] - 0.03
-    assert found["trees auroc"]["generated"]["value"] < found["trees auroc"]["repeated"]["value"] - 0.03
+    assert (
+        found["linear auroc"]["generated"]["value"] < found["linear auroc"]["real"]["value"] - 0.03
+    )
+    assert (
+        found["trees auroc"]["generated"]["value"]
+        < found["trees auroc"]["repeated"]["value"] - 0.03
+    )
 
 
 def test_nothing_is_learned_from_the_test_rows(few, test_rows) -> None:
@@ -105,7 +118,9 @@ def test_classes_are_filled_up_to_the_goal() -> None:
     assert all(row.tobytes() in known for row in augmentation.repeated(table, 3, 100))
 
 
-@pytest.mark.parametrize("kinds", [KINDS, np.array([False, False, False, True]), np.array([True] * 4)])
+@pytest.mark.parametrize(
+    "kinds", [KINDS, np.array([False, False, False, True]), np.array([True] * 4)]
+)
 def test_smote_stays_between_rows_of_a_class(kinds: np.ndarray) -> None:
     table = rows(60, 0, rare=0.2)
     table[:, kinds] = table[:, kinds].round().clip(0)
@@ -137,7 +152,9 @@ def pictures(n: int, seed: int) -> tuple[Tensor, Tensor]:
     x = 0.6 * torch.rand(n, 1, 10, 10, generator=generator)
     places = torch.randint(1, 9, (n,), generator=generator).tolist()
     for picture, label, place in zip(x, y.tolist(), places, strict=True):
-        picture[0, place if label == 0 else slice(2, 8), slice(2, 8) if label == 0 else place] += 0.4
+        picture[0, place if label == 0 else slice(2, 8), slice(2, 8) if label == 0 else place] += (
+            0.4
+        )
     return x, y
 
 
@@ -148,7 +165,9 @@ def shuffled(seed: int) -> tuple[Tensor, Tensor]:
 
 def test_pictures_as_they_truly_are_help_and_noise_does_not() -> None:
     few, (x, y) = pictures(8, 0), pictures(400, 1)
-    found = augmentation.of_pictures(few, (x, y), 2, lambda seed: pictures(200, 100), [0], steps=40)["accuracy"]
+    found = augmentation.of_pictures(
+        few, (x, y), 2, lambda seed: pictures(200, 100), [0], steps=40
+    )["accuracy"]
     value = {side: part["value"] for side, part in found.items()}
     assert set(value) == {"real", "transforms", "generated", "generated, transforms"}
     assert value["generated"] > max(value["real"], value["transforms"]) + 0.03
@@ -159,7 +178,10 @@ def test_pictures_as_they_truly_are_help_and_noise_does_not() -> None:
 
 
 def test_half_of_what_is_learned_from_is_real() -> None:
-    real, made = (torch.zeros(3, 1, 2, 2), torch.tensor([0, 0, 1])), (torch.ones(8, 1, 2, 2), torch.zeros(8).long())
+    real, made = (
+        (torch.zeros(3, 1, 2, 2), torch.tensor([0, 0, 1])),
+        (torch.ones(8, 1, 2, 2), torch.zeros(8).long()),
+    )
     x, y = augmentation.halves(real, made)
     assert len(x) == len(y) == 16
     assert x.mean() == 0.5
@@ -207,10 +229,21 @@ def test_a_run_is_tried_on_rows_it_has_not_seen(place, run) -> None:
 
 def test_rows_that_were_trained_on_are_left_out_of_the_test(place) -> None:
     mixed = write(place / "mixed.csv", np.concatenate((rows(60, 0), rows(150, 1))))
-    apart, both = (measured(place, place / "run", data, "--target", "bought") for data in (place / "others.csv", mixed))
+    apart, both = (
+        measured(place, place / "run", data, "--target", "bought")
+        for data in (place / "others.csv", mixed)
+    )
     assert both["n_test"] == 156  # 6 were held out of the training
     assert apart["n_real"] == both["n_real"]
-    refused = call("evaluate", place / "run", place / "few.csv", "--metrics", "augmentation", "--target", "bought")
+    refused = call(
+        "evaluate",
+        place / "run",
+        place / "few.csv",
+        "--metrics",
+        "augmentation",
+        "--target",
+        "bought",
+    )
     assert refused.code != 0
     assert "there are 6" in refused.err
 
@@ -222,7 +255,9 @@ def test_what_is_left_out_and_what_is_wrong_is_said(place, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "imblearn", None)
     done = call(*ask, "--target", "bought")
     assert done.code == 0
-    assert "SMOTE left out: it needs one more package: pip install 'vaekit[augmentation]'" in done.err
+    assert (
+        "SMOTE left out: it needs one more package: pip install 'vaekit[augmentation]'" in done.err
+    )
     assert "SMOTE" not in done.out
 
 
@@ -232,14 +267,21 @@ def test_a_run_of_pictures(place, monkeypatch) -> None:
     for name, (x, y) in {"few": pictures(40, 0), "others": pictures(80, 1)}.items():
         np.savez(place / f"{name}.npz", x=(255 * x[:, 0]).byte().numpy(), y=y.numpy())
     told = [*SHORT, "--architecture", "mlp", "--batch", "16"]
-    assert call("train", place / "few.npz", *told, "--condition", "label", "--out", place / "pictures").code == 0
+    assert (
+        call(
+            "train", place / "few.npz", *told, "--condition", "label", "--out", place / "pictures"
+        ).code
+        == 0
+    )
     found = measured(place, place / "pictures", place / "others.npz")
     assert (found["n_real"], found["n_test"]) == (36, 80)
     assert set(found["accuracy"]) == {"real", "transforms", "generated", "generated, transforms"}
     again = call("evaluate", place / "pictures", place / "few.npz", "--metrics", "augmentation")
     assert "there are 4" in again.err
     np.savez(place / "nameless.npz", x=np.load(place / "others.npz")["x"])
-    nameless = call("evaluate", place / "pictures", place / "nameless.npz", "--metrics", "augmentation")
+    nameless = call(
+        "evaluate", place / "pictures", place / "nameless.npz", "--metrics", "augmentation"
+    )
     assert "has no images of known classes" in nameless.err
 
 
@@ -247,7 +289,14 @@ def test_new_images_lie_between_two_of_a_class(place) -> None:
     x, y = pictures(20, 3)
     x[y == 1] = 1 - x[y == 1]
     np.savez(place / "two.npz", x=x[:, 0].numpy(), y=y.numpy())
-    run = vaekit.train(place / "two.npz", out=place / "two", architecture="mlp", hidden=[16], steps=20, validations=1)
+    run = vaekit.train(
+        place / "two.npz",
+        out=place / "two",
+        architecture="mlp",
+        hidden=[16],
+        steps=20,
+        validations=1,
+    )
     images = run.read(place / "two.npz")
     made, labels = metrics.between(run, images, 50, seed=1)
     assert made.shape == (50, 1, 10, 10)
@@ -258,8 +307,13 @@ def test_new_images_lie_between_two_of_a_class(place) -> None:
     assert torch.equal(y[pairs], y)
     codes = run.encode(as_tensor(images))
     ends = replace(codes, scale=torch.zeros_like(codes.scale))
-    low, high = (torch.stack([part(ends.mean[y == k], 0).values for k in (0, 1)]) for part in (torch.min, torch.max))
-    sure = SimpleNamespace(kind="continuous", encode=lambda x, context: ends, decode=lambda z, context: z)
+    low, high = (
+        torch.stack([part(ends.mean[y == k], 0).values for k in (0, 1)])
+        for part in (torch.min, torch.max)
+    )
+    sure = SimpleNamespace(
+        kind="continuous", encode=lambda x, context: ends, decode=lambda z, context: z
+    )
     z, classes = metrics.between(sure, images, 200)  # type: ignore[arg-type]
     assert (z >= low[classes] - 1e-5).all()
     assert (z <= high[classes] + 1e-5).all()

@@ -20,15 +20,25 @@ from vaekit.errors import VaekitError
 from vaekit.tasks.trained import Trained, load_model, save
 
 laws = settings(max_examples=25, deadline=None)
-dtypes = st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+dtypes = st.sampled_from(
+    [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+)
 tensors = st.dictionaries(
     st.text(min_size=1, max_size=12).filter(lambda name: name != "__metadata__"),
-    st.tuples(dtypes, st.lists(st.integers(0, 3), max_size=3)).map(lambda t: torch.ones(t[1], dtype=t[0])),
+    st.tuples(dtypes, st.lists(st.integers(0, 3), max_size=3)).map(
+        lambda t: torch.ones(t[1], dtype=t[0])
+    ),
     max_size=4,
 )
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -63,8 +73,12 @@ def interrupted(*_, **__):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize(("fault", "seen"), [(disk_full, VaekitError), (interrupted, KeyboardInterrupt)])
-def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch, step, fault, seen):
+@pytest.mark.parametrize(
+    ("fault", "seen"), [(disk_full, VaekitError), (interrupted, KeyboardInterrupt)]
+)
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(
+    tmp_path, monkeypatch, step, fault, seen
+):
     path = tmp_path / "kept"
     files.write(path, b"old")
     monkeypatch.setattr(os, step, fault)
@@ -79,7 +93,9 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_else(tmp_path,
 
 
 def test_a_write_to_where_there_is_no_folder_says_so(tmp_path):
-    with pytest.raises(VaekitError, match=r"none/x: could not be written \(No such file or directory\)"):
+    with pytest.raises(
+        VaekitError, match=r"none/x: could not be written \(No such file or directory\)"
+    ):
         files.write(tmp_path / "none" / "x", "")
 
 
@@ -111,12 +127,18 @@ def test_what_is_no_number_is_null_in_json():
         raise AssertionError(f"{word} is no JSON")
 
     read = json.loads(files.to_json(values), parse_constant=refuse)
-    assert read == {"error": None, "parts": [None, {"deep": None}], "kept": [1.5, 2, None, "nan", True]}
+    assert read == {
+        "error": None,
+        "parts": [None, {"deep": None}],
+        "kept": [1.5, 2, None, "nan", True],
+    }
 
 
 @pytest.fixture
 def saved(tmp_path) -> Path:
-    experiment = Experiment().override("model.architecture=mlp", "hidden=[8]", "latent=2", "likelihood=gaussian")
+    experiment = Experiment().override(
+        "model.architecture=mlp", "hidden=[8]", "latent=2", "likelihood=gaussian"
+    )
     schema = ImageSchema(height=4, width=5, channels=3, classes=("ä", "b"), resized=True)
     save(Trained(build_model(experiment.model, schema), schema, experiment), tmp_path / "model")
     return tmp_path / "model"
@@ -127,7 +149,9 @@ def test_a_saved_model_is_the_same_model(saved):
     copy = saved.with_name("copy")
     save(first, copy)
     assert (copy / "model.safetensors").read_bytes() == (saved / "model.safetensors").read_bytes()
-    assert json.loads((copy / "config.json").read_text()) == json.loads((saved / "config.json").read_text())
+    assert json.loads((copy / "config.json").read_text()) == json.loads(
+        (saved / "config.json").read_text()
+    )
     assert again.schema == first.schema
     assert again.experiment == first.experiment
     assert torch.equal(first.generate(3, seed=1), again.generate(3, seed=1))
@@ -148,21 +172,63 @@ DAMAGES = {
         lambda f: change(f, format=99, vaekit="9.9"),
         "written by vaekit 9.9 in format 99, this one reads up to 2; update",
     ),
-    "no format": (lambda f: (f / "config.json").write_text("{}"), "config.json: is no vaekit model description"),
-    "a list": (lambda f: (f / "config.json").write_text("[1]"), "config.json: is no vaekit model description"),
-    "a number": (lambda f: (f / "config.json").write_text("1"), "config.json: is no vaekit model description"),
-    "bytes": (lambda f: (f / "config.json").write_bytes(b"\xff\x00"), "config.json: is no vaekit model description"),
-    "deep": (lambda f: (f / "config.json").write_text("[" * 10**5), "config.json: is no vaekit model description"),
-    "cut config": (lambda f: cut(f / "config.json", 0.5), "config.json: is no vaekit model description"),
+    "no format": (
+        lambda f: (f / "config.json").write_text("{}"),
+        "config.json: is no vaekit model description",
+    ),
+    "a list": (
+        lambda f: (f / "config.json").write_text("[1]"),
+        "config.json: is no vaekit model description",
+    ),
+    "a number": (
+        lambda f: (f / "config.json").write_text("1"),
+        "config.json: is no vaekit model description",
+    ),
+    "bytes": (
+        lambda f: (f / "config.json").write_bytes(b"\xff\x00"),
+        "config.json: is no vaekit model description",
+    ),
+    "deep": (
+        lambda f: (f / "config.json").write_text("[" * 10**5),
+        "config.json: is no vaekit model description",
+    ),
+    "cut config": (
+        lambda f: cut(f / "config.json", 0.5),
+        "config.json: is no vaekit model description",
+    ),
     "no schema": (lambda f: change(f, schema=None), "config.json: is no vaekit model description"),
-    "bad schema": (lambda f: change(f, schema={"height": -1}), "config.json: is no vaekit model description"),
-    "no experiment": (lambda f: change(f, experiment=None), "config.json: is no vaekit model description"),
-    "unknown field": (lambda f: change(f, experiment={"model": {"latnt": 3}}), "did you mean 'model.latent'?"),
-    "no config": (lambda f: (f / "config.json").unlink(), "is not a run of vaekit: it has no config.json"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors: there is no such file"),
-    "no bytes": (lambda f: cut(f / "model.safetensors", 0), "model.safetensors: is damaged or no safetensors file"),
-    "cut header": (lambda f: cut(f / "model.safetensors", 0.05), "model.safetensors: is damaged or no safetensors"),
-    "cut weights": (lambda f: cut(f / "model.safetensors", 0.9), "model.safetensors: is damaged or no safetensors"),
+    "bad schema": (
+        lambda f: change(f, schema={"height": -1}),
+        "config.json: is no vaekit model description",
+    ),
+    "no experiment": (
+        lambda f: change(f, experiment=None),
+        "config.json: is no vaekit model description",
+    ),
+    "unknown field": (
+        lambda f: change(f, experiment={"model": {"latnt": 3}}),
+        "did you mean 'model.latent'?",
+    ),
+    "no config": (
+        lambda f: (f / "config.json").unlink(),
+        "is not a run of vaekit: it has no config.json",
+    ),
+    "no weights": (
+        lambda f: (f / "model.safetensors").unlink(),
+        "model.safetensors: there is no such file",
+    ),
+    "no bytes": (
+        lambda f: cut(f / "model.safetensors", 0),
+        "model.safetensors: is damaged or no safetensors file",
+    ),
+    "cut header": (
+        lambda f: cut(f / "model.safetensors", 0.05),
+        "model.safetensors: is damaged or no safetensors",
+    ),
+    "cut weights": (
+        lambda f: cut(f / "model.safetensors", 0.9),
+        "model.safetensors: is damaged or no safetensors",
+    ),
     "a huge header": (
         lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64),
         "model.safetensors: is damaged or no safetensors",

@@ -21,9 +21,31 @@ from vaekit.cli.words import sides
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 
-VERBS = ["train", "generate", "reconstruct", "encode", "interpolate", "impute", "score", "augment", "evaluate", "info"]
+VERBS = [
+    "train",
+    "generate",
+    "reconstruct",
+    "encode",
+    "interpolate",
+    "impute",
+    "score",
+    "augment",
+    "evaluate",
+    "info",
+]
 MORE = {"interpolate": ["0", "1"], "impute": ["some.csv"], "augment": ["--balance", "label"]}
-TINY = ["--recipe", "images", "--steps", "30", "hidden=[32]", "--architecture", "mlp", "--latent", "2", "validations=2"]
+TINY = [
+    "--recipe",
+    "images",
+    "--steps",
+    "30",
+    "hidden=[32]",
+    "--architecture",
+    "mlp",
+    "--latent",
+    "2",
+    "validations=2",
+]
 HELD_OUT = 180  # of the 1,797 digits
 
 
@@ -68,7 +90,9 @@ def digit_files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     noise = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
     np.savez(folder / "five.npz", images=noise, digit=np.arange(5))
-    np.save(folder / "wide.npy", np.random.default_rng(0).integers(0, 256, (4, 6, 9), dtype=np.uint8))
+    np.save(
+        folder / "wide.npy", np.random.default_rng(0).integers(0, 256, (4, 6, 9), dtype=np.uint8)
+    )
     Image.fromarray(noise[0]).save(folder / "small.png")
     Image.fromarray(noise[1].repeat(3, 0).repeat(3, 1)).save(folder / "large.png")
     return folder
@@ -111,7 +135,9 @@ def test_the_table_holds_the_same_rows_as_the_log(run):
 
 def test_the_experiment_of_a_run_trains_the_same_model_again(run, tmp_path):
     done("train", "--config", run / "experiment.yaml", "--out", tmp_path / "again", "-q")
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        run / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_config_takes_changes_with_and_without_a_source(run):
@@ -166,8 +192,15 @@ def test_a_run_goes_to_runs_under_its_source_name(tmp_path, monkeypatch, digit_f
     from vaekit.api import default_folder
 
     monkeypatch.chdir(tmp_path)
-    names = {"digits": "digits", "a/photos/": "photos", "x/mnist.npz": "mnist", "hf:owner/set": "set"}
-    assert {source: default_folder(source) for source in names} == {s: Path("runs") / n for s, n in names.items()}
+    names = {
+        "digits": "digits",
+        "a/photos/": "photos",
+        "x/mnist.npz": "mnist",
+        "hf:owner/set": "set",
+    }
+    assert {source: default_folder(source) for source in names} == {
+        s: Path("runs") / n for s, n in names.items()
+    }
     assert default_folder(".") == Path("runs") / tmp_path.name
     assert default_folder("/") == Path("runs") / "images"
 
@@ -177,7 +210,11 @@ def test_a_run_goes_to_runs_under_its_source_name(tmp_path, monkeypatch, digit_f
 
 def test_generate_writes_a_sheet_and_an_array(run, tmp_path):
     told = json.loads(done("generate", run, "-n", 70, "--out", tmp_path / "g", "--json"))
-    assert told == {"sheet": str(tmp_path / "g/samples.png"), "array": str(tmp_path / "g/samples.npy"), "n": 70}
+    assert told == {
+        "sheet": str(tmp_path / "g/samples.png"),
+        "array": str(tmp_path / "g/samples.npy"),
+        "n": 70,
+    }
     pictures = np.load(told["array"])
     assert (pictures.shape, pictures.dtype) == ((70, 8, 8), np.uint8)
     sheet = Image.open(told["sheet"])
@@ -190,7 +227,9 @@ def test_images_follow_from_the_seed(run, tmp_path, pixels):
     names = {"a": 1, "b": 1, "c": 2}
     for name, seed in names.items():
         done("generate", run, "-n", 6, "--seed", seed, "--pixels", pixels, "--out", tmp_path / name)
-    a, b, c = ([(tmp_path / n / f"samples.{end}").read_bytes() for end in ("npy", "png")] for n in names)
+    a, b, c = (
+        [(tmp_path / n / f"samples.{end}").read_bytes() for end in ("npy", "png")] for n in names
+    )
     assert a == b
     assert a[0] != c[0]
     assert a[1] != c[1]
@@ -208,7 +247,9 @@ def test_reconstruct_writes_copies_beside_originals(run, tmp_path, digit_files):
     copies = np.load(told["array"])
     assert (copies.shape, copies.dtype, told["n"]) == ((20, 8, 8), np.uint8, 20)
     Image.open(told["sheet"]).load()
-    told = json.loads(done("reconstruct", run, digit_files / "five.npz", "--out", tmp_path / "five", "--json"))
+    told = json.loads(
+        done("reconstruct", run, digit_files / "five.npz", "--out", tmp_path / "five", "--json")
+    )
     images = torch.from_numpy(np.load(digit_files / "five.npz")["images"])[:, None] / 255
     expected = vaekit.load(run).reconstruct(images)[:, 0]
     assert np.allclose(np.load(told["array"]) / 255, expected.numpy(), atol=0.5 / 255 + 1e-6)
@@ -218,17 +259,25 @@ def test_encode_writes_the_same_codes_twice(run, tmp_path, digit_files):
     told = json.loads(done("encode", run, "--out", tmp_path / "own", "--json"))
     codes = np.load(told["codes"])
     assert told["n"] == HELD_OUT
-    assert {name: codes[name].shape for name in codes} == {"mean": (180, 2), "scale": (180, 2), "label": (180,)}
+    assert {name: codes[name].shape for name in codes} == {
+        "mean": (180, 2),
+        "scale": (180, 2),
+        "label": (180,),
+    }
     assert (codes["scale"] > 0).all()
     assert set(codes["label"]) == set(range(10))
     with open(told["table"], newline="") as file:
         table = list(csv.DictReader(file))
     for i, name in enumerate(("mean", "scale")):
-        columns = np.array([[row[f"{name}_0"], row[f"{name}_1"]] for row in table], dtype=np.float32)
+        columns = np.array(
+            [[row[f"{name}_0"], row[f"{name}_1"]] for row in table], dtype=np.float32
+        )
         assert np.array_equal(columns, codes[name]), i
     assert [int(row["label"]) for row in table] == codes["label"].tolist()
 
-    told = json.loads(done("encode", run, digit_files / "small.png", "--out", tmp_path / "one", "--json"))
+    told = json.loads(
+        done("encode", run, digit_files / "small.png", "--out", tmp_path / "one", "--json")
+    )
     assert np.load(told["codes"])["mean"].shape == (1, 2)
 
 
@@ -254,13 +303,20 @@ def test_codes_of_files_carry_their_names_and_skipped_ones_are_listed(run, tmp_p
 
 def test_interpolate_goes_from_one_reconstruction_to_the_other(run, tmp_path, digit_files):
     done("reconstruct", run, "-n", 4, "--out", tmp_path / "r")
-    told = json.loads(done("interpolate", run, 0, 3, "--steps", 7, "--out", tmp_path / "i", "--json"))
-    line, ends = np.load(told["array"]).astype(int), np.load(tmp_path / "r/reconstructions.npy").astype(int)
+    told = json.loads(
+        done("interpolate", run, 0, 3, "--steps", 7, "--out", tmp_path / "i", "--json")
+    )
+    line, ends = (
+        np.load(told["array"]).astype(int),
+        np.load(tmp_path / "r/reconstructions.npy").astype(int),
+    )
     assert line.shape == (7, 8, 8)
     assert np.abs(line[[0, -1]] - ends[[0, 3]]).max() <= 1
     Image.open(told["sheet"]).load()
     files = digit_files / "small.png", digit_files / "large.png"
-    told = json.loads(done("interpolate", run, *files, "--resize", "8x8", "--out", tmp_path / "f", "--json"))
+    told = json.loads(
+        done("interpolate", run, *files, "--resize", "8x8", "--out", tmp_path / "f", "--json")
+    )
     assert np.load(told["array"]).shape == (12, 8, 8)
 
 
@@ -269,7 +325,17 @@ def test_evaluate_measures_what_the_report_says(run, tmp_path, binarise):
     """On its own held-out images, with the report's seed and draws: the very same numbers."""
     if binarise != "none":
         run = tmp_path / "run"
-        words = ["--likelihood", "bernoulli", "--binarise", binarise, "--out", run, "-q", "--steps", 3]
+        words = [
+            "--likelihood",
+            "bernoulli",
+            "--binarise",
+            binarise,
+            "--out",
+            run,
+            "-q",
+            "--steps",
+            3,
+        ]
         done("train", "digits", "architecture=mlp", "hidden=[8]", "--latent", 2, *words)
     numbers = json.loads(done("evaluate", run, "--draws", 100, "--limit", 500, "--json"))
     assert (numbers.pop("binarise"), numbers.pop("seed")) == (binarise, 0)
@@ -296,13 +362,19 @@ def test_evaluate_leaves_the_likelihood_out_on_request(run):
     numbers = json.loads(result.out)
     assert "nll" not in numbers
     assert "NLL left out: --draws 0" in result.err
-    assert numbers["elbo"]["value"] == pytest.approx(-numbers["distortion"]["value"] - numbers["rate"]["value"])
+    assert numbers["elbo"]["value"] == pytest.approx(
+        -numbers["distortion"]["value"] - numbers["rate"]["value"]
+    )
     assert "elbo" in done("evaluate", run, "--draws", 2, "--limit", 10)
 
 
 def test_info_tells_what_the_run_is(run):
     facts = json.loads(done("info", run, "--json"))
-    assert (facts["images"]["height"], facts["model"]["latent"], facts["train"]["steps"]) == (8, 2, 30)
+    assert (facts["data_schema"]["height"], facts["model"]["latent"], facts["train"]["steps"]) == (
+        8,
+        2,
+        30,
+    )
     assert facts["steps_done"] == 30
     assert facts["best"]["step"] == facts["best"]["best_step"]
     assert "30 of 30 steps: the whole run" in done("info", run)
@@ -313,14 +385,27 @@ def test_new_data_of_the_wrong_size_can_be_brought_to_the_right_one(run, digit_f
     assert "images are 6x9 grey, this model reads 8x8 grey" in error
     for verb in (["encode"], ["reconstruct"], ["evaluate", "--draws", "1"]):
         out = [] if verb[0] == "evaluate" else ["--out", tmp_path / verb[0]]
-        told = json.loads(done(*verb, run, digit_files / "wide.npy", "--resize", "8", *out, "--json"))
+        told = json.loads(
+            done(*verb, run, digit_files / "wide.npy", "--resize", "8", *out, "--json")
+        )
         assert told["n"] == 4
 
 
 def test_a_model_of_images_that_are_not_square_reads_files_of_another_size(digit_files, tmp_path):
-    source = [digit_files / "wide.npy", "architecture=mlp", "hidden=[4]", "--latent", 1, "--steps", 2, "holdout=0.5"]
+    source = [
+        digit_files / "wide.npy",
+        "architecture=mlp",
+        "hidden=[4]",
+        "--latent",
+        1,
+        "--steps",
+        2,
+        "holdout=0.5",
+    ]
     done("train", *source, "--resize", "4x6", "--out", tmp_path / "run", "-q")
-    told = json.loads(done("encode", tmp_path / "run", digit_files / "large.png", "--resize", "4x6", "--json"))
+    told = json.loads(
+        done("encode", tmp_path / "run", digit_files / "large.png", "--resize", "4x6", "--json")
+    )
     assert told["n"] == 1
 
 
@@ -409,7 +494,11 @@ def test_odd_images_are_found_and_shown(run, tmp_path):
     images = vaekit.api.read(vaekit.Experiment()).raw.values[:200].numpy()[:, 0].copy()
     images[7] = np.random.default_rng(0).integers(0, 255, (8, 8))
     np.save(tmp_path / "x.npy", images)
-    answer = json.loads(done("score", run, tmp_path / "x.npy", "--fpr", "0.02", "--out", tmp_path / "s.csv", "--json"))
+    answer = json.loads(
+        done(
+            "score", run, tmp_path / "x.npy", "--fpr", "0.02", "--out", tmp_path / "s.csv", "--json"
+        )
+    )
     with open(tmp_path / "s.csv") as file:
         rows = list(csv.DictReader(file))
     assert answer["n"] == len(rows) == 200
@@ -422,7 +511,9 @@ def test_odd_images_are_found_and_shown(run, tmp_path):
 def test_a_rate_that_the_held_out_images_cannot_tell_is_raised_and_said(run, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
     np.save(tmp_path / "noise.npy", noise)
-    result = call("score", run, tmp_path / "noise.npy", "--fpr", "1e-6", "--out", tmp_path / "n.csv", "--json")
+    result = call(
+        "score", run, tmp_path / "noise.npy", "--fpr", "1e-6", "--out", tmp_path / "n.csv", "--json"
+    )
     answer = json.loads(result.out)
     assert 1e-6 < answer["fpr"] < 0.02
     assert answer["odd"] == 3
@@ -432,14 +523,22 @@ def test_a_rate_that_the_held_out_images_cannot_tell_is_raised_and_said(run, tmp
 @pytest.mark.parametrize("verb", VERBS[1:])
 def test_every_verb_says_when_a_run_is_none(run, verb):
     more = MORE.get(verb, [])
-    assert f"there is no such run; did you mean '{run}'?" in refused(verb, run.with_name("tinny"), *more)
+    assert f"there is no such run; did you mean '{run}'?" in refused(
+        verb, run.with_name("tinny"), *more
+    )
     assert "is not a run of vaekit: it has no config.json" in refused(verb, run.parent, *more)
 
 
 @pytest.fixture
 def damaged(run, tmp_path) -> Path:
     """A copy of the run, to be spoilt."""
-    for name in ("config.json", "model.safetensors", "experiment.yaml", "metrics.jsonl", "resume.safetensors"):
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "experiment.yaml",
+        "metrics.jsonl",
+        "resume.safetensors",
+    ):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     return tmp_path
 
@@ -457,14 +556,20 @@ def test_files_that_were_cut_short_are_told_as_such(damaged, share):
         content = (damaged / name).read_bytes()
         (damaged / name).write_bytes(content[: int(share * len(content))])
     assert "model.safetensors: is damaged or no safetensors file" in refused("generate", damaged)
-    assert "resume.safetensors: is damaged or no safetensors file" in refused("train", "--resume", damaged)
+    assert "resume.safetensors: is damaged or no safetensors file" in refused(
+        "train", "--resume", damaged
+    )
 
 
 def test_files_that_are_not_there_are_told_as_such(damaged):
     (damaged / "model.safetensors").unlink()
     (damaged / "resume.safetensors").unlink()
-    assert "model.safetensors: there is no such file; the run was never saved" in refused("generate", damaged)
-    assert "resume.safetensors: there is no such file; the run was never saved" in refused("train", "--resume", damaged)
+    assert "model.safetensors: there is no such file; the run was never saved" in refused(
+        "generate", damaged
+    )
+    assert "resume.safetensors: there is no such file; the run was never saved" in refused(
+        "train", "--resume", damaged
+    )
     assert json.loads(done("info", damaged, "--json"))["steps_done"] == 30
 
 
@@ -487,11 +592,17 @@ def test_data_that_have_gone_are_told_as_such(tmp_path):
         "-q",
     )
     np.save(source, images[:10])
-    assert "holds 10 images, the run began with 20; put the data back" in refused("train", "--resume", folder)
+    assert "holds 10 images, the run began with 20; put the data back" in refused(
+        "train", "--resume", folder
+    )
     np.save(source, images[:, :2])
     assert "is not what the run was trained on any more" in refused("evaluate", folder)
     source.unlink()
-    for words in (["train", "--resume", folder], ["evaluate", folder], ["interpolate", folder, 0, 1]):
+    for words in (
+        ["train", "--resume", folder],
+        ["evaluate", folder],
+        ["interpolate", folder, 0, 1],
+    ):
         assert "set.npy: there is no such file or folder" in refused(*words)
     assert done("generate", folder, "-n", 1)  # needs no data
 
@@ -566,7 +677,9 @@ def full(*_: object, **__: object) -> None:
 def test_a_full_disk_is_told_and_leaves_no_half_files(run, tmp_path, monkeypatch, verb):
     monkeypatch.setattr(os, "replace", full)
     more = ["0", "1"] if verb == "interpolate" else []
-    assert "written (No space left on device)" in refused(verb, run, *more, "--out", tmp_path / "out")
+    assert "written (No space left on device)" in refused(
+        verb, run, *more, "--out", tmp_path / "out"
+    )
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -581,7 +694,10 @@ def test_a_disk_that_fills_while_training_keeps_what_was_saved(tmp_path, monkeyp
     monkeypatch.setattr(files, "write", fills_after_the_first_save)
     folder = tmp_path / "run"
     words = ["train", "digits", *TINY, "--out", folder]
-    assert "could not be written (No space left on device); what was there before is kept" in refused(*words)
+    assert (
+        "could not be written (No space left on device); what was there before is kept"
+        in refused(*words)
+    )
     monkeypatch.undo()
     assert checkpoint.load_tensors(folder / "resume.safetensors")[1]["progress"]["step"] == 15
     assert json.loads(done("train", "--resume", folder, "--json", "-q"))["steps"] == 30
@@ -597,7 +713,9 @@ def test_a_log_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch)
 
 def python(*words: str, **options) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, **options)
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, **options
+    )
 
 
 HELP = """
@@ -627,20 +745,38 @@ def test_every_help_ends_with_examples_and_loads_nothing_heavy():
 
 def test_what_a_verb_imports_is_not_the_compiler():
     """Nor what else takes as long to import as torch does, and only training wants."""
-    heavy = {"torch._dynamo", "torch.distributed.tensor", "sympy", "lightning_fabric", "matplotlib", "sklearn"}
+    heavy = {
+        "torch._dynamo",
+        "torch.distributed.tensor",
+        "sympy",
+        "lightning_fabric",
+        "matplotlib",
+        "sklearn",
+    }
     imports = "import sys, vaekit.api, vaekit.tasks.score, vaekit.tasks.measure, vaekit.tasks.rows, vaekit.runs.status"
-    result = python("-c", f"{imports}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)")
+    result = python(
+        "-c", f"{imports}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    )
     assert result.returncode == 0, result.stderr
 
 
 def test_the_module_is_the_command():
     result = python("-m", "vaekit", "--version")
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"vaekit {vaekit.__version__}\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        0,
+        f"vaekit {vaekit.__version__}\n",
+        "",
+    )
 
 
 def test_from_a_shell_results_and_errors_take_their_own_ways(run, tmp_path):
-    result = python("-m", "vaekit", "generate", str(run), "-n", "2", "--json", "--out", str(tmp_path / "out"))
+    result = python(
+        "-m", "vaekit", "generate", str(run), "-n", "2", "--json", "--out", str(tmp_path / "out")
+    )
     assert (result.returncode, json.loads(result.stdout)["n"]) == (0, 2)
     result = python("-m", "vaekit", "info", str(run.with_name("tinny")))
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == f"error: {run.with_name('tinny')}: there is no such run; did you mean '{run}'?\n"
+    assert (
+        result.stderr
+        == f"error: {run.with_name('tinny')}: there is no such run; did you mean '{run}'?\n"
+    )

@@ -80,7 +80,11 @@ def test_steps_that_were_logged_but_not_saved_are_told_apart(tmp_path):
     assert (info(folder)["steps_done"], info(folder)["steps_saved"]) == (15, 12)
     assert "saved at step 12: from there --resume goes on" in vaekit_("info", folder)[0]
     (folder / "resume.safetensors").unlink()  # as one may, to save space: still a page
-    assert (info(folder)["steps_done"], info(folder)["steps_planned"], info(folder)["image_count"]) == (15, 40, 1797)
+    assert (info(folder)["steps_done"], info(folder)["steps_planned"], info(folder)["count"]) == (
+        15,
+        40,
+        1797,
+    )
     assert "vaekit train --resume" not in vaekit_("info", folder)[0]
 
 
@@ -90,7 +94,7 @@ def test_the_page_of_a_finished_run_tells_what_it_is_and_how_good(tmp_path):
     facts, page = info(folder), vaekit_("info", folder)[0]
     parameters = sum(p.numel() for p in vaekit.load(folder).model.parameters())
     elbo = json.loads((folder / "evaluation.json").read_text())["elbo"]
-    assert (facts["image_count"], facts["held_out"], facts["parameters"]) == (1797, 180, parameters)
+    assert (facts["count"], facts["held_out"], facts["parameters"]) == (1797, 180, parameters)
     for text in (
         "1,797 images of digits: 8x8 grey, 10 classes; 180 of them held out",
         f"mlp network, [8]: {parameters:,} parameters",
@@ -113,7 +117,9 @@ def test_a_run_that_still_trains_is_told_as_such(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     run = begin(folder, "steps=8")
     monkeypatch.setattr("vaekit.disk.lock.busy", lambda at: at == folder)
-    with pytest.raises(VaekitError, match="is training and has not come to its first validation, which saves"):
+    with pytest.raises(
+        VaekitError, match="is training and has not come to its first validation, which saves"
+    ):
         vaekit.load(folder)
     stop_at(run, 3)
     assert "3 of 8 steps; still training" in vaekit_("info", folder)[0]
@@ -128,10 +134,15 @@ def test_a_run_stopped_before_its_first_validation_can_be_used_and_goes_on_the_s
     stop_at(begin(tmp_path / "straight", "steps=8", "validations=1"))
     stop_at(begin(tmp_path / "stopped", "steps=8", "validations=1"), 3)
     early = (tmp_path / "stopped" / "model.safetensors").read_bytes()
-    assert checkpoint.load_about(tmp_path / "stopped" / "model.safetensors") == {"step": 3, "score": None}
+    assert checkpoint.load_about(tmp_path / "stopped" / "model.safetensors") == {
+        "step": 3,
+        "score": None,
+    }
     vaekit_("generate", tmp_path / "stopped", "-n", 2)
     vaekit_("train", "--resume", tmp_path / "stopped", "-q")
-    after = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped")]
+    after = [
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped")
+    ]
     assert after[0] == after[1] != early
 
 
@@ -143,15 +154,25 @@ def test_what_was_not_saved_says_the_command_that_helps(tmp_path):
 
     weights.unlink()
     error = vaekit_("generate", folder, code=1)[1]
-    assert "the run was stopped before its first validation; go on with: vaekit train --resume " + str(folder) in error
+    assert (
+        "the run was stopped before its first validation; go on with: vaekit train --resume "
+        + str(folder)
+        in error
+    )
     resume.unlink()
     error = vaekit_("generate", folder, code=1)[1]
-    assert "the run was never saved (it ended before its first validation), or the file was moved; begin" in error
+    assert (
+        "the run was never saved (it ended before its first validation), or the file was moved; begin"
+        in error
+    )
     command = re.search(r"begin anew with: vaekit (.*)", error)[1].split()
     vaekit_(*command, "--dry-run")  # it is right
     weights.write_bytes(kept)
     error = vaekit_("train", "--resume", folder, code=1)[1]
-    assert "resume.safetensors: there is no such file; it was deleted, and resuming needs it; begin anew" in error
+    assert (
+        "resume.safetensors: there is no such file; it was deleted, and resuming needs it; begin anew"
+        in error
+    )
 
 
 # A wrong name
@@ -159,13 +180,26 @@ def test_what_was_not_saved_says_the_command_that_helps(tmp_path):
 
 def test_a_run_that_may_have_been_meant_is_told_as_a_path_to_be_pasted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "there is no such run; train one with: vaekit train digits" in vaekit_("info", "runs/smal", code=1)[1]
+    assert (
+        "there is no such run; train one with: vaekit train digits"
+        in vaekit_("info", "runs/smal", code=1)[1]
+    )
     Path("runs").mkdir()
     begin(Path("runs/small"))
     begin(Path("elsewhere"))
-    for wrong, right in {"runs/smal": "runs/small", "small": "runs/small", "smalll": "runs/small"}.items():
-        assert f"{wrong}: there is no such run; did you mean '{right}'?" in vaekit_("info", wrong, code=1)[1]
-    assert "there is no such run; there are: runs/small, elsewhere" in vaekit_("info", "xyz", code=1)[1]
+    for wrong, right in {
+        "runs/smal": "runs/small",
+        "small": "runs/small",
+        "smalll": "runs/small",
+    }.items():
+        assert (
+            f"{wrong}: there is no such run; did you mean '{right}'?"
+            in vaekit_("info", wrong, code=1)[1]
+        )
+    assert (
+        "there is no such run; there are: runs/small, elsewhere"
+        in vaekit_("info", "xyz", code=1)[1]
+    )
 
 
 # The report
@@ -180,7 +214,10 @@ def stopped_by(folder: Path, why: str, change: str) -> tuple[Run, str]:
 
 def test_the_report_says_when_a_run_was_cut_short(tmp_path):
     run, page = stopped_by(tmp_path / "run", "time", "max_minutes=0.0001")
-    assert f"{run.progress.step} of 60 steps: cut short by --max-time: 0.0001 minutes were over." in page
+    assert (
+        f"{run.progress.step} of 60 steps: cut short by --max-time: 0.0001 minutes were over."
+        in page
+    )
     assert f"vaekit train --resume {run.folder}" in page
     assert f"vaekit train --resume {run.folder}" in vaekit_("info", run.folder)[0]
 
@@ -201,10 +238,17 @@ def test_the_report_says_what_the_mutual_information_cannot_exceed(value, at):
 
     number = {"value": 1.0, "error": 0.1}
     numbers = {"data": "test", "n": 180, "elbo": number, "distortion": number, "rate": number}
-    table = str(_numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, "image"))
+    table = str(
+        _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, "image")
+    )
     assert "ln 180 = 5.19" in table
     assert ("may be higher" in table) == at
-    table = str(_numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value, "n": 60_000}, "image"))
+    table = str(
+        _numbers(
+            numbers | {"active_units": 1, "latent": 2, "mutual_information": value, "n": 60_000},
+            "image",
+        )
+    )
     assert "ln 2,000 = 7.60" in table  # so many are used
 
 
@@ -215,7 +259,12 @@ def test_a_run_of_a_device_that_is_not_here_goes_on_with_the_one_that_is_named(t
     folder = tmp_path / "run"
     stop_at(begin(folder, "steps=8"), 3)
     for name in ("experiment.yaml", "config.json"):  # as on a machine with a GPU, compiled
-        text = (folder / name).read_text().replace("device: cpu", "device: cuda").replace('"cpu"', '"cuda"')
+        text = (
+            (folder / name)
+            .read_text()
+            .replace("device: cpu", "device: cuda")
+            .replace('"cpu"', '"cuda"')
+        )
         (folder / name).write_text(text.replace("compile: false", "compile: true"))
     if not torch.cuda.is_available():
         error = vaekit_("train", "--resume", folder, code=1)[1]
@@ -287,7 +336,9 @@ def test_time_left_leaves_compiling_out_and_knows_the_limit(monkeypatch):
     clock.now, at[0] = clock.now + 10, 151
     assert "0:10 left  1:10 elapsed" in shown(meter, 100)[0]
     clock.now += 10
-    assert "0:10 left  1:20 elapsed" in shown(meter, 100)[0]  # 20 at this rate, but the limit is 90 s
+    assert (
+        "0:10 left  1:20 elapsed" in shown(meter, 100)[0]
+    )  # 20 at this rate, but the limit is 90 s
 
 
 def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
@@ -341,13 +392,17 @@ def plan(*changes: str, **more: object) -> Resolved:
     ],
 )
 def test_the_forecast_counts_all_images_of_all_steps(monkeypatch, changes, images):
-    monkeypatch.setattr("vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: rows * 0.01)
+    monkeypatch.setattr(
+        "vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: rows * 0.01
+    )
     assert forecast(plan(*changes)) == pytest.approx(images * 0.01)
 
 
 def test_a_step_too_large_to_be_timed_is_timed_in_part(monkeypatch):
     asked = []
-    monkeypatch.setattr("vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: asked.append(rows) or 1.0)
+    monkeypatch.setattr(
+        "vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: asked.append(rows) or 1.0
+    )
     forecast(plan(macs=10**8))
     forecast(plan("bound=iwae:5", macs=10**8))
     forecast(plan(macs=10**12))
@@ -372,7 +427,10 @@ def test_steps_of_every_kind_can_be_timed_and_leave_no_trace(kind):
 def test_the_plan_and_the_start_tell_about_how_long(monkeypatch, tmp_path):
     monkeypatch.setattr("vaekit.runs.timing.forecast", lambda resolved, budget: 7200.0)
     words = ["train", "digits", *TINY, "--steps", 100]
-    assert re.search(r"time +about 2\.0 h \(roughly, from a few steps timed here\)", vaekit_(*words, "--dry-run")[0])
+    assert re.search(
+        r"time +about 2\.0 h \(roughly, from a few steps timed here\)",
+        vaekit_(*words, "--dry-run")[0],
+    )
     words += ["--max-time", "0.0001"]
     told = "0.0001 min (--max-time) of about 2.0 h"
     assert told in json.loads(vaekit_(*words, "--dry-run", "--json")[0])["time"]
@@ -380,7 +438,13 @@ def test_the_plan_and_the_start_tell_about_how_long(monkeypatch, tmp_path):
 
 
 def test_lengths_of_time_are_told_as_one_reads_them():
-    assert [span(s) for s in (0.2, 89, 91, 3600, 7 * 3600)] == ["1 s", "89 s", "2 min", "60 min", "7.0 h"]
+    assert [span(s) for s in (0.2, 89, 91, 3600, 7 * 3600)] == [
+        "1 s",
+        "89 s",
+        "2 min",
+        "60 min",
+        "7.0 h",
+    ]
     assert [clock_(s) for s in (-1, 59.6, 3599, 3661)] == ["0:00", "1:00", "59:59", "1:01:01"]
 
 
@@ -398,11 +462,18 @@ def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
     Path("people.csv").write_text("file,age\n0.png,31.5\n1.png,40\n2.png,7\n")
     customers = "".join(f"{i * 7.5 % 11},{'yes' if i % 3 else 'no'}\n" for i in range(40))
     Path("customers.csv").write_text(f"spent,churned\n{customers}")
-    orders = "".join(f"{i * 7.5 % 11},{i % 4},{i * 7.5 % 11 * (i % 4)},{i % 13},{i % 13 + i % 5}\n" for i in range(40))
+    orders = "".join(
+        f"{i * 7.5 % 11},{i % 4},{i * 7.5 % 11 * (i % 4)},{i % 13},{i % 13 + i % 5}\n"
+        for i in range(40)
+    )
     Path("orders.csv").write_text(f"price,quantity,total,start,end\n{orders}")
     Path("runs").mkdir()
     stop_at(begin(Path("runs/digits"), "steps=2"))
-    examples = [shlex.split(line) for line in train.__doc__.splitlines() if line.strip().startswith("vaekit train")]
+    examples = [
+        shlex.split(line)
+        for line in train.__doc__.splitlines()
+        if line.strip().startswith("vaekit train")
+    ]
     assert len(examples) == 9
     for _, *words in examples:
         vaekit_(*words, *([] if "--resume" in words or "--dry-run" in words else ["--dry-run"]))

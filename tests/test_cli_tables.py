@@ -24,7 +24,17 @@ def made(n: int, seed: int = 0) -> list[list[str]]:
         height = 10.0 * colour + random.normal()
         paid = "yes" if height > 5 else "no"
         weight = "" if random.random() < 0.2 else f"{random.lognormal():.2f}"
-        rows.append([f"k{i}", COLOURS[colour], f"{height:.3f}", weight, paid, "7", f"2024-01-{1 + i % 28:02d}"])
+        rows.append(
+            [
+                f"k{i}",
+                COLOURS[colour],
+                f"{height:.3f}",
+                weight,
+                paid,
+                "7",
+                f"2024-01-{1 + i % 28:02d}",
+            ]
+        )
     return rows
 
 
@@ -88,11 +98,18 @@ def refused(*words: object) -> str:
 
 def test_training_shows_what_columns_are_taken_for(trained, run) -> None:
     kinds = {
-        line.split()[0]: line for line in trained.err.splitlines() if line.split()[:1] and line.split()[0] in HEADER
+        line.split()[0]: line
+        for line in trained.err.splitlines()
+        if line.split()[:1] and line.split()[0] in HEADER
     }
     assert "left out" in kinds["key"]
     assert "left out" in kinds["always"]
-    for name, kind in (("colour", "category"), ("height", "number"), ("paid", "boolean"), ("day", "date")):
+    for name, kind in (
+        ("colour", "category"),
+        ("height", "number"),
+        ("paid", "boolean"),
+        ("day", "date"),
+    ):
         assert f" {kind} " in kinds[name], kinds[name]
     assert "rows" in trained.out
     page = (run / "report.html").read_text()
@@ -104,11 +121,15 @@ def test_new_rows_are_as_the_old_ones(run, place) -> None:
     out = place / "new.csv"
     assert done("generate", run, "-n", 500, "--seed", 1, "--out", out)["n"] == 500
     rows = read(out)
-    assert list(rows[0]) == [name for name in HEADER if name != "key"]  # a constant comes back, an id does not
+    assert list(rows[0]) == [
+        name for name in HEADER if name != "key"
+    ]  # a constant comes back, an id does not
     assert {row["colour"] for row in rows} <= set(COLOURS)
     assert {row["always"] for row in rows} == {"7"}
     assert {row["paid"] for row in rows} <= {"yes", "no"}
-    assert 0.1 < np.mean([row["weight"] == "" for row in rows]) < 0.3  # cells are missing as often as they were
+    assert (
+        0.1 < np.mean([row["weight"] == "" for row in rows]) < 0.3
+    )  # cells are missing as often as they were
     assert all(row["day"].startswith("2024-01-") for row in rows)
     share = np.mean([row["colour"] == "red" for row in rows])
     assert 0.45 < share < 0.75
@@ -121,7 +142,9 @@ def test_new_rows_are_as_the_old_ones(run, place) -> None:
 def test_rows_come_as_asked(request, model, place) -> None:
     """Of a rare class, and with what goes with it: by holding a column, or by telling the model."""
     out = place / f"blue-{model}.csv"
-    done("generate", request.getfixturevalue(model), "-n", 50, "--where", "colour=blue", "--out", out)
+    done(
+        "generate", request.getfixturevalue(model), "-n", 50, "--where", "colour=blue", "--out", out
+    )
     rows = read(out)
     assert {row["colour"] for row in rows} == {"blue"}
     assert np.median([float(row["height"]) for row in rows]) > 12
@@ -137,7 +160,9 @@ def test_empty_cells_are_filled_and_the_others_left(run, place) -> None:
     for before, after in zip(holes, filled, strict=True):
         assert list(after) == HEADER
         came = dict(zip(HEADER, before, strict=True))
-        assert all(float(after[name]) == float(came[name]) for name in ("height", "weight") if came[name])
+        assert all(
+            float(after[name]) == float(came[name]) for name in ("height", "weight") if came[name]
+        )
         assert all(after[name] == came[name] for name in ("key", "paid", "always", "day"))
     right = np.mean([row["colour"] == truth[1] for row, truth in zip(filled, rows, strict=True)])
     assert right > 0.8  # the height tells the colour
@@ -154,7 +179,9 @@ def test_what_the_model_does_not_draw_stays_as_it_came(told, place) -> None:
     kept = read(place / "kept.csv")
     for i, (before, after) in enumerate(zip(read(came) * 2, kept, strict=True)):
         assert after.pop("draw") == str(i // 30)
-        assert all(after[name] == before[name] for name in ("key", "colour", "always", "day", "remark"))
+        assert all(
+            after[name] == before[name] for name in ("key", "colour", "always", "day", "remark")
+        )
         assert after["paid"] == before["paid"] or not before["paid"]
         assert after["paid"]
         assert after["weight"]
@@ -166,7 +193,9 @@ def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     plain = call("generate", told, "-n", 5, "--out", place / "without.csv").err
     assert "New rows come without key (an id: 400 rows, all different)" in plain
     assert "so new rows are without; say it, such as --where colour=red" in plain
-    asked = call("generate", told, "-n", 5, "--where", "colour=red", "--out", place / "with.csv").err
+    asked = call(
+        "generate", told, "-n", 5, "--where", "colour=red", "--out", place / "with.csv"
+    ).err
     assert "say it, such as" not in asked
     both = call("augment", run, "--balance", "paid", "-n", 300, "--out", place / "both.csv").err
     assert "Rows, real ones too, come without key" in both
@@ -180,14 +209,20 @@ def test_rare_classes_are_filled_up(run, place) -> None:
     assert "every class has" in refused("augment", run, "--balance", "colour", "-n", "1")
 
 
-NUMBERS = ["score", "p_value", *(f"score of {name}" for name in ("colour", "height", "weight", "paid", "day"))]
+NUMBERS = [
+    "score",
+    "p_value",
+    *(f"score of {name}" for name in ("colour", "height", "weight", "paid", "day")),
+]
 
 
 def test_odd_rows_are_found_and_why(run, place) -> None:
     """Of rows like the others, about as many as allowed; of odd ones, by the column that made them so."""
     plain = made(300, seed=11)
     height = [["x", "red", "400.0", "1.0", "no", "7", "2024-01-02"]]  # a height beyond all
-    clash = [["y", "red", "20.0", "1.0", "no", "7", "2024-01-02"]]  # red is low, and what is high is paid
+    clash = [
+        ["y", "red", "20.0", "1.0", "no", "7", "2024-01-02"]
+    ]  # red is low, and what is high is paid
     source = write(place / "odd.csv", [*plain, *height, *clash])
     answer = done("score", run, source, "--fpr", "0.05", "--out", place / "scores.csv")
     rows = read(place / "scores.csv")
@@ -200,18 +235,27 @@ def test_odd_rows_are_found_and_why(run, place) -> None:
     assert answer["odd"] == sum(flagged)
     assert {odd["row"] for odd in answer["oddest"][:2]} == {301, 302}
     assert answer["oddest"][0]["because"] in (rows[300]["because"], rows[301]["because"])
-    assert all(float(row[name]) == float(f"{float(row[name]):.6g}") for row in rows for name in NUMBERS)
-    own = [float(rows[0][f"score of {name}"]) for name in ("colour", "height", "weight", "paid", "day")]
+    assert all(
+        float(row[name]) == float(f"{float(row[name]):.6g}") for row in rows for name in NUMBERS
+    )
+    own = [
+        float(rows[0][f"score of {name}"]) for name in ("colour", "height", "weight", "paid", "day")
+    ]
     assert sum(own) == pytest.approx(float(rows[0]["score"]), abs=1e-4)
     again = place / "again-scores.csv"
-    done("score", run, write(place / "alone.csv", [plain[0]]), "--out", again)  # by the detector that is kept
+    done(
+        "score", run, write(place / "alone.csv", [plain[0]]), "--out", again
+    )  # by the detector that is kept
     assert read(again)[0]["score"] == rows[0]["score"]
 
 
 def test_the_oddest_rows_are_shown(run, place) -> None:
     """At most ten, with the cells that made them odd; a class that was never seen is odd, and named."""
     far = [[f"z{i}", "red", f"{400 + i}", "1.0", "no", "7", "2024-01-02"] for i in range(12)]
-    unseen = [["u", "mauve", "0.1", "1.0", "no", "7", "2024-01-02"], ["v", "", "0.1", "1.0", "no", "7", "2024-01-02"]]
+    unseen = [
+        ["u", "mauve", "0.1", "1.0", "no", "7", "2024-01-02"],
+        ["v", "", "0.1", "1.0", "no", "7", "2024-01-02"],
+    ]
     source = write(place / "shown.csv", [*far, *unseen])
     result = call("score", run, source, "--fpr", "0.05", "--out", place / "shown-scores.csv")
     assert result.code == 0, result.err
@@ -232,12 +276,24 @@ def test_rows_are_scored_by_the_runs_own_model(request, model, by, place) -> Non
     folder, out = request.getfixturevalue(model), place / f"{model}-{by}.csv"
     far = ["x", "red", "400.0", "1.0", "no", "7", "2024-01-02"]
     plain = made(90, seed=12)
-    done("score", folder, write(place / "by.csv", [*plain, far]), "--by", by, "--fpr", "0.1", "--out", out)
+    done(
+        "score",
+        folder,
+        write(place / "by.csv", [*plain, far]),
+        "--by",
+        by,
+        "--fpr",
+        "0.1",
+        "--out",
+        out,
+    )
     rows = read(out)
     adds = [name for name in rows[0] if name.startswith("score of ")]
     assert ("score of (latents)" in adds) == (by != "reconstruction")
     for row in rows:
-        assert sum(float(row[name]) for name in adds) == pytest.approx(float(row["score"]), abs=2e-3)
+        assert sum(float(row[name]) for name in adds) == pytest.approx(
+            float(row["score"]), abs=2e-3
+        )
     assert np.mean([row["odd"] == "true" for row in rows[:90]]) < 0.35
     if by != "latent":
         assert rows[90]["odd"] == "true"
@@ -261,16 +317,29 @@ def test_elbo_bounds_nll(run, place, source) -> None:
 def test_codes_and_numbers(run, source, place) -> None:
     assert done("encode", run, source, "--out", place / "codes.csv")["n"] == 400
     codes = read(place / "codes.csv")
-    assert list(codes[0]) == ["row", *(f"{what}_{i}" for what in ("mean", "scale") for i in range(8))]
+    assert list(codes[0]) == [
+        "row",
+        *(f"{what}_{i}" for what in ("mean", "scale") for i in range(8)),
+    ]
     assert [code["row"] for code in codes] == [str(i) for i in range(1, 401)]
-    numbers = done("evaluate", run, write(place / "held.csv", made(200, seed=9)), "--draws", 4, "--target", "paid")
+    numbers = done(
+        "evaluate",
+        run,
+        write(place / "held.csv", made(200, seed=9)),
+        "--draws",
+        4,
+        "--target",
+        "paid",
+    )
     assert numbers["samples"]["column_error"] < 0.2
     assert numbers["samples"]["utility"]["auroc"] > 0.8
     assert numbers["samples"]["utility"]["floor"]["auroc"] > 0.8
     assert numbers["samples"]["privacy"]["copies"] == 0
     page = Path(numbers["page"])
     assert (page.parents[1], page.name) == (run, "evaluation.html")
-    assert all(f"<strong>{mark.capitalize()}." in page.read_text() for mark in numbers["verdicts"].values())
+    assert all(
+        f"<strong>{mark.capitalize()}." in page.read_text() for mark in numbers["verdicts"].values()
+    )
 
 
 def test_the_page_is_where_it_is_wanted_and_nothing_else(run, place) -> None:
@@ -334,7 +403,12 @@ def test_a_detector_of_one_training_row_is_refused_in_the_users_words(place) -> 
     assert call("train", source, *SHORT, "--out", place / "two").code == 0
     said = refused("score", place / "two")
     assert "the run's training rows, at least 2; this run has 1, beside what it held out" in said
-    assert done("score", place / "two", "--by", "reconstruction", "--out", place / "two-scores.csv")["n"] == 1
+    assert (
+        done("score", place / "two", "--by", "reconstruction", "--out", place / "two-scores.csv")[
+            "n"
+        ]
+        == 1
+    )
 
 
 TRAINING = {
@@ -358,13 +432,23 @@ def test_what_does_not_suit_is_refused_before_training(source, place, words) -> 
 
 def test_tables_of_very_many_columns_are_refused(place) -> None:
     random = np.random.default_rng(0).normal(size=(5, 2001))
-    wide = write(place / "wide.csv", [[f"{v:.3f}" for v in row] for row in random], [f"c{i}" for i in range(2001)])
-    assert "2,001 columns are more than the 2,000" in refused("train", wide, "--out", place / "never")
+    wide = write(
+        place / "wide.csv",
+        [[f"{v:.3f}" for v in row] for row in random],
+        [f"c{i}" for i in range(2001)],
+    )
+    assert "2,001 columns are more than the 2,000" in refused(
+        "train", wide, "--out", place / "never"
+    )
 
 
 def test_wide_tables_share_one_network(place) -> None:
     random = np.random.default_rng(0).normal(size=(60, 160))
-    wide = write(place / "wider.csv", [[f"{v:.3f}" for v in row] for row in random], [f"c{i}" for i in range(160)])
+    wide = write(
+        place / "wider.csv",
+        [[f"{v:.3f}" for v in row] for row in random],
+        [f"c{i}" for i in range(160)],
+    )
     result = call("train", wide, "--size", "tiny", "--steps", "4", "--out", place / "wide-run")
     assert result.code == 0, result.err
     assert "architecture mlp: 160 columns" in result.err
@@ -407,10 +491,24 @@ def adds_up(row: dict[str, str]) -> bool:
 
 
 def test_constraints_hold_in_every_row_that_comes_out(ruled, orders, place) -> None:
-    done("generate", ruled, "-n", 200, "--where", "pieces>20", "--where", "total=50..500", "--out", place / "r.csv")
+    done(
+        "generate",
+        ruled,
+        "-n",
+        200,
+        "--where",
+        "pieces>20",
+        "--where",
+        "total=50..500",
+        "--out",
+        place / "r.csv",
+    )
     rows = read(place / "r.csv")
     assert list(rows[0]) == ["price", "pieces", "total", "kind"]
-    assert all(adds_up(row) and int(row["pieces"]) > 20 and 50 <= float(row["total"]) <= 500 for row in rows)
+    assert all(
+        adds_up(row) and int(row["pieces"]) > 20 and 50 <= float(row["total"]) <= 500
+        for row in rows
+    )
     holes = [[*row.values()] for row in read(orders)]
     for i, row in enumerate(holes):
         row[i % 3] = ""
@@ -421,9 +519,16 @@ def test_constraints_hold_in_every_row_that_comes_out(ruled, orders, place) -> N
         "--out",
         place / "f.csv",
     )
-    broken = [["0.10", "", "7.77", "a"], ["0.10", "3", "", "b"], ["0.10", "", "7.77", "a"]]  # 77.7 pieces
+    broken = [
+        ["0.10", "", "7.77", "a"],
+        ["0.10", "3", "", "b"],
+        ["0.10", "", "7.77", "a"],
+    ]  # 77.7 pieces
     header = ["price", "pieces", "total", "kind"]
-    for few, said in ((2, "1 row was left as it was (line 2)"), (3, "2 rows were left as they were (line 2, line 4)")):
+    for few, said in (
+        (2, "1 row was left as it was (line 2)"),
+        (3, "2 rows were left as they were (line 2, line 4)"),
+    ):
         gaps = write(place / f"{few}.csv", broken[:few], header)
         assert said in call("impute", ruled, gaps, "--out", place / f"{few}-filled.csv").err
     whole = [row for row in read(place / "f.csv") if all(row.values())]
@@ -446,8 +551,12 @@ RULES = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_that_cannot_be_is_told_before_training(orders, place, rule) -> None:
-    assert RULES[rule] in refused("train", orders, *SHORT, "--constraint", rule, "--out", place / "never")
-    assert "for tables" in refused("train", "digits", "--constraint", rule, "--out", place / "never")
+    assert RULES[rule] in refused(
+        "train", orders, *SHORT, "--constraint", rule, "--out", place / "never"
+    )
+    assert "for tables" in refused(
+        "train", "digits", "--constraint", rule, "--out", place / "never"
+    )
     assert not (place / "never").exists()
 
 

@@ -17,14 +17,14 @@ from vaekit.models.codes.codebooks import (
     ResidualCodebook,
 )
 from vaekit.models.codes.posteriors import (
-    Codes,
+    CodePosterior,
 )
 from vaekit.models.codes.priors import AutoregressiveCodes, UniformCodes
 from vaekit.nn.attention import CausalTransformer
 
 
 def test_all_mass_is_on_the_code() -> None:
-    q = Codes(book("moving")(features()), 7)
+    q = CodePosterior(book("moving")(features()), 7)
     z = q.rsample((3,))
     assert torch.equal(q.log_prob(z), torch.zeros(3, 6))
     assert torch.equal(q.log_prob(z + 1), torch.full((3, 6), -math.inf))
@@ -36,7 +36,10 @@ def test_all_mass_is_on_the_code() -> None:
 @EACH
 def test_the_uniform_prior_costs_log_k_a_code(name: str) -> None:
     codebook = book(name)
-    q, p = Codes(codebook(features()), codebook.size, codebook.depth), UniformCodes(codebook, GRID)()
+    q, p = (
+        CodePosterior(codebook(features()), codebook.size, codebook.depth),
+        UniformCodes(codebook, GRID)(),
+    )
     nats = 6 * codebook.depth * math.log(codebook.size)
     torch.testing.assert_close(kl_divergence(q, p), torch.full((6,), nats))
     torch.testing.assert_close(p.log_prob(q.rsample((2,))), torch.full((2, 6), -nats))
@@ -51,8 +54,12 @@ def test_an_untrained_autoregressive_prior_is_the_uniform_one() -> None:
     torch.testing.assert_close(p.log_prob_of(indices), uniform.log_prob_of(indices))
 
 
-@pytest.mark.parametrize(("codebook", "grid"), [(Codebook(3, 2), (2, 2)), (ResidualCodebook(2, 3, 2), (2,))])
-def test_the_probabilities_of_all_grids_sum_to_one(codebook: AnyCodebook, grid: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("codebook", "grid"), [(Codebook(3, 2), (2, 2)), (ResidualCodebook(2, 3, 2), (2,))]
+)
+def test_the_probabilities_of_all_grids_sum_to_one(
+    codebook: AnyCodebook, grid: tuple[int, ...]
+) -> None:
     p = awake(AutoregressiveCodes(codebook, grid, 8, 1, 2), 1.0)()
     everything = torch.tensor(list(itertools.product(range(3), repeat=4)))
     assert p.log_prob_of(everything).double().exp().sum().item() == pytest.approx(1, abs=1e-5)
@@ -72,7 +79,9 @@ def test_what_is_sampled_is_as_frequent_as_it_is_probable(context: int) -> None:
 
 
 @pytest.mark.parametrize(("streams", "context"), [(1, 0), (2, 3)])
-def test_tokens_completed_one_by_one_have_the_scores_of_the_whole(streams: int, context: int) -> None:
+def test_tokens_completed_one_by_one_have_the_scores_of_the_whole(
+    streams: int, context: int
+) -> None:
     net = awake(CausalTransformer(5, 8, 16, 2, 4, context, streams))
     seen: list[Tensor] = []
 

@@ -49,7 +49,9 @@ def test_any_grid_will_do(name: str, grid: tuple[int, ...]) -> None:
 
 def test_the_nearest_code_is_the_nearest() -> None:
     points, codes = 100 + torch.randn(500, 6), 100 + torch.randn(40, 6)
-    assert torch.equal(nearest(points, codes), torch.cdist(points.double(), codes.double()).argmin(1))
+    assert torch.equal(
+        nearest(points, codes), torch.cdist(points.double(), codes.double()).argmin(1)
+    )
 
 
 @EACH
@@ -75,10 +77,18 @@ def test_commitment_teaches_the_features_and_codebook_cost_the_codes() -> None:
     codebook, x = book("learned"), features().requires_grad_()
     found = codebook(x)
     codes = codebook.get_parameter("codes")
-    assert torch.autograd.grad(found.commitment.sum(), [x, codes], allow_unused=True, retain_graph=True)[1] is None
+    assert (
+        torch.autograd.grad(
+            found.commitment.sum(), [x, codes], allow_unused=True, retain_graph=True
+        )[1]
+        is None
+    )
     (toward,) = torch.autograd.grad(found.commitment.sum(), x, retain_graph=True)
     torch.testing.assert_close(toward, 2 * (x - found.z).detach())
-    assert torch.autograd.grad(found.codebook_cost.sum(), x, allow_unused=True, retain_graph=True)[0] is None
+    assert (
+        torch.autograd.grad(found.codebook_cost.sum(), x, allow_unused=True, retain_graph=True)[0]
+        is None
+    )
     assert torch.autograd.grad(found.codebook_cost.sum(), codes)[0].abs().max() > 0
     torch.testing.assert_close(found.commitment, (x - found.z).square().sum((1, 2, 3)))
     torch.testing.assert_close(found.commitment, found.codebook_cost)
@@ -173,7 +183,9 @@ def test_a_dead_code_is_put_on_a_feature_and_the_update_leaves_it_there() -> Non
     assert (codebook.codes[2] == x).all(1).any()
     assert codebook.usage[2] == pytest.approx(2 * 0.5 / 3)
     before = codebook.codes[2].clone()
-    codebook(x[(x - before).square().sum(1).topk(10).indices])  # a batch without it: unused, it stays where it is
+    codebook(
+        x[(x - before).square().sum(1).topk(10).indices]
+    )  # a batch without it: unused, it stays where it is
     torch.testing.assert_close(codebook.codes[2], before, rtol=1e-3, atol=1e-3)
     codebook(x)
     assert (codebook(x).indices == 2).any()
@@ -248,7 +260,10 @@ def _one_of_two(rank: int, x: Tensor, codes: Tensor, store: str) -> None:
 
 def test_two_processes_agree_and_count_both_halves(tmp_path: Path) -> None:
     """Their codes are equal, dead ones included, and those in use are what one process with all data has."""
-    x, codes = features(20), torch.cat((torch.full((1, 4), 50.0), book("moving").get_buffer("codes")))
+    x, codes = (
+        features(20),
+        torch.cat((torch.full((1, 4), 50.0), book("moving").get_buffer("codes"))),
+    )
     store = str(tmp_path / "store")
     mp.start_processes(_one_of_two, (x, codes, store), nprocs=2, start_method="fork")
     first, second = (torch.load(f"{store}.{rank}", weights_only=True) for rank in (0, 1))

@@ -20,7 +20,7 @@ from vaekit.models.codes.codebooks import (
     straight_through,
 )
 from vaekit.models.codes.posteriors import (
-    Codes,
+    CodePosterior,
     GumbelSoftmax,
     HardCategorical,
     RelaxedCategorical,
@@ -42,7 +42,9 @@ def test_a_quantised_model_keeps_the_shapes_of_a_trace(name: str, prior: str) ->
     x = pixels()
     one, many = vae.eval()(x), vae(x, None, (3,))
     assert elbo(one, x).shape == one.draws[0].kl().shape == (5,)
-    torch.testing.assert_close(iwae(many, x), elbo(one, x), rtol=1e-4, atol=1e-3)  # every draw is the same
+    torch.testing.assert_close(
+        iwae(many, x), elbo(one, x), rtol=1e-4, atol=1e-3
+    )  # every draw is the same
     assert vae.generate(4).mean.shape == (4, *SHAPE)
 
 
@@ -78,14 +80,20 @@ def test_a_step_compiles_into_one_graph(name: str) -> None:
     torch.distributions.kl._KL_MEMOIZE.clear()
     torch.compiler.reset()
     model = awake(MODELS[name](), 0.1).train()
-    terms = objective().terms if hasattr(model.encoder, "codebook") else {"d": Term(distortion), "r": Term(rate)}
+    terms = (
+        objective().terms
+        if hasattr(model.encoder, "codebook")
+        else {"d": Term(distortion), "r": Term(rate)}
+    )
     step, x = Step(model, Objective(terms)), pixels()
 
     def move(x: Tensor) -> tuple:
         def loss(copies: dict[str, Tensor]) -> tuple:
             buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
             with torch.autocast("cpu", torch.bfloat16):
-                out = torch.func.functional_call(step, copies | buffers, (x, None, torch.ones(len(terms))))
+                out = torch.func.functional_call(
+                    step, copies | buffers, (x, None, torch.ones(len(terms)))
+                )
             return out[0], (out[1], buffers)
 
         return torch.func.grad(loss, has_aux=True)(dict(step.named_parameters()))
@@ -98,7 +106,9 @@ def test_a_step_compiles_into_one_graph(name: str) -> None:
     torch.testing.assert_close(results[1], results[0])
     assert all(torch.isfinite(g).all() for g in results[0][0].values())
     if name in ("moving", "residual"):
-        assert any(not torch.equal(b, results[0][1][1][n]) for n, b in step.named_buffers() if "codes" in n)
+        assert any(
+            not torch.equal(b, results[0][1][1][n]) for n, b in step.named_buffers() if "codes" in n
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -141,7 +151,8 @@ def categories(n: int = 4) -> Tensor:
 def test_kl_of_relaxed_categories_is_that_of_the_categories() -> None:
     q, p = RelaxedCategorical(categories(), 0.3), HardCategorical(torch.randn(3, 5))
     by_torch = kl_divergence(
-        torch.distributions.Categorical(logits=q.log_probs), torch.distributions.Categorical(logits=p.log_probs)
+        torch.distributions.Categorical(logits=q.log_probs),
+        torch.distributions.Categorical(logits=p.log_probs),
     )
     torch.testing.assert_close(kl_divergence(q, p), by_torch.sum(-1))
     torch.testing.assert_close(Draw(q.rsample(), q, p).kl(), by_torch.sum(-1))
@@ -152,7 +163,11 @@ def test_kl_of_relaxed_categories_is_that_of_the_categories() -> None:
 def test_log_prob_is_that_of_the_categories() -> None:
     q = HardCategorical(categories())
     z = q.sample((20,))
-    by_torch = torch.distributions.OneHotCategorical(logits=q.log_probs).log_prob(z.unflatten(-1, (3, 5))).sum(-1)
+    by_torch = (
+        torch.distributions.OneHotCategorical(logits=q.log_probs)
+        .log_prob(z.unflatten(-1, (3, 5)))
+        .sum(-1)
+    )
     assert z.shape == (20, 4, 15)
     torch.testing.assert_close(q.log_prob(z), by_torch)
 
@@ -203,7 +218,9 @@ def test_the_straight_gradient_is_that_of_the_relaxed_draw() -> None:
     gradients = []
     for kind in (HardCategorical, RelaxedCategorical):
         torch.manual_seed(0)
-        gradients.append(torch.autograd.grad((kind(logits, 0.7).rsample() * weight).sum(), logits)[0])
+        gradients.append(
+            torch.autograd.grad((kind(logits, 0.7).rsample() * weight).sum(), logits)[0]
+        )
     torch.testing.assert_close(*gradients)
 
 
@@ -232,7 +249,10 @@ def test_the_bound_in_evaluation_is_below_the_evidence() -> None:
     vae, x = awake(categorical_vae()), pixels(3)
     every = torch.stack([torch.cat(pair) for pair in itertools.product(torch.eye(3), repeat=2)])
     with torch.no_grad():
-        joint = vae.decode((every[:, None].expand(9, 3, 6),)).log_prob(x) + vae.prior().log_prob(every)[:, None]
+        joint = (
+            vae.decode((every[:, None].expand(9, 3, 6),)).log_prob(x)
+            + vae.prior().log_prob(every)[:, None]
+        )
         evidence, q = torch.logsumexp(joint, 0), vae.encode(x)[0]
         log_q = q.log_prob(every[:, None])
         exact = (log_q.exp() * (joint - log_q)).sum(0)
@@ -247,7 +267,9 @@ def test_the_bound_in_evaluation_is_below_the_evidence() -> None:
 
 def of_indices(indices: Tensor, size: int, depth: int = 1) -> Trace:
     nothing = torch.zeros(len(indices))
-    q = Codes((torch.zeros(len(indices), 1), indices, nothing + 2, nothing + 3), size, depth)  # type: ignore[arg-type]
+    q = CodePosterior(
+        (torch.zeros(len(indices), 1), indices, nothing + 2, nothing + 3), size, depth
+    )  # type: ignore[arg-type]
     return Trace((Draw(q.mean, q, q),), q)
 
 
@@ -256,8 +278,12 @@ def test_perplexity_counts_the_codes_in_use() -> None:
     assert perplexity(of_indices(torch.arange(8)[:, None] % 4, 9), x).item() == pytest.approx(4)
     assert perplexity(of_indices(torch.full((8, 2), 3), 9), x).item() == pytest.approx(1)
     skewed = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
-    assert perplexity(of_indices(torch.tensor([[0], [0], [0], [5]]), 9), x[:4]).item() == pytest.approx(skewed)
-    levels = torch.stack((torch.arange(8), torch.zeros(8, dtype=torch.long)), 1)  # 8 codes at one level, 1 at the other
+    assert perplexity(
+        of_indices(torch.tensor([[0], [0], [0], [5]]), 9), x[:4]
+    ).item() == pytest.approx(skewed)
+    levels = torch.stack(
+        (torch.arange(8), torch.zeros(8, dtype=torch.long)), 1
+    )  # 8 codes at one level, 1 at the other
     assert perplexity(of_indices(levels, 9, depth=2), x).item() == pytest.approx((8 + 1) / 2)
     q = HardCategorical(100 * torch.eye(4)[:, None])
     assert perplexity(Trace((Draw(q.mean, q, q),), q), x).item() == pytest.approx(4)
@@ -266,7 +292,9 @@ def test_perplexity_counts_the_codes_in_use() -> None:
 def test_usage_is_the_fraction_of_codes_seen() -> None:
     x = torch.zeros(2, 1)
     assert usage(of_indices(torch.tensor([[0, 1], [1, 1]]), 4), x) == 0.5
-    assert usage(of_indices(torch.tensor([[0, 0], [0, 1]]), 4, depth=2), x) == pytest.approx((0.25 + 0.5) / 2)
+    assert usage(of_indices(torch.tensor([[0, 0], [0, 1]]), 4, depth=2), x) == pytest.approx(
+        (0.25 + 0.5) / 2
+    )
 
 
 def test_costs_are_sums_over_the_draws_that_have_codes() -> None:

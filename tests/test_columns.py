@@ -31,7 +31,13 @@ def spiky(rows: int = 400) -> np.ndarray:
 
 def measured(values: np.ndarray, **more: object) -> Column:
     known = values[~np.isnan(values)]
-    base = Column(name="n", kind="number", mean=float(known.mean()), scale=float(known.std()) or 1.0, missing=True)
+    base = Column(
+        name="n",
+        kind="number",
+        mean=float(known.mean()),
+        scale=float(known.std()) or 1.0,
+        missing=True,
+    )
     seen = {"low": float(known.min()), "high": float(known.max())}
     return with_grid(base.model_copy(update=seen | more), values)
 
@@ -63,7 +69,9 @@ def rows(n: int = 50) -> Tensor:
 
 
 def grid() -> Grid:
-    return Grid(torch.tensor([0.0, 2.0]), torch.tensor([[-1.0, -0.5, 0.2, 1.0], [1.0, 2.0, 2.5, 4.0]]))
+    return Grid(
+        torch.tensor([0.0, 2.0]), torch.tensor([[-1.0, -0.5, 0.2, 1.0], [1.0, 2.0, 2.5, 4.0]])
+    )
 
 
 def test_places_are_in_order_of_value_and_points_beat_bins() -> None:
@@ -89,7 +97,9 @@ def test_draws_come_from_the_density() -> None:
     shares = torch.bincount(grid().place(draws), minlength=4) / 40_000
     assert torch.allclose(shares, logits.softmax(0), atol=0.01)
     low = draws[(draws < 1) & (draws != 0)]
-    assert float((low < -0.5).float().mean()) == pytest.approx(1 / 3, abs=0.02)  # a third between each two knots
+    assert float((low < -0.5).float().mean()) == pytest.approx(
+        1 / 3, abs=0.02
+    )  # a third between each two knots
 
 
 def test_learned_grids_give_values_back_and_keep_spikes() -> None:
@@ -114,12 +124,19 @@ def test_whole_numbers_few_and_many() -> None:
     lone = measured(np.array([3.0, 3.0, 3.0]))
     assert len(grid_of(lone)) == 1
     constant = measured(np.array([1.0, 2.0]))
-    assert grid_of(constant).log_density(torch.zeros(1), grid_of(constant).place(torch.zeros(1))).isfinite().all()
+    assert (
+        grid_of(constant)
+        .log_density(torch.zeros(1), grid_of(constant).place(torch.zeros(1)))
+        .isfinite()
+        .all()
+    )
 
 
 def test_classes_are_categorical() -> None:
     logits, k = torch.randn(7, 3), torch.randint(3, (7,))
-    assert torch.allclose(Classes(logits).log_prob(k.float()), Categorical(logits=logits).log_prob(k), atol=ATOL)
+    assert torch.allclose(
+        Classes(logits).log_prob(k.float()), Categorical(logits=logits).log_prob(k), atol=ATOL
+    )
     assert pick(torch.randn(2, 5, 3), torch.zeros(5, dtype=torch.long)).shape == (2, 5)
 
 
@@ -146,9 +163,17 @@ def test_a_missing_cell_costs_its_probability_and_nothing_else() -> None:
     x = torch.tensor([math.nan, 0.4])
     log_prob = Cell(Normal(torch.zeros(2), torch.ones(2)), logit).log_prob(x)
     known = Normal(0.0, 1.0).log_prob(torch.tensor(0.4)) + torch.log(1 - torch.sigmoid(logit[1]))
-    assert torch.allclose(log_prob, torch.stack((torch.log(torch.sigmoid(logit[0])), known)), atol=ATOL)
+    assert torch.allclose(
+        log_prob, torch.stack((torch.log(torch.sigmoid(logit[0])), known)), atol=ATOL
+    )
     assert Cell(Normal(torch.zeros(2), torch.ones(2))).log_prob(x)[0] == 0
-    share = Cell(Normal(torch.zeros(1), torch.ones(1)), logit[:1]).sample((20_000,)).isnan().float().mean()
+    share = (
+        Cell(Normal(torch.zeros(1), torch.ones(1)), logit[:1])
+        .sample((20_000,))
+        .isnan()
+        .float()
+        .mean()
+    )
     assert float(share) == pytest.approx(float(torch.sigmoid(logit[0])), abs=0.02)
 
 
@@ -261,10 +286,14 @@ def test_a_context_reaches_every_part() -> None:
     decoder = ChainDecoder(schema(), 4, hidden=16, context=2).eval()
     encoder = RowEncoder(schema(), 8, context=2)
     z = torch.randn(50, 4)
-    assert not torch.allclose(decoder(z, context).log_prob(rows()), decoder(z, -context).log_prob(rows()))
+    assert not torch.allclose(
+        decoder(z, context).log_prob(rows()), decoder(z, -context).log_prob(rows())
+    )
     assert decoder(torch.randn(3, 50, 4), context).log_prob(rows()).shape == (3, 50)
     assert not torch.allclose(encoder(rows(), context), encoder(rows(), -context))
-    assert RowDecoder(schema(), 4, context=2)(torch.randn(3, 50, 4), context).log_prob(rows()).shape == (3, 50)
+    assert RowDecoder(schema(), 4, context=2)(torch.randn(3, 50, 4), context).log_prob(
+        rows()
+    ).shape == (3, 50)
 
 
 def test_no_nan_reaches_a_gradient() -> None:
@@ -280,18 +309,29 @@ def test_no_nan_reaches_a_gradient() -> None:
 def test_many_levels_cost_little() -> None:
     column = Column(name="c", kind="category", classes=tuple(map(str, range(5000))))
     wide = TableSchema(columns=(column, *schema().columns))
-    count = sum(p.numel() for part in (RowEncoder(wide, 16), ChainDecoder(wide, 8)) for p in part.parameters())
+    count = sum(
+        p.numel()
+        for part in (RowEncoder(wide, 16), ChainDecoder(wide, 8))
+        for p in part.parameters()
+    )
     assert count * 4 < 4e6  # bytes
     assert CellEmbedding(column)(torch.tensor([4999.0, math.nan])).shape == (2, 16)
 
 
 def test_states_travel() -> None:
-    first, second = ChainDecoder(schema(), 4, hidden=16).eval(), ChainDecoder(schema(), 4, hidden=16).eval()
+    first, second = (
+        ChainDecoder(schema(), 4, hidden=16).eval(),
+        ChainDecoder(schema(), 4, hidden=16).eval(),
+    )
     second.load_state_dict(first.state_dict())
     z = torch.randn(50, 4)
     assert torch.equal(first(z).log_prob(rows()), second(z).log_prob(rows()))
     again = TableSchema.model_validate_json(schema().model_dump_json())
-    assert [len(family(c).begin(torch.zeros(3))) for c in again.columns] == [3, len(grid_of(again.columns[1])) + 1, 3]
+    assert [len(family(c).begin(torch.zeros(3))) for c in again.columns] == [
+        3,
+        len(grid_of(again.columns[1])) + 1,
+        3,
+    ]
 
 
 @pytest.mark.slow

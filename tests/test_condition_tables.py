@@ -42,11 +42,16 @@ def test_a_table_of_some_images_says_of_how_many(tmp_path: Path) -> None:
 
 def test_numbers_of_named_classes_are_their_names(tmp_path: Path) -> None:
     images, kind = np.zeros((6, 8, 8), np.uint8), np.array([0, 1, 2, 2, -1, 0])
-    np.savez(tmp_path / "named.npz", images=images, kind=kind, kind_names=np.array(["cat", "dog", "owl"]))
+    np.savez(
+        tmp_path / "named.npz", images=images, kind=kind, kind_names=np.array(["cat", "dog", "owl"])
+    )
     found = load(tmp_path / "named.npz", array="images", condition=["kind"])
     (field,) = found.schema.conditions
     assert found.context is not None
-    told = ["" if math.isnan(value) else field.classes[int(value)] for value in found.context[:, 0].tolist()]
+    told = [
+        "" if math.isnan(value) else field.classes[int(value)]
+        for value in found.context[:, 0].tolist()
+    ]
     assert told == ["cat", "dog", "owl", "owl", "", "cat"]
     np.savez(tmp_path / "few.npz", images=images, kind=kind, kind_names=np.array(["cat", "dog"]))
     with pytest.raises(VaekitError, match="counts classes up to 2, and has 2 names"):

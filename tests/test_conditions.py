@@ -160,8 +160,12 @@ def test_arrays_beside_the_images_of_both_parts(arrays):
     assert images.context[:, 0].tolist() == [0, 1, 2] * 4
     assert images.context[:, 2:].tolist() == [[0, 1]] * 12
     age = images.schema.conditions[1]
-    np.testing.assert_allclose(images.context[:, 1] * age.scale + age.mean, np.arange(12) * 2.5, atol=1e-4)
-    np.testing.assert_allclose(images.test.context[:, 1] * age.scale + age.mean, np.arange(5) * 2.5, atol=1e-4)
+    np.testing.assert_allclose(
+        images.context[:, 1] * age.scale + age.mean, np.arange(12) * 2.5, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        images.test.context[:, 1] * age.scale + age.mean, np.arange(5) * 2.5, atol=1e-4
+    )
     assert images.subset(torch.tensor([3, 1])).context.equal(images.context[[3, 1]])
 
 
@@ -194,7 +198,9 @@ def table(path: Path, rows: list[list[object]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("called", [lambda p: p, lambda p: p.rsplit("/", 1)[-1], lambda p: p.split("/")[-1][:-4]])
+@pytest.mark.parametrize(
+    "called", [lambda p: p, lambda p: p.rsplit("/", 1)[-1], lambda p: p.split("/")[-1][:-4]]
+)
 def test_a_table_speaks_of_files_by_path_name_or_stem(tmp_path, called):
     names = [f"{kind}/{kind}{i}.png" for kind in ("cat", "dog") for i in range(4)]
     for i, name in enumerate(names):
@@ -203,7 +209,9 @@ def test_a_table_speaks_of_files_by_path_name_or_stem(tmp_path, called):
     ages = table(tmp_path / "ages.csv", [["file", "age"], *reversed(rows)])
     images = load(tmp_path / "pets", condition=["label", "age"], table=str(ages))
     field = images.schema.conditions[1]
-    known = dict(zip(images.files, (images.context[:, 1] * field.scale + field.mean).tolist(), strict=True))
+    known = dict(
+        zip(images.files, (images.context[:, 1] * field.scale + field.mean).tolist(), strict=True)
+    )
     assert math.isnan(known.pop("cat/cat2.png"))
     assert {name: round(value, 3) for name, value in known.items()} == {
         name: 1.5 * i for i, name in enumerate(names) if i != 2
@@ -221,7 +229,10 @@ def test_names_that_two_files_share_are_not_taken_for_either(tmp_path):
 def test_a_folder_may_hold_its_own_table(tmp_path):
     for i in range(4):
         picture(tmp_path / "set" / f"{i}.png", 40 * i)
-    table(tmp_path / "set" / "metadata.csv", [["file_name", "kind"], *([f"{i}.png", "xy"[i % 2]] for i in range(4))])
+    table(
+        tmp_path / "set" / "metadata.csv",
+        [["file_name", "kind"], *([f"{i}.png", "xy"[i % 2]] for i in range(4))],
+    )
     images = load(tmp_path / "set", condition=["kind"])
     assert images.context[:, 0].tolist() == [0, 1, 0, 1]
 
@@ -232,7 +243,11 @@ def test_a_table_has_a_row_for_each_image_of_an_array(arrays, tmp_path):
     field = images.schema.conditions[0]
     assert round(float(images.test.context[0, 0] * field.scale + field.mean), 3) == 12.5
     with pytest.raises(VaekitError, match="has 3 rows for 12 images"):
-        load(arrays, condition=["size"], table=str(table(tmp_path / "s.csv", [["size"], ["1"], ["2"], ["3"]])))
+        load(
+            arrays,
+            condition=["size"],
+            table=str(table(tmp_path / "s.csv", [["size"], ["1"], ["2"], ["3"]])),
+        )
 
 
 @pytest.mark.parametrize(
@@ -273,19 +288,32 @@ def embedding(dropout: float = 0.1) -> ConditionEmbedding:
 
 def test_every_column_and_its_absence_matter():
     embed, rows = embedding(), [where({}, FIELDS)]
-    rows += [where({name: word}, FIELDS) for name, word in [("label", "cat"), ("age", "30"), ("Male", "no")]]
-    rows += [where({name: word}, FIELDS) for name, word in [("label", "dog"), ("age", "31"), ("Male", "yes")]]
+    rows += [
+        where({name: word}, FIELDS)
+        for name, word in [("label", "cat"), ("age", "30"), ("Male", "no")]
+    ]
+    rows += [
+        where({name: word}, FIELDS)
+        for name, word in [("label", "dog"), ("age", "31"), ("Male", "yes")]
+    ]
     vectors = embed(torch.cat(rows))
     assert vectors.isfinite().all()
     assert (torch.cdist(vectors, vectors) + torch.eye(7) > 1e-4).all()
 
 
 def test_conditions_are_dropped_in_training_only():
-    embed, row = embedding(0.5), where({"label": "cat", "age": "50", "attr": "Smiling,Male"}, FIELDS).expand(4000, -1)
+    embed, row = (
+        embedding(0.5),
+        where({"label": "cat", "age": "50", "attr": "Smiling,Male"}, FIELDS).expand(4000, -1),
+    )
     assert (embed(row) == embed(row)[0]).all()
     kept = ~embed.train()._drop(row).isnan()
-    torch.testing.assert_close(kept.float().mean(0), torch.full((4,), 0.25), atol=0.04, rtol=0)  # twice a half
-    assert 0.4 < float((~kept.any(1)).float().mean()) < 0.65  # all of them together, half the time and some more
+    torch.testing.assert_close(
+        kept.float().mean(0), torch.full((4,), 0.25), atol=0.04, rtol=0
+    )  # twice a half
+    assert (
+        0.4 < float((~kept.any(1)).float().mean()) < 0.65
+    )  # all of them together, half the time and some more
 
 
 def conditioned() -> Conditioned:
@@ -323,7 +351,9 @@ def test_guidance_goes_from_the_blind_prediction_through_the_told_one(pixels):
     model = zoo.model(pixels=pixels, context=2)
     z = (torch.randn(3, zoo.LATENT),)
     given, blind = (model.decode(z, torch.full((3, 2), level)) for level in (1.0, 0.0))
-    torch.testing.assert_close(extrapolate(given, blind, 0.0).mean, blind.mean, atol=0.02, rtol=0.05)
+    torch.testing.assert_close(
+        extrapolate(given, blind, 0.0).mean, blind.mean, atol=0.02, rtol=0.05
+    )
     torch.testing.assert_close(extrapolate(given, blind, 1.0).mean, given.mean)
     near, far = (extrapolate(given, blind, weight).mean.detach() for weight in (1.5, 3.0))
     assert (far - blind.mean.detach()).norm() > (near - blind.mean.detach()).norm()
@@ -333,7 +363,9 @@ def test_guidance_of_bits_is_the_sharpened_ratio():
     """p_w is proportional to p(x|c)^w p(x)^(1-w), pixel by pixel."""
     model, w = zoo.model(context=2), 1.7
     z = (torch.randn(1, zoo.LATENT),)
-    given, blind = (model.decode(z, torch.full((1, 2), level)).mean.double() for level in (1.0, 0.0))
+    given, blind = (
+        model.decode(z, torch.full((1, 2), level)).mean.double() for level in (1.0, 0.0)
+    )
     on, off = given**w * blind ** (1 - w), (1 - given) ** w * (1 - blind) ** (1 - w)
     guided = extrapolate(*(model.decode(z, torch.full((1, 2), level)) for level in (1.0, 0.0)), w)
     torch.testing.assert_close(guided.mean.double(), on / (on + off), rtol=1e-4, atol=1e-5)
@@ -348,7 +380,17 @@ def run(tmp_path_factory) -> Path:
     fields = ["hidden=[64]", "architecture=mlp", "latent=4", "prior=mixture:10", "patience=0"]
     assert (
         call(
-            "train", "digits", *fields, "--recipe", "images", "--condition", "label", "--steps", 400, "--out", folder
+            "train",
+            "digits",
+            *fields,
+            "--recipe",
+            "images",
+            "--condition",
+            "label",
+            "--steps",
+            400,
+            "--out",
+            folder,
         ).code
         == 0
     )
@@ -360,7 +402,10 @@ def test_the_class_that_is_asked_for_is_what_comes(run):
     trained, digits = vaekit.load(run), load("digits")
     x = digits.raw.take(torch.arange(len(digits))).float().flatten(1) / 255
     centres = torch.stack([x[digits.labels == k].mean(0) for k in range(10)])
-    named = [torch.cdist(trained.generate(50, 0, where={"label": k}).flatten(1), centres).argmin(1) for k in range(10)]
+    named = [
+        torch.cdist(trained.generate(50, 0, where={"label": k}).flatten(1), centres).argmin(1)
+        for k in range(10)
+    ]
     assert sum(int((n == k).sum()) for k, n in enumerate(named)) > 425
     free = torch.cdist(trained.generate(200, 0).flatten(1), centres).argmin(1)
     assert len(free.unique()) > 5  # without a wish, many classes
@@ -377,7 +422,21 @@ def test_generation_that_is_asked_for_something_unknown_writes_nothing(run):
 
 
 def test_every_verb_knows_the_conditions(run, tmp_path):
-    assert call("generate", run, "--where", "label=3", "--guidance", 1.5, "-n", 4, "--out", tmp_path / "g").code == 0
+    assert (
+        call(
+            "generate",
+            run,
+            "--where",
+            "label=3",
+            "--guidance",
+            1.5,
+            "-n",
+            4,
+            "--out",
+            tmp_path / "g",
+        ).code
+        == 0
+    )
     assert call("reconstruct", run, "-n", 4, "--out", tmp_path / "r").code == 0
     assert call("interpolate", run, 0, 1, "--out", tmp_path / "i").code == 0
     assert call("encode", run, "--out", tmp_path / "e").code == 0

@@ -26,7 +26,11 @@ def annotation(name: str) -> Any:
 def candidates(kind: Any) -> st.SearchStrategy:
     """Values of about the right kind; those that the field doesn't take are left out by `valid`."""
     choices = [*get_args(kind)] if get_origin(kind) else [kind]
-    named = [choice for choice in choices if isinstance(choice, (str, int)) and not isinstance(choice, bool)]
+    named = [
+        choice
+        for choice in choices
+        if isinstance(choice, (str, int)) and not isinstance(choice, bool)
+    ]
     return st.one_of(
         st.none(), st.booleans(), st.integers(0, 2**31 - 1), st.floats(0, 1e6), WORDS,
         st.lists(st.integers(1, 512), min_size=1, max_size=3),
@@ -55,7 +59,9 @@ def flat(experiment: Experiment) -> dict[str, Any]:
 
 @laws
 @given(settings_of_one_field())
-def test_a_valid_value_set_by_field_is_there_alone_and_comes_back_from_yaml(tmp_path_factory, setting):
+def test_a_valid_value_set_by_field_is_there_alone_and_comes_back_from_yaml(
+    tmp_path_factory, setting
+):
     name, value = setting
     changed = Experiment().override(assignment(name, value))
     assert flat(changed) == flat(Experiment()) | {name: value}
@@ -86,7 +92,10 @@ def test_every_recipe_is_an_experiment_that_comes_back_from_yaml(tmp_path, name)
 
 @pytest.mark.parametrize("name", [name for name in fields() if not name.endswith(".size")])
 def test_a_field_goes_by_its_own_name_where_only_one_has_it(name):
-    assert Experiment().override(assignment(name.split(".")[1], flat(Experiment())[name])) == Experiment()
+    assert (
+        Experiment().override(assignment(name.split(".")[1], flat(Experiment())[name]))
+        == Experiment()
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,8 @@ def test_numbers_are_read_as_people_write_them(word, value):
 
 
 @pytest.mark.parametrize(
-    ("words", "value"), [("hidden=[32]", (32,)), ("hidden=[512, 512]", (512, 512)), ("hidden=null", None)]
+    ("words", "value"),
+    [("hidden=[32]", (32,)), ("hidden=[512, 512]", (512, 512)), ("hidden=null", None)],
 )
 def test_lists_are_read_as_people_write_them(words, value):
     assert Experiment().override(words).model.hidden == value
@@ -120,14 +130,23 @@ def test_precision_32_is_a_word_and_a_number(precision):
         ("size=8", "'size' could be data.size or model.size; say which"),
         ("lr", "'lr': expected field=value, such as train.lr=3e-4"),
         ("lr=0", "train.lr: input should be greater than 0, got 0"),
-        ("lr=fast", "train.lr: input should be a valid number, unable to parse string as a number, got 'fast'"),
+        (
+            "lr=fast",
+            "train.lr: input should be a valid number, unable to parse string as a number, got 'fast'",
+        ),
         ("lr=", "train.lr: input should be a valid number, got None"),
         ("lr=nan", "train.lr: "),
-        ("latent=2.5", "model.latent: input should be a valid integer, got a number with a fractional part, got 2.5"),
+        (
+            "latent=2.5",
+            "model.latent: input should be a valid integer, got a number with a fractional part, got 2.5",
+        ),
         ("channels=2", "data.channels: input should be 1 or 3, got 2"),
         ("holdout=1", "data.holdout: input should be less than 1, got 1"),
         ("ema=1", "train.ema: input should be less than 1, got 1"),
-        ("model.size=huge", "model.size: input should be 'tiny', 'small', 'base' or 'large', got 'huge'"),
+        (
+            "model.size=huge",
+            "model.size: input should be 'tiny', 'small', 'base' or 'large', got 'huge'",
+        ),
         ("seed=-1", "train.seed: input should be greater than or equal to 0, got -1"),
         ("hidden=[0]", "model.hidden: input should be greater than 0, got 0"),
         ("epochs=0", "train.epochs: input should be greater than 0, got 0"),
@@ -159,7 +178,9 @@ def test_a_mistake_in_a_file_is_told_in_one_line(tmp_path, text, words):
 
 
 def test_a_file_that_cannot_be_read_is_told_as_such(tmp_path):
-    with pytest.raises(VaekitError, match=r"none.yaml: cannot be read \(No such file or directory\); expected an"):
+    with pytest.raises(
+        VaekitError, match=r"none.yaml: cannot be read \(No such file or directory\); expected an"
+    ):
         Experiment.read(tmp_path / "none.yaml")
     with pytest.raises(VaekitError, match="cannot be read"):
         Experiment.read(tmp_path)
@@ -189,8 +210,20 @@ def test_python_values_mean_what_they_are_not_what_their_text_would(monkeypatch)
     seen = []
     monkeypatch.setattr("vaekit.api.read", lambda experiment: seen.append(experiment) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        train("digits", hidden=(32, 16), array="7", labels="a: [b", max_minutes=None, lr=1e-5, compile=False)
+        train(
+            "digits",
+            hidden=(32, 16),
+            array="7",
+            labels="a: [b",
+            max_minutes=None,
+            lr=1e-5,
+            compile=False,
+        )
     (experiment,) = seen
     assert experiment.model.hidden == (32, 16)
     assert (experiment.data.array, experiment.data.labels) == ("7", "a: [b")
-    assert (experiment.train.max_minutes, experiment.train.lr, experiment.train.compile) == (None, 1e-5, False)
+    assert (experiment.train.max_minutes, experiment.train.lr, experiment.train.compile) == (
+        None,
+        1e-5,
+        False,
+    )

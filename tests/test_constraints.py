@@ -40,7 +40,9 @@ def orders(n: int = 400, seed: int = 0) -> pl.DataFrame:
             "kind": random.choice(["<=50K", ">50K"], n),
         }
     )
-    return table.with_columns(pl.when(pl.int_range(n) % 9 == 0).then(None).otherwise("price").alias("price"))
+    return table.with_columns(
+        pl.when(pl.int_range(n) % 9 == 0).then(None).otherwise("price").alias("price")
+    )
 
 
 def quick(**more: Any) -> VAESynthesizer:
@@ -84,14 +86,18 @@ def test_a_schema_of_before_constraints_has_none(fitted: VAESynthesizer) -> None
 
 
 def test_training_tells_how_its_rows_keep_the_rules(tmp_path) -> None:
-    table = orders().with_columns(pl.when(pl.int_range(400) == 70).then(1.5).otherwise("total").alias("total"))
+    table = orders().with_columns(
+        pl.when(pl.int_range(400) == 70).then(1.5).otherwise("total").alias("total")
+    )
     table.write_csv(tmp_path / "orders.csv")
     notes = load(tmp_path / "orders.csv", constraints=RULES).notes
     told = next(note for note in notes if "total" in note)
     assert "is broken by 1 of 400 rows, first on line 72 (total is 1.5, price is" in told
     assert sum("holds in all rows" in note for note in notes) == 3
     orders(seed=1).write_csv(tmp_path / "clean.csv")
-    new = load(tmp_path / "orders.csv", schema=load(tmp_path / "clean.csv", constraints=RULES).schema)
+    new = load(
+        tmp_path / "orders.csv", schema=load(tmp_path / "clean.csv", constraints=RULES).schema
+    )
     assert "broken by 1 of 400 rows, first on line 72" in " ".join(new.notes)
 
 
@@ -144,7 +150,9 @@ def test_what_an_equality_computes_with_is_an_amount() -> None:
 
 def test_conditions_and_copies_can_be_reckoned_with() -> None:
     table = orders(200).with_columns(pl.col("quantity").alias("pieces"))
-    found = load(table, condition=["wait"], constraints=["total = price * pieces", "due = sent + wait"])
+    found = load(
+        table, condition=["wait"], constraints=["total = price * pieces", "due = sent + wait"]
+    )
     columns = decode(found.raw.values, found.schema, found.context)
     assert columns["due"].tolist() == table["due"].to_list()
     assert (np.ma.getmaskarray(columns["total"]) == table["price"].is_null().to_numpy()).all()
@@ -152,18 +160,28 @@ def test_conditions_and_copies_can_be_reckoned_with() -> None:
     assert np.ma.getmaskarray(left["due"]).all()
 
 
-WHOLE = st.lists(st.tuples(st.integers(0, 30), st.integers(-9, 30), st.integers(1, 5)), min_size=30, max_size=60)
+WHOLE = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(-9, 30), st.integers(1, 5)), min_size=30, max_size=60
+)
 
 
 @settings(max_examples=12, deadline=None)
-@given(WHOLE, st.sampled_from(["+", "-", "*"]), st.sampled_from(["a <= {}", "b >= {}", "{} <= a + c"]))
+@given(
+    WHOLE, st.sampled_from(["+", "-", "*"]), st.sampled_from(["a <= {}", "b >= {}", "{} <= a + c"])
+)
 def test_any_table_under_any_rules(cells: list[tuple[int, ...]], sign: str, bound: str) -> None:
     """A sum of two columns, and a bound that most rows keep: all rows of an untrained model keep both."""
-    table = pl.DataFrame(cells, schema=["a", "b", "c"], orient="row").with_columns(pl.Series("z", range(len(cells))))
+    table = pl.DataFrame(cells, schema=["a", "b", "c"], orient="row").with_columns(
+        pl.Series("z", range(len(cells)))
+    )
     table = table.with_columns(d=eval(f"pl.col('a') {sign} pl.col('b')"))
     sides = {"a <= {}": max, "b >= {}": min, "{} <= a + c": min}
-    values = {"a <= {}": table["a"], "b >= {}": table["b"], "{} <= a + c": table["a"] + table["c"]}[bound]
-    inner = sorted(values.to_list())[len(values) // 20 if sides[bound] is min else -1 - len(values) // 20]
+    values = {"a <= {}": table["a"], "b >= {}": table["b"], "{} <= a + c": table["a"] + table["c"]}[
+        bound
+    ]
+    inner = sorted(values.to_list())[
+        len(values) // 20 if sides[bound] is min else -1 - len(values) // 20
+    ]
     rule = bound.format(inner)
     if table["d"].n_unique() == 1:
         return
@@ -194,7 +212,10 @@ def test_rules_that_hardly_any_row_keeps_are_given_up(monkeypatch: pytest.Monkey
 def holes(table: pl.DataFrame, seed: int = 1) -> pl.DataFrame:
     random = np.random.default_rng(seed)
     return table.with_columns(
-        pl.when(pl.Series(random.random(len(table)) < 0.3)).then(None).otherwise(pl.col(name)).alias(name)
+        pl.when(pl.Series(random.random(len(table)) < 0.3))
+        .then(None)
+        .otherwise(pl.col(name))
+        .alias(name)
         for name in ("price", "quantity", "total", "wait", "due", "share")
     )
 
@@ -211,22 +232,27 @@ def test_filled_cells_obey_and_known_ones_stay(fitted: VAESynthesizer) -> None:
     seen = ~table.computed.isnan()
     assert torch.equal(found.computed[seen], table.computed[seen])
     filled = pl.DataFrame(
-        {k: v.tolist() for k, v in decode(found.raw, fitted.schema_, computed=found.computed).items()}
+        {
+            k: v.tolist()
+            for k, v in decode(found.raw, fitted.schema_, computed=found.computed).items()
+        }
     )
     left = filled.filter(pl.any_horizontal(pl.all().is_null()))
     assert len(left) == len(found.open) < 60
     done = filled.filter(~pl.any_horizontal(pl.all().is_null()))
     assert ((done["total"] - done["price"] * done["quantity"]).abs() <= 0.005 + 1e-9).all()
     assert (done["due"] - done["sent"] == pl.Series(done["wait"] * dt.timedelta(days=1))).all()
-    alone = (holes(whole)["wait"].is_null() & holes(whole)["due"].is_not_null()).to_numpy() & ~np.array(
-        filled["wait"].is_null()
-    )
+    alone = (
+        holes(whole)["wait"].is_null() & holes(whole)["due"].is_not_null()
+    ).to_numpy() & ~np.array(filled["wait"].is_null())
     assert filled["wait"].to_numpy()[alone].tolist() == whole["wait"].to_numpy()[alone].tolist()
 
 
 def test_cells_that_no_draw_can_mend_stay_missing(fitted: VAESynthesizer) -> None:
     """A total of a third of a cent's multiple has no price in cents that makes it."""
-    row = orders(2).with_columns(price=pl.lit(None, pl.Float64), quantity=pl.lit(50), total=pl.lit(7.01))
+    row = orders(2).with_columns(
+        price=pl.lit(None, pl.Float64), quantity=pl.lit(50), total=pl.lit(7.01)
+    )
     table = load(row, schema=fitted.schema_)
     found = rows.filled(fitted.model_, table)
     assert found.open.tolist() == [0, 1]
@@ -240,7 +266,9 @@ def test_a_sum_of_sums_is_solved_through() -> None:
     rules = ["gross = net + tax", "net = a + b"]
     model = quick(constraints=rules, max_steps=5).fit(table)
     assert model.schema_.computed == ("net", "gross")
-    gone = pl.DataFrame({"a": [None, 3], "b": [5, None], "net": [None, 10], "tax": [7, None], "gross": [20, 15]})
+    gone = pl.DataFrame(
+        {"a": [None, 3], "b": [5, None], "net": [None, 10], "tax": [7, None], "gross": [20, 15]}
+    )
     found: Table = load(gone.with_columns(pl.all().cast(pl.Int64)), schema=model.schema_)
     filled = rows.filled(model.model_, found)
     columns = decode(filled.raw, model.schema_, computed=filled.computed)
@@ -256,8 +284,12 @@ def test_a_sum_of_sums_is_solved_through() -> None:
 def test_of_two_lost_cells_neither_leaves_its_range() -> None:
     random = np.random.default_rng(0)
     price, quantity = random.uniform(5, 8, 300).round(2), random.integers(1, 12, 300)
-    table = pl.DataFrame({"price": price, "quantity": quantity, "total": (price * quantity).round(2)})
-    model = quick(constraints=["total = price * quantity"], kinds={"quantity": "count"}, max_steps=20).fit(table)
+    table = pl.DataFrame(
+        {"price": price, "quantity": quantity, "total": (price * quantity).round(2)}
+    )
+    model = quick(
+        constraints=["total = price * quantity"], kinds={"quantity": "count"}, max_steps=20
+    ).fit(table)
     gone = pl.DataFrame({"price": [None] * 20, "quantity": [None] * 20, "total": [7.53] * 20})
     gone = gone.with_columns(pl.col("price").cast(pl.Float64), pl.col("quantity").cast(pl.Int64))
     filled = rows.filled(model.model_, load(gone, schema=model.schema_))

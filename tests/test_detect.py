@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, Plain, fit, p_values
+from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, NumericRows, fit, p_values
 from vaekit.anomaly.ensemble import _times
 from vaekit.anomaly.members import CellScales, build, explained
 from vaekit.anomaly.neighbours import Nearest
@@ -199,7 +199,9 @@ def test_a_second_fit_leaves_the_oddest_out() -> None:
 
 def test_a_detector_comes_back_from_tensors_and_json(gappy: Detector) -> None:
     tensors, about = gappy.state()
-    again = Detector.restored({k: t.clone() for k, t in tensors.items()}, json.loads(json.dumps(about)))
+    again = Detector.restored(
+        {k: t.clone() for k, t in tensors.items()}, json.loads(json.dumps(about))
+    )
     x = with_gaps(table(40, seed=5))
     assert torch.equal(again.scores(x), gappy.scores(x))
     assert torch.equal(again.p_values(x), gappy.p_values(x))
@@ -207,14 +209,20 @@ def test_a_detector_comes_back_from_tensors_and_json(gappy: Detector) -> None:
 
 @pytest.mark.parametrize(
     ("x", "said"),
-    [(torch.zeros(1, 3), "at least 2 rows"), (torch.zeros(3, 0), "1 column"), (torch.zeros(4), "shape")],
+    [
+        (torch.zeros(1, 3), "at least 2 rows"),
+        (torch.zeros(3, 0), "1 column"),
+        (torch.zeros(4), "shape"),
+    ],
 )
 def test_what_is_no_table_is_said_so(x: Tensor, said: str) -> None:
     with pytest.raises(VaekitError, match=said):
         fit(x)
 
 
-@pytest.mark.parametrize("wrong", [{"members": 3}, {"members": 5}, {"latent": 0}, {"steps": 0}, {"beta": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"members": 3}, {"members": 5}, {"latent": 0}, {"steps": 0}, {"beta": -1.0}]
+)
 def test_settings_without_sense_are_refused(wrong: dict) -> None:
     with pytest.raises(VaekitError, match=next(iter(wrong))):
         DetectorConfig(**wrong)
@@ -266,7 +274,9 @@ def test_missing_cells_add_nothing_and_send_no_gradient() -> None:
 def test_scales_have_a_floor() -> None:
     family = CellScales(2, 3)
     torch.nn.init.constant_(family.log_scale, -50.0)
-    assert torch.allclose(family(torch.zeros(2, 1, 3)).log_scale.exp(), torch.tensor(0.03), rtol=1e-3)
+    assert torch.allclose(
+        family(torch.zeros(2, 1, 3)).log_scale.exp(), torch.tensor(0.03), rtol=1e-3
+    )
 
 
 def test_normal_scores_are_normal_monotone_and_never_end() -> None:
@@ -304,8 +314,10 @@ def test_the_nearest_row_is_found_and_never_the_row_itself() -> None:
 
 def test_classes_as_plain_numbers_and_back_to_columns() -> None:
     nan = math.nan
-    raw = torch.tensor([[7.0, 0.0, 0.0, 3.0], [8.0, 1.0, 1.0, 19.0], [nan, 0.0, 0.0, nan], [9.0, 0.0, 2.0, 3.0]])
-    plain = Plain.learned((0, 2, 3, 20), raw)
+    raw = torch.tensor(
+        [[7.0, 0.0, 0.0, 3.0], [8.0, 1.0, 1.0, 19.0], [nan, 0.0, 0.0, nan], [9.0, 0.0, 2.0, 3.0]]
+    )
+    plain = NumericRows.learned((0, 2, 3, 20), raw)
     x = plain(torch.cat((raw, torch.full((1, 4), UNSEEN))))
     assert x.shape == (5, 1 + 1 + 4 + 1)
     assert torch.equal(x[:4, :2].isnan(), raw[:, :2].isnan())
@@ -315,7 +327,9 @@ def test_classes_as_plain_numbers_and_back_to_columns() -> None:
     assert torch.allclose(x[:, 2], -(shares / 5.5).log())
     assert x[4, 6] > x[:2, 6].max()
     assert x[4, 1] > 1  # beyond the rarer of two
-    assert torch.equal(plain.by_column(torch.ones(2, 7)), torch.tensor([[1.0, 1.0, 4.0, 1.0]]).expand(2, 4))
+    assert torch.equal(
+        plain.by_column(torch.ones(2, 7)), torch.tensor([[1.0, 1.0, 4.0, 1.0]]).expand(2, 4)
+    )
 
 
 def test_rows_with_a_gap_are_not_taken_for_each_other() -> None:

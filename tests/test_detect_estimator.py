@@ -39,7 +39,9 @@ def detector(rows: tuple[np.ndarray, np.ndarray]) -> VAEDetector:
     return VAEDetector(fpr=0.05, max_steps=100, random_state=0).fit(rows[0][:400])
 
 
-def test_signs_are_those_of_scikit_learn(detector: VAEDetector, rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_signs_are_those_of_scikit_learn(
+    detector: VAEDetector, rows: tuple[np.ndarray, np.ndarray]
+) -> None:
     x = np.concatenate((rows[0][400:], rows[1]))
     normality, decision = detector.score_samples(x), detector.decision_function(x)
     assert roc_auc_score(np.repeat([1, 0], (200, 100)), normality) > 0.97
@@ -69,7 +71,9 @@ def test_few_rows_promise_what_they_can() -> None:
     assert np.isfinite(few.offset_)
 
 
-def test_it_survives_cloning_and_joblib(detector: VAEDetector, rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_it_survives_cloning_and_joblib(
+    detector: VAEDetector, rows: tuple[np.ndarray, np.ndarray]
+) -> None:
     file = io.BytesIO()
     joblib.dump(detector, file)
     file.seek(0)
@@ -81,7 +85,9 @@ def test_it_survives_cloning_and_joblib(detector: VAEDetector, rows: tuple[np.nd
 def test_it_takes_part_in_pipelines_and_searches(rows: tuple[np.ndarray, np.ndarray]) -> None:
     x = np.concatenate((rows[0][:80], rows[1][:20]))
     pipeline = make_pipeline(StandardScaler(), VAEDetector(max_steps=5, random_state=0))
-    search = GridSearchCV(pipeline, {"vaedetector__latent": [2, 4]}, cv=KFold(2, shuffle=True), scoring=_auroc)
+    search = GridSearchCV(
+        pipeline, {"vaedetector__latent": [2, 4]}, cv=KFold(2, shuffle=True), scoring=_auroc
+    )
     search.fit(x, np.repeat([1, 0], (80, 20)))
     assert search.best_score_ > 0.5
 
@@ -133,13 +139,21 @@ def test_a_frame_is_taken_as_it_is(mixed: VAEDetector) -> None:
     assert np.array_equal(mixed.score_samples(new.iloc[[7]]), mixed.score_samples(new)[[7]])
 
 
-@pytest.mark.parametrize(("column", "word"), [("colour", "mauve"), ("paid", "perhaps"), ("always", "other")])
-def test_a_class_that_was_never_seen_is_odd_and_not_missing(mixed: VAEDetector, column: str, word: str) -> None:
-    new = people(30, seed=2).assign(**{column: "red" if column == "colour" else "yes" if column == "paid" else "same"})
+@pytest.mark.parametrize(
+    ("column", "word"), [("colour", "mauve"), ("paid", "perhaps"), ("always", "other")]
+)
+def test_a_class_that_was_never_seen_is_odd_and_not_missing(
+    mixed: VAEDetector, column: str, word: str
+) -> None:
+    new = people(30, seed=2).assign(
+        **{column: "red" if column == "colour" else "yes" if column == "paid" else "same"}
+    )
     place = list(new).index(column)
     unseen, lacking = new.assign(**{column: word}), new.assign(**{column: None})
     seen = mixed.attribute(new)[:, place]
-    assert (mixed.attribute(unseen)[:, place] > np.maximum(seen, mixed.attribute(lacking)[:, place]) + 1).all()
+    assert (
+        mixed.attribute(unseen)[:, place] > np.maximum(seen, mixed.attribute(lacking)[:, place]) + 1
+    ).all()
     assert (mixed.p_values(unseen) < 0.05).all()
 
 
@@ -179,7 +193,13 @@ def long_tailed(random: np.random.Generator, n: int) -> pl.DataFrame:
 
 def alike(random: np.random.Generator, n: int) -> pl.DataFrame:
     """Three words about as common as each other, and two numbers."""
-    return pl.DataFrame({"word": random.choice(list("abc"), n), "a": random.normal(size=n), "b": random.normal(size=n)})
+    return pl.DataFrame(
+        {
+            "word": random.choice(list("abc"), n),
+            "a": random.normal(size=n),
+            "b": random.normal(size=n),
+        }
+    )
 
 
 def heavy(random: np.random.Generator, n: int) -> np.ndarray:

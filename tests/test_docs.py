@@ -48,7 +48,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vaekit.train("digits", out=folder / "runs/levels", levels=3, prior="standard", **TINY)
     codes = run.encode(as_tensor(own_part(run)))
     (folder / "runs/digits/encoded").mkdir()
-    np.savez(folder / "runs/digits/encoded/codes.npz", mean=codes.mean, scale=codes.scale, label=np.zeros(180))
+    np.savez(
+        folder / "runs/digits/encoded/codes.npz",
+        mean=codes.mean,
+        scale=codes.scale,
+        label=np.zeros(180),
+    )
     return folder
 
 
@@ -56,15 +61,21 @@ BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}-{i}")
     for page in PAGES
     if page.name != "architecture.md"  # quotes the sources
-    for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1)
+    for i, block in enumerate(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), 1
+    )
 ]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_python_runs_as_it_stands(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_runs_as_it_stands(
+    block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every block by itself, but that training is cut short."""
     train = vaekit.train
-    monkeypatch.setattr(vaekit, "train", lambda source, **fields: train(source, **{**fields, **TINY}))
+    monkeypatch.setattr(
+        vaekit, "train", lambda source, **fields: train(source, **{**fields, **TINY})
+    )
     monkeypatch.chdir(workplace)
     exec(compile(block, "page", "exec"), {})
 
@@ -87,5 +98,7 @@ def test_every_field_is_described() -> None:
     from vaekit.config import fields
 
     shown = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
-    silent = [name for name, text in fields().items() if not text and name.split(".")[1] not in shown]
+    silent = [
+        name for name, text in fields().items() if not text and name.split(".")[1] not in shown
+    ]
     assert not silent

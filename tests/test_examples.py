@@ -14,7 +14,9 @@ NOTEBOOKS = runpy.run_path(str(EXAMPLES / "notebooks.py"))
 @pytest.mark.parametrize("name", NOTEBOOKS["SCRIPTS"])
 def test_the_notebook_is_the_script(name: str) -> None:
     made = NOTEBOOKS["notebook"]((EXAMPLES / f"{name}.py").read_text(encoding="utf-8"))
-    assert (EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8") == made, "run python examples/notebooks.py"
+    assert (EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8") == made, (
+        "run python examples/notebooks.py"
+    )
 
 
 def test_a_table_from_its_odd_rows_to_a_better_classifier() -> None:

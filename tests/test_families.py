@@ -10,7 +10,13 @@ from torch import Tensor
 
 import zoo
 from vaekit.data.images.model.likelihoods import NAMES, likelihood
-from vaekit.distributions.families import HALF_GREY_LEVEL, AnalyticNormal, LogisticMixture, bounded, normal
+from vaekit.distributions.families import (
+    HALF_GREY_LEVEL,
+    AnalyticNormal,
+    LogisticMixture,
+    bounded,
+    normal,
+)
 from vaekit.distributions.pixels import OptimalNormal
 from vaekit.errors import VaekitError
 
@@ -39,7 +45,9 @@ def test_densities_integrate_to_one(name: str) -> None:
     wide = name != "continuous-bernoulli"
     grid = torch.linspace(-40, 40, 400_001) if wide else torch.linspace(0, 1, 100_001)
     density = pixels(name).log_prob(grid.view(-1, 1, 1, 1, 1)).exp()
-    torch.testing.assert_close(torch.trapezoid(density, grid, dim=0), torch.ones(5), rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        torch.trapezoid(density, grid, dim=0), torch.ones(5), rtol=0, atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("name", zoo.LIKELIHOODS)
@@ -68,7 +76,10 @@ def test_nats_add_up_over_pixels(name: str) -> None:
     likely = likelihood(name, 1)
     raw, x = torch.randn(2, likely.outputs, 3, 4), (torch.rand(2, 1, 3, 4) < 0.5).float()
     family = likely.family.eval()
-    left, right = family(raw[..., :2]).log_prob(x[..., :2]), family(raw[..., 2:]).log_prob(x[..., 2:])
+    left, right = (
+        family(raw[..., :2]).log_prob(x[..., :2]),
+        family(raw[..., 2:]).log_prob(x[..., 2:]),
+    )
     torch.testing.assert_close(family(raw).log_prob(x), left + right)
 
 
@@ -88,7 +99,9 @@ def test_bce_is_summed_cross_entropy_in_nats() -> None:
 def test_a_flat_grey_picture_costs_what_is_known() -> None:
     """Cross-entropy charges 543 nats for a perfect flat 0.5 at 28 x 28; the continuous Bernoulli, a density, none."""
     half, raw = torch.full((1, 1, 28, 28), 0.5), torch.zeros(1, 1, 28, 28)
-    assert -at("bernoulli", 1, raw).log_prob(half).item() == pytest.approx(784 * math.log(2), rel=1e-5)
+    assert -at("bernoulli", 1, raw).log_prob(half).item() == pytest.approx(
+        784 * math.log(2), rel=1e-5
+    )
     assert at("continuous-bernoulli", 1, raw).log_prob(half).item() == pytest.approx(0, abs=0.05)
 
 
@@ -113,13 +126,17 @@ def test_posterior_scale_is_a_standard_deviation_in_float32() -> None:
     assert q.stddev.item() == pytest.approx(0.2, rel=0.05)
 
 
-@pytest.mark.parametrize("logit", [-400.0, -100.0, -17.0, -0.051, -0.049, 0.0, 0.02, 3.0, 17.0, 30.0, 100.0, 400.0])
+@pytest.mark.parametrize(
+    "logit", [-400.0, -100.0, -17.0, -0.051, -0.049, 0.0, 0.02, 3.0, 17.0, 30.0, 100.0, 400.0]
+)
 def test_continuous_bernoulli_is_a_density_with_its_mean_at_any_logit(logit: float) -> None:
     family = at("continuous-bernoulli", 1, torch.full((1, 1, 1, 1), logit))
     grid = torch.linspace(0, 1, 400_001, dtype=torch.float64)
     density = family.log_prob(grid.view(-1, 1, 1, 1, 1).float()).double().exp().flatten()
     assert torch.trapezoid(density, grid).item() == pytest.approx(1, abs=2e-3)
-    assert family.mean.item() == pytest.approx(torch.trapezoid(density * grid, grid).item(), abs=2e-3)
+    assert family.mean.item() == pytest.approx(
+        torch.trapezoid(density * grid, grid).item(), abs=2e-3
+    )
     assert family.sample((20_000,)).mean().item() == pytest.approx(family.mean.item(), abs=0.01)
 
 
@@ -189,7 +206,12 @@ class TestLogisticMixture:
     def test_samples_are_as_frequent_as_their_probabilities(self) -> None:
         family = LogisticMixture(1, 2)
         likely = family(torch.tensor([0.5, 0.1, 1.5, -0.5, -0.4, 0.5]).view(1, 6, 1, 1))
-        drawn = torch.bincount((likely.sample((200_000,)) * 255).round().long().flatten(), minlength=256) / 200_000
+        drawn = (
+            torch.bincount(
+                (likely.sample((200_000,)) * 255).round().long().flatten(), minlength=256
+            )
+            / 200_000
+        )
         chance = likely.log_prob(torch.linspace(0, 1, 256).view(-1, 1, 1, 1, 1)).exp().flatten()
         assert (drawn - chance).abs().sum() < 0.04
 

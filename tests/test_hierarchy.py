@@ -24,9 +24,13 @@ from vaekit.training.step import Step
 SHAPE, LATENTS, CONTEXT = (1, 8, 6), (3, 2, 4), 2
 
 
-def dense(context: int = 0, top: nn.Module | None = None, latents: tuple[int, ...] = LATENTS) -> Hierarchy:
+def dense(
+    context: int = 0, top: nn.Module | None = None, latents: tuple[int, ...] = LATENTS
+) -> Hierarchy:
     torch.manual_seed(1)
-    return moved(dense_hierarchy(SHAPE, 1, latents, 12, 1, PixelBernoulli(), context=context, top=top))
+    return moved(
+        dense_hierarchy(SHAPE, 1, latents, 12, 1, PixelBernoulli(), context=context, top=top)
+    )
 
 
 def conv(context: int = 0, top: nn.Module | None = None, stride: int = 1) -> Hierarchy:
@@ -168,10 +172,13 @@ def test_encoding_is_repeatable_and_its_means_decode_to_the_reconstruction(
     model, x = MODELS[name](), data()
     first, second = model.encode(x), model.encode(x)
     assert all(
-        torch.equal(a.mean, b.mean) and torch.equal(a.stddev, b.stddev) for a, b in zip(first, second, strict=True)
+        torch.equal(a.mean, b.mean) and torch.equal(a.stddev, b.stddev)
+        for a, b in zip(first, second, strict=True)
     )
     assert all(q.batch_shape == (4,) for q in first)
-    monkeypatch.setattr(torch.distributions.normal, "_standard_normal", lambda s, dtype, device: torch.zeros(s))
+    monkeypatch.setattr(
+        torch.distributions.normal, "_standard_normal", lambda s, dtype, device: torch.zeros(s)
+    )
     decoded = model.decode([q.mean for q in first])
     assert torch.equal(model(x).likelihood.mean, decoded.mean)
 
@@ -181,7 +188,9 @@ def test_iwae_is_no_looser_than_elbo_and_tightens_with_draws(name: str) -> None:
     model, x = MODELS[name](), data(2)
     with torch.no_grad():
         weights = model(x, None, (2048,)).log_weight(x).double()
-    bounds = [(torch.logsumexp(weights.view(k, -1, 2), 0) - math.log(k)).mean(0) for k in (1, 8, 64)]
+    bounds = [
+        (torch.logsumexp(weights.view(k, -1, 2), 0) - math.log(k)).mean(0) for k in (1, 8, 64)
+    ]
     assert (bounds[0] < bounds[1]).all()
     assert (bounds[1] < bounds[2]).all()
 
@@ -190,8 +199,14 @@ def test_iwae_is_no_looser_than_elbo_and_tightens_with_draws(name: str) -> None:
 def test_a_hierarchy_is_measured_like_any_model(name: str) -> None:
     model, x = MODELS[name](), data(6)
     parts = bound(model, [(x, None)])
-    assert nll(model, [(x, None)], draws=300, rows=500).value < -parts.elbo.value + 2 * parts.elbo.error
-    assert posterior_means(model, [(x, None)]).shape == (6, sum(q.event_shape.numel() for q in model.encode(x)))
+    assert (
+        nll(model, [(x, None)], draws=300, rows=500).value
+        < -parts.elbo.value + 2 * parts.elbo.error
+    )
+    assert posterior_means(model, [(x, None)]).shape == (
+        6,
+        sum(q.event_shape.numel() for q in model.encode(x)),
+    )
 
 
 @EVERY
@@ -219,7 +234,9 @@ def test_a_datum_scores_the_same_alone_and_in_company(name: str) -> None:
     model, x = MODELS[name](), data(3)
     together = [q.mean for q in model.encode(x)]
     each = [model.encode(x[i : i + 1]) for i in range(3)]
-    alone = [torch.cat([posteriors[level].mean for posteriors in each]) for level in range(model.levels)]
+    alone = [
+        torch.cat([posteriors[level].mean for posteriors in each]) for level in range(model.levels)
+    ]
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -253,7 +270,9 @@ def test_a_step_compiles_into_one_graph(name: str) -> None:
 
 
 @pytest.mark.parametrize("net", [dense, conv])
-def test_a_step_is_a_function_of_its_weights_also_in_bfloat16(net: Callable[..., Hierarchy]) -> None:
+def test_a_step_is_a_function_of_its_weights_also_in_bfloat16(
+    net: Callable[..., Hierarchy],
+) -> None:
     x = data()
     step = Step(net(CONTEXT).train(), beta_elbo())
     weights = {name: p.detach().clone() for name, p in step.named_parameters()}
@@ -266,7 +285,9 @@ def test_a_step_is_a_function_of_its_weights_also_in_bfloat16(net: Callable[...,
     assert all(torch.isfinite(g).all() and g.abs().max() > 0 for g in grad(loss)(weights).values())
     with torch.autocast("cpu", torch.bfloat16):
         trace = step.model(x, torch.ones(4, CONTEXT))
-        assert all(draw.log_ratio().dtype == draw.kl().dtype == torch.float32 for draw in trace.draws)
+        assert all(
+            draw.log_ratio().dtype == draw.kl().dtype == torch.float32 for draw in trace.draws
+        )
 
 
 @pytest.mark.parametrize("net", [dense, conv])
@@ -299,7 +320,9 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("net", [dense, conv])
-def test_a_hierarchy_without_a_context_ignores_the_one_it_is_given(net: Callable[..., Hierarchy]) -> None:
+def test_a_hierarchy_without_a_context_ignores_the_one_it_is_given(
+    net: Callable[..., Hierarchy],
+) -> None:
     model, x = net(), data(3)
     for one, other in zip(model.encode(x), model.encode(x, torch.ones(3, 7)), strict=True):
         assert torch.equal(one.mean, other.mean)
@@ -339,7 +362,9 @@ def test_a_posterior_that_adds_nothing_is_the_prior(net: Callable[..., Hierarchy
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 4), (1, 28, 28), (2, 9, 31), (3, 64, 48)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_convolutional_ladder_fits_any_picture(shape: tuple[int, int, int], stride: int) -> None:
+def test_the_convolutional_ladder_fits_any_picture(
+    shape: tuple[int, int, int], stride: int
+) -> None:
     model = conv_hierarchy(shape, shape[0], (4, 1, 2, 1, 1), 4, 1, PixelBernoulli(), stride)
     x = torch.rand(2, *shape).round()
     trace = model(x, None, (2,))
@@ -391,7 +416,11 @@ def test_exact_posteriors_give_exact_evidence() -> None:
         top=Given(lambda x, context: gaussian((x @ gain1)[..., None], width1)),
         prior=Given(lambda context: gaussian(torch.zeros(1), 1.0)),
         posteriors=[
-            Given(lambda prior, z, x, context: gaussian(prior.mean + ((x - prior.mean * w) @ gain2)[..., None], width2))
+            Given(
+                lambda prior, z, x, context: gaussian(
+                    prior.mean + ((x - prior.mean * w) @ gain2)[..., None], width2
+                )
+            )
         ],
         priors=[Given(lambda z, context: gaussian(a * z, s))],
         merges=[Given(lambda z: z), Given(lambda z, state: z)],
@@ -403,7 +432,9 @@ def test_exact_posteriors_give_exact_evidence() -> None:
     torch.testing.assert_close(iwae(model(x, None, (9,)), x), evidence, rtol=1e-4, atol=1e-4)
     averaged = elbo(model(x, None, (20_000,)), x).mean(0)
     torch.testing.assert_close(averaged, evidence, rtol=0, atol=0.06)
-    assert nll(model, [(x, None)], draws=3).value == pytest.approx(-evidence.mean().item(), abs=1e-3)
+    assert nll(model, [(x, None)], draws=3).value == pytest.approx(
+        -evidence.mean().item(), abs=1e-3
+    )
 
 
 def test_training_makes_use_of_more_than_the_top() -> None:
@@ -412,7 +443,9 @@ def test_training_makes_use_of_more_than_the_top() -> None:
     model = dense_hierarchy(SHAPE, 1, (1, 2, 2), 24, 1, PixelBernoulli())
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(150):
-        stripes = torch.randint(0, 2, (64, 1, 4, 1)).repeat_interleave(2, 2).expand(64, *SHAPE).float()
+        stripes = (
+            torch.randint(0, 2, (64, 1, 4, 1)).repeat_interleave(2, 2).expand(64, *SHAPE).float()
+        )
         loss = -elbo(model(stripes), stripes).mean()
         optimiser.zero_grad()
         loss.backward()

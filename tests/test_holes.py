@@ -20,7 +20,9 @@ HOLED = ("amount", "many", "grade", "class", "code", "day", "time", "flag", "zon
 def whole() -> pl.DataFrame:
     """Columns of every kind, an id, a copy and a constant."""
     random = np.random.default_rng(0)
-    days = pl.Series([dt.date(2023, 1, 1) + dt.timedelta(days=int(i)) for i in random.integers(0, 300, N)])
+    days = pl.Series(
+        [dt.date(2023, 1, 1) + dt.timedelta(days=int(i)) for i in random.integers(0, 300, N)]
+    )
     times = days.cast(pl.Datetime("us")) + pl.duration(seconds=7)
     return pl.DataFrame(
         {
@@ -45,7 +47,9 @@ def holes(table: pl.DataFrame) -> pl.DataFrame:
         pl.when(pl.int_range(N) % 10 == i).then(None).otherwise(pl.col(name)).alias(name)
         for i, name in enumerate(HOLED)
     ]
-    return table.with_columns(*(part for part, name in zip(empty, HOLED, strict=True) if name in table.columns))
+    return table.with_columns(
+        *(part for part, name in zip(empty, HOLED, strict=True) if name in table.columns)
+    )
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "frame"])
@@ -71,17 +75,26 @@ def test_decimal_commas_are_read_where_holes_are_filled(tmp_path: Path) -> None:
     (tmp_path / "whole.csv").write_text("\n".join(["a;b", *lines]))
     (tmp_path / "holes.csv").write_text("\n".join(["a;b", ";x0", *lines[1:]]))
     learned = load(tmp_path / "whole.csv")
-    found = mend(open_frame(tmp_path / "holes.csv"), decode(learned.raw.values, learned.schema), learned.schema)
+    found = mend(
+        open_frame(tmp_path / "holes.csv"),
+        decode(learned.raw.values, learned.schema),
+        learned.schema,
+    )
     assert found.columns["a"].to_list() == [i + 0.5 for i in range(40)]
 
 
 def test_cells_that_were_not_understood_stay_and_holes_without_values_are_counted() -> None:
     schema = load(whole()).schema
     strange = holes(whole()).with_columns(
-        pl.Series("class", ["never seen", None, *["a"] * (N - 2)]), pl.Series("copy", [5, None, *range(N - 2)])
+        pl.Series("class", ["never seen", None, *["a"] * (N - 2)]),
+        pl.Series("copy", [5, None, *range(N - 2)]),
     )
     table = load(strange, schema=schema)
-    found = mend(open_frame(strange), decode(torch.where(table.raw.values.isnan(), torch.nan, 0.0), schema), schema)
+    found = mend(
+        open_frame(strange),
+        decode(torch.where(table.raw.values.isnan(), torch.nan, 0.0), schema),
+        schema,
+    )
     assert found.columns["class"].to_list() == strange["class"].to_list()
     assert found.columns["copy"].to_list()[2:] == strange["copy"].to_list()[2:]
     assert found.left["class"] == 1
@@ -89,10 +102,17 @@ def test_cells_that_were_not_understood_stay_and_holes_without_values_are_counte
 
 
 def test_a_table_without_holes_comes_back(tmp_path) -> None:
-    source = pl.DataFrame({"id": [f"n{i}" for i in range(60)], "x": [i / 7 for i in range(60)], "y": list("ab") * 30})
+    source = pl.DataFrame(
+        {"id": [f"n{i}" for i in range(60)], "x": [i / 7 for i in range(60)], "y": list("ab") * 30}
+    )
     source.write_csv(tmp_path / "whole.csv")
-    assert call("train", tmp_path / "whole.csv", "--steps", "2", "--out", tmp_path / "run", "-q").code == 0
-    done = call("impute", tmp_path / "run", tmp_path / "whole.csv", "--out", tmp_path / "back.csv", "--json")
+    assert (
+        call("train", tmp_path / "whole.csv", "--steps", "2", "--out", tmp_path / "run", "-q").code
+        == 0
+    )
+    done = call(
+        "impute", tmp_path / "run", tmp_path / "whole.csv", "--out", tmp_path / "back.csv", "--json"
+    )
     assert done.code == 0, done.err
     assert '"cells": 0' in done.out
     assert pl.read_csv(tmp_path / "back.csv").equals(pl.read_csv(tmp_path / "whole.csv"))

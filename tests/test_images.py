@@ -64,7 +64,9 @@ def everything(raw) -> torch.Tensor:
     return raw.take(torch.arange(len(raw)))
 
 
-def random_pictures(count: int, height: int, width: int, channels: int, seed: int = 0) -> np.ndarray:
+def random_pictures(
+    count: int, height: int, width: int, channels: int, seed: int = 0
+) -> np.ndarray:
     shape = (count, height, width) if channels == 1 else (count, height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
@@ -119,7 +121,9 @@ def test_the_schema_is_plain_data():
 def test_arrays_come_back_from_memory_and_from_disk(array, kind, fits):
     with TemporaryDirectory() as folder:
         path = Path(folder) / ("a.npy" if kind == "npy" else "a.npz")
-        {"npy": np.save, "npz": np.savez, "savez_compressed": np.savez_compressed}[kind](path, array)
+        {"npy": np.save, "npz": np.savez, "savez_compressed": np.savez_compressed}[kind](
+            path, array
+        )
         images = load(path, memory_budget=1 << 20 if fits else 0, cache=Path(folder))
         assert isinstance(images.raw, Resident if fits else DiskImages)
         assert images.schema == schema_of(planes(array))
@@ -127,7 +131,11 @@ def test_arrays_come_back_from_memory_and_from_disk(array, kind, fits):
 
 
 @laws
-@given(hnp.arrays(np.uint8, st.tuples(st.integers(2, 5), st.just(3), st.integers(5, 8), st.integers(5, 8))))
+@given(
+    hnp.arrays(
+        np.uint8, st.tuples(st.integers(2, 5), st.just(3), st.integers(5, 8), st.integers(5, 8))
+    )
+)
 def test_channels_first_is_seen(array):
     array.flat[0] = 9
     with TemporaryDirectory() as folder:
@@ -168,7 +176,10 @@ def test_finer_floats_stay_floats(array, fits):
 def test_marks_become_black_and_white(dtype, tmp_path):
     array = random_pictures(4, 5, 5, 1) > 127
     np.save(tmp_path / "a.npy", array.astype(dtype))
-    assert torch.equal(everything(load(tmp_path / "a.npy").raw), planes(array) * torch.tensor(255, dtype=torch.uint8))
+    assert torch.equal(
+        everything(load(tmp_path / "a.npy").raw),
+        planes(array) * torch.tensor(255, dtype=torch.uint8),
+    )
 
 
 def test_column_major_arrays(tmp_path):
@@ -204,7 +215,10 @@ def test_train_and_test_with_labels(names, tmp_path):
 
 
 def test_the_valid_part_joins_train(tmp_path):
-    parts = {f"{part}_images": random_pictures(4, 5, 5, 1, seed) for seed, part in enumerate(["train", "val", "test"])}
+    parts = {
+        f"{part}_images": random_pictures(4, 5, 5, 1, seed)
+        for seed, part in enumerate(["train", "val", "test"])
+    }
     np.savez(tmp_path / "a.npz", **parts, train_labels=np.arange(4))
     images = load(tmp_path / "a.npz")
     assert torch.equal(everything(images.raw)[4:], planes(parts["val_images"]))
@@ -213,7 +227,11 @@ def test_the_valid_part_joins_train(tmp_path):
 
 
 def test_names_of_arrays_and_classes(tmp_path):
-    arrays = {"a": random_pictures(4, 5, 5, 1), "b": random_pictures(4, 6, 6, 1), "kind": np.array([1, 0, 1, -1])}
+    arrays = {
+        "a": random_pictures(4, 5, 5, 1),
+        "b": random_pictures(4, 6, 6, 1),
+        "kind": np.array([1, 0, 1, -1]),
+    }
     np.savez(tmp_path / "a.npz", **arrays, class_names=np.array(["cat", "dog"]))
     images = load(tmp_path / "a.npz", array="b", labels="kind")
     assert images.raw.shape == (4, 1, 6, 6)
@@ -235,16 +253,22 @@ def test_arrays_are_resized_and_recoloured_when_asked(budget, tmp_path):
 @laws
 @given(pixel_arrays(), st.data())
 def test_disk_gives_what_memory_gives(array, data):
-    index = torch.tensor(data.draw(st.lists(st.integers(0, len(array) - 1), max_size=20)), dtype=torch.int64)
+    index = torch.tensor(
+        data.draw(st.lists(st.integers(0, len(array) - 1), max_size=20)), dtype=torch.int64
+    )
     with TemporaryDirectory() as folder:
         np.save(f"{folder}/a.npy", array)
         resident = load(f"{folder}/a.npy")
         disk = load(f"{folder}/a.npy", memory_budget=0)
         assert torch.equal(disk.raw.take(index), resident.raw.take(index))
-        assert torch.equal(pickle.loads(pickle.dumps(disk.raw)).take(index), resident.raw.take(index))
+        assert torch.equal(
+            pickle.loads(pickle.dumps(disk.raw)).take(index), resident.raw.take(index)
+        )
         if len(index):
             last = torch.tensor([len(index) - 1])
-            assert torch.equal(disk.subset(index).raw.take(last), resident.subset(index).raw.take(last))
+            assert torch.equal(
+                disk.subset(index).raw.take(last), resident.subset(index).raw.take(last)
+            )
 
 
 def test_threads_may_share_disk_images(tmp_path):
@@ -254,7 +278,8 @@ def test_threads_may_share_disk_images(tmp_path):
     indexes = [torch.from_numpy(np.random.default_rng(i).integers(0, 200, 64)) for i in range(40)]
     with ThreadPoolExecutor(8) as pool:
         assert all(
-            torch.equal(got, values[index]) for got, index in zip(pool.map(disk.take, indexes), indexes, strict=True)
+            torch.equal(got, values[index])
+            for got, index in zip(pool.map(disk.take, indexes), indexes, strict=True)
         )
 
 
@@ -283,7 +308,11 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 @laws
-@given(hnp.arrays(np.uint8, st.tuples(st.integers(2, 6), sides, sides)), st.sampled_from(["", ".gz"]), st.booleans())
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.integers(2, 6), sides, sides)),
+    st.sampled_from(["", ".gz"]),
+    st.booleans(),
+)
 def test_idx_files_come_back(array, suffix, fits):
     array.flat[0] = 255
     labels = np.arange(len(array), dtype=np.uint8) % 3
@@ -300,7 +329,9 @@ def test_idx_files_come_back(array, suffix, fits):
 
 def test_one_idx_file_takes_its_labels_along(tmp_path):
     write_idx(tmp_path / "emnist-letters-test-images-idx3-ubyte", random_pictures(4, 5, 5, 1))
-    write_idx(tmp_path / "emnist-letters-test-labels-idx1-ubyte", np.array([1, 26, 1, 26], np.uint8))
+    write_idx(
+        tmp_path / "emnist-letters-test-labels-idx1-ubyte", np.array([1, 26, 1, 26], np.uint8)
+    )
     for source in (tmp_path, tmp_path / "emnist-letters-test-images-idx3-ubyte"):
         assert load(source).labels.tolist() == [0, 1, 0, 1]
 
@@ -318,7 +349,9 @@ def test_folders_come_back(array, kind, fits):
         images = load(folder, memory_budget=1 << 20 if fits else 0, cache=Path(folder) / ".cache")
         assert isinstance(images.raw, Resident if fits else DiskImages)
         values = planes(array)
-        values = values if (values != values[:, :1]).any() else values[:, :1]  # grey, however it is stored
+        values = (
+            values if (values != values[:, :1]).any() else values[:, :1]
+        )  # grey, however it is stored
         assert torch.equal(everything(images.raw), values)
 
 
@@ -391,8 +424,12 @@ def test_every_mode_is_read(mode, tmp_path):
         if mode in wide:
             picture = Image.fromarray((levels.astype(wide[mode]) * 257).astype(wide[mode]))
         else:
-            picture = Image.fromarray(levels).convert("RGB" if mode in ("RGBA", "CMYK", "P") else "L")
-            picture = picture.convert("RGB").convert(mode) if mode == "YCbCr" else picture.convert(mode)
+            picture = Image.fromarray(levels).convert(
+                "RGB" if mode in ("RGBA", "CMYK", "P") else "L"
+            )
+            picture = (
+                picture.convert("RGB").convert(mode) if mode == "YCbCr" else picture.convert(mode)
+            )
         picture.save(tmp_path / f"{i}.{FILES.get(mode, 'png')}")
     images = load(tmp_path)
     values = everything(images.raw).float()
@@ -445,7 +482,9 @@ def test_a_kept_copy_is_what_was_read_first(budget, tmp_path, monkeypatch):
         export(tmp_path / "in", random_pictures(4, 8, 8, 3, seed=1), part + "/b/{}.png")
     (tmp_path / "in/train/a/bad.png").write_bytes(b"bad")
     first = load(tmp_path / "in", memory_budget=1, cache=tmp_path / "kept")
-    monkeypatch.setattr("vaekit.data.images.read.pictures.read_header", None)  # a second reading would fail
+    monkeypatch.setattr(
+        "vaekit.data.images.read.pictures.read_header", None
+    )  # a second reading would fail
     second = load(tmp_path / "in", memory_budget=budget, cache=tmp_path / "kept")
     assert isinstance(second.raw, DiskImages if budget == 1 else Resident)
     for one, other in ((first, second), (first.test, second.test)):
@@ -485,7 +524,9 @@ def test_progress_reaches_its_end(tmp_path):
 def test_new_data_takes_the_form_of_the_model(tmp_path):
     export(tmp_path, random_pictures(1, 8, 8, 1), "dog/{}.png")
     export(tmp_path, random_pictures(1, 8, 8, 1, seed=1), "eel/{}.png")
-    schema = ImageSchema(height=8, width=8, channels=3, dtype="float32", classes=("cat", "dog"), binarise="static")
+    schema = ImageSchema(
+        height=8, width=8, channels=3, dtype="float32", classes=("cat", "dog"), binarise="static"
+    )
     images = load(tmp_path, schema=schema)
     assert images.schema == schema
     assert images.labels.tolist() == [1, -1]
@@ -525,7 +566,9 @@ class FakeSplit:
 
 def fake_library(tmp_path: Path, splits: dict[str, int]) -> types.ModuleType:
     module = types.ModuleType("datasets")
-    module.Image = type("Image", (), {"__init__": lambda self, decode=True: setattr(self, "decode", decode)})
+    module.Image = type(
+        "Image", (), {"__init__": lambda self, decode=True: setattr(self, "decode", decode)}
+    )
     module.ClassLabel = type("ClassLabel", (), {"names": ["cat", "dog"]})
     features = {"id": object(), "picture": module.Image(), "kind": module.ClassLabel()}
     path = tmp_path / "a.png"
@@ -547,7 +590,9 @@ def fake_library(tmp_path: Path, splits: dict[str, int]) -> types.ModuleType:
 
 
 def test_hub_data_sets(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", fake_library(tmp_path, {"train": 2, "validation": 1, "test": 1}))
+    monkeypatch.setitem(
+        sys.modules, "datasets", fake_library(tmp_path, {"train": 2, "validation": 1, "test": 1})
+    )
     images = load("hf:me/pets")
     assert images.labels.tolist() == [1, 0, 1, 0, 1, 0]
     assert len(images.test) == 2
@@ -604,6 +649,8 @@ def test_recognises(tmp_path):
 
 def test_importing_is_light():
     heavy = "torchvision pandas matplotlib datasets huggingface_hub sklearn"
-    code = f"import sys, vaekit.data.images; print([m for m in {heavy.split()} if m in sys.modules])"
+    code = (
+        f"import sys, vaekit.data.images; print([m for m in {heavy.split()} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -24,7 +24,9 @@ from vaekit.errors import VaekitError
 
 
 def picture(seed: int = 0, side: int = 8) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
+    )
 
 
 def encoded(form: str = "PNG", side: int = 8) -> bytes:
@@ -145,7 +147,10 @@ def test_bad_files_are_skipped_with_their_reasons(budget, tmp_path):
         assert reasons[name].startswith(reason), (name, reasons[name])
     assert f"{len(BAD_FILES)} files were skipped" in images.notes[-1]
     for i in range(3):
-        assert torch.equal(images.raw.take(torch.tensor([i]))[0, 0], torch.from_numpy(np.asarray(picture(i)).copy()))
+        assert torch.equal(
+            images.raw.take(torch.tensor([i]))[0, 0],
+            torch.from_numpy(np.asarray(picture(i)).copy()),
+        )
 
 
 @pytest.mark.filterwarnings("error")
@@ -191,7 +196,10 @@ def test_values_that_do_not_fit_bytes(tmp_path):
     good_files(tmp_path)
     Image.fromarray(np.full((8, 8), 1e6, np.float32)).save(tmp_path / "float.tif")
     Image.fromarray(np.full((8, 8), 10**6, np.int32)).save(tmp_path / "int.tif")
-    assert [reason.startswith("its values go from") for _, reason in load(tmp_path).skipped] == [True, True]
+    assert [reason.startswith("its values go from") for _, reason in load(tmp_path).skipped] == [
+        True,
+        True,
+    ]
 
 
 # The disk
@@ -211,7 +219,13 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fdopen", lambda handle, mode: Full(io.FileIO(handle, "wb")))
-    refused(tmp_path / "in", "No space left on device", "VAEKIT_CACHE", memory_budget=0, cache=tmp_path / "kept")
+    refused(
+        tmp_path / "in",
+        "No space left on device",
+        "VAEKIT_CACHE",
+        memory_budget=0,
+        cache=tmp_path / "kept",
+    )
     assert list((tmp_path / "kept/images").iterdir()) == []
 
 
@@ -245,11 +259,19 @@ def test_several_arrays_are_listed(tmp_path):
 
 
 def test_no_array_is_like_images(tmp_path):
-    refused(npz(tmp_path / "a.npz", x=np.zeros((5, 3))), "no array looks like images", "x float64 (5, 3)")
+    refused(
+        npz(tmp_path / "a.npz", x=np.zeros((5, 3))),
+        "no array looks like images",
+        "x float64 (5, 3)",
+    )
     refused(npz(tmp_path / "b.npz", x=np.zeros((5, 4, 4), complex)), "no array looks like images")
     refused(npz(tmp_path / "c.npz"), "NumPy")
     refused(npz(tmp_path / "d.npz", x=np.zeros((0, 4, 4), np.uint8)), "has no images")
-    refused(npz(tmp_path / "e.npz", x=np.zeros((9, 9, 3), np.uint8)), "one colour picture", "(1, 9, 9, 3)")
+    refused(
+        npz(tmp_path / "e.npz", x=np.zeros((9, 9, 3), np.uint8)),
+        "one colour picture",
+        "(1, 9, 9, 3)",
+    )
 
 
 def test_parts_must_be_alike(tmp_path):
@@ -316,7 +338,9 @@ def test_damaged_array_files(tmp_path):
 
 def test_an_array_that_announces_too_much(tmp_path):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 900, 900)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 900, 900)}
+    )
     (tmp_path / "a.npy").write_bytes(header.getvalue() + bytes(100))
     refused(tmp_path / "a.npy", "ends before the end of the array")
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
@@ -373,7 +397,9 @@ def test_idx_labels_and_sets(tmp_path):
 def test_data_of_another_size(tmp_path):
     good_files(tmp_path / "photos")
     schema = ImageSchema(height=28, width=20, channels=1)
-    refused(tmp_path / "photos", "8x8", "this model reads 28x20 grey", "--resize 28x20", schema=schema)
+    refused(
+        tmp_path / "photos", "8x8", "this model reads 28x20 grey", "--resize 28x20", schema=schema
+    )
     refused(tmp_path / "photos", "--resize 8 doesn't suit", "--resize 28x20", size=8, schema=schema)
     refused(npz(tmp_path / "a.npz", x=IMAGES), "5x6 grey", "28x20 grey", schema=schema)
     assert load(tmp_path / "photos", size=(28, 20), schema=schema).raw.shape == (3, 1, 28, 20)
@@ -412,7 +438,11 @@ def test_what_cannot_be_shown_or_written(tmp_path):
 @st.composite
 def damaged(draw) -> bytes:
     """Random bytes, or a picture or array file that was cut or has some bytes changed."""
-    whole = draw(st.sampled_from([encoded(form, 12) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]))
+    whole = draw(
+        st.sampled_from(
+            [encoded(form, 12) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]
+        )
+    )
     data = bytearray(draw(st.sampled_from([b"", whole[:12]])) + draw(st.binary(max_size=60)))
     if draw(st.booleans()):
         data = bytearray(whole[: draw(st.integers(0, len(whole)))])
@@ -446,7 +476,9 @@ def test_no_array_file_raises_anything_else(data):
     content = bytearray(buffer.getvalue())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    content = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    content = (
+        content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    )
     with TemporaryDirectory() as name, contextlib.suppress(VaekitError):
         path = Path(name) / ("a.npy" if kind == "npy" else "a.npz")
         path.write_bytes(content)

@@ -54,7 +54,9 @@ def test_at_most_a_tenth_is_enlarged_and_never_beyond_64(found):
         assert height == width <= 64
         assert height < 8 or height % 4 == 0
         larger = sum(min(size) >= height + 4 for size in found)
-        assert height == 64 or larger < len(found) - len(found) // 10 or height < 8  # nor any smaller than need be
+        assert (
+            height == 64 or larger < len(found) - len(found) // 10 or height < 8
+        )  # nor any smaller than need be
     else:
         assert (height, width) == found[0]
 
@@ -79,14 +81,21 @@ def test_small_pictures_of_many_sizes_are_not_enlarged(tmp_path):
     images = load(tmp_path)
     assert images.raw.shape == (6, 3, 20, 20)
     assert images.schema.resized
-    assert "resized to 20x20, which --resize changes (they were of 6 sizes, 20x32 to 25x27)" in told(images)
+    assert (
+        "resized to 20x20, which --resize changes (they were of 6 sizes, 20x32 to 25x27)"
+        in told(images)
+    )
 
 
 @pytest.mark.parametrize(
     ("found", "size", "sentence"),
     [
         ({(9, 9): 1}, (3, 3), "The image was resized to 3x3 (it was 9x9)"),
-        ({(9, 8): 1}, (3, 3), "The image was cropped about the centre and resized to 3x3 (it was 9x8)"),
+        (
+            {(9, 8): 1},
+            (3, 3),
+            "The image was cropped about the centre and resized to 3x3 (it was 9x8)",
+        ),
         ({(9, 9): 2}, (3, 3), "The images were resized to 3x3 (they were 9x9)"),
         (
             {(2, 9): 3, (9, 9): 4},
@@ -121,7 +130,9 @@ def test_where_training_resized_new_images_are_resized_as_well(mixed, tmp_path):
     assert "resized to 12x12, as in training" in told(images)
     assert images.files[0] == "a/00.png"
     one = run.read(save(tmp_path / "one.png", noise(50, 70)))
-    assert one.notes == ("The image was cropped about the centre and resized to 12x12, as in training (it was 50x70)",)
+    assert one.notes == (
+        "The image was cropped about the centre and resized to 12x12, as in training (it was 50x70)",
+    )
     np.save(tmp_path / "array.npy", np.stack([noise(30, 30, i) for i in range(3)]))
     array = run.read(tmp_path / "array.npy")
     assert array.raw.shape == (3, 3, 12, 12)
@@ -138,7 +149,8 @@ def test_the_same_images_are_read_the_same_way_in_training_and_after(mixed):
     assert len(held.files) == len(held) > 0
     for i, name in enumerate(held.files):
         assert torch.equal(
-            held.raw.take(torch.tensor([i]))[0], again.raw.take(torch.tensor([again.files.index(name)]))[0]
+            held.raw.take(torch.tensor([i]))[0],
+            again.raw.take(torch.tensor([again.files.index(name)]))[0],
         )
 
 
@@ -148,7 +160,9 @@ def test_where_training_did_not_resize_another_size_is_a_mistake(tmp_path):
     schema = load(tmp_path / "photos").schema
     assert not schema.resized
     one = save(tmp_path / "one.png", noise(9, 9))
-    with pytest.raises(VaekitError, match=r"one\.png: images are 9x9, this model reads 8x8 colour.*--resize 8"):
+    with pytest.raises(
+        VaekitError, match=r"one\.png: images are 9x9, this model reads 8x8 colour.*--resize 8"
+    ):
         load(one, schema=schema)
     save(tmp_path / "photos/stray.png", noise(9, 7))
     with pytest.raises(VaekitError, match=r"\(stray\.png is 9x7\).*--resize 8"):
@@ -173,12 +187,18 @@ def test_the_channels_that_training_asked_for_hold_for_new_images(mixed, tmp_pat
     assert "1 of 1 image is in colour: read as grey" in images.notes
 
 
-@pytest.mark.parametrize(("field", "value", "shape"), [("size", 16, (1, 16, 16)), ("channels", 3, (3, 12, 12))])
-def test_a_run_from_before_its_choices_changed_reads_its_own_images_as_then(field, value, shape, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "shape"), [("size", 16, (1, 16, 16)), ("channels", 3, (3, 12, 12))]
+)
+def test_a_run_from_before_its_choices_changed_reads_its_own_images_as_then(
+    field, value, shape, tmp_path
+):
     """As if `auto` had once made 16x16 or colour images of what is now read as 12x12 grey ones."""
     for i in range(6):
         save(tmp_path / f"photos/{i}.png", grey_noise(12 + i % 2, 14, i))
-    run = vaekit.train(tmp_path / "photos", out=tmp_path / "run", **{f"data.{field}": value}, **TINY)
+    run = vaekit.train(
+        tmp_path / "photos", out=tmp_path / "run", **{f"data.{field}": value}, **TINY
+    )
     assert run.folder is not None
     card = json.loads((run.folder / "config.json").read_text())
     del card["schema"]["resized"]
@@ -186,7 +206,9 @@ def test_a_run_from_before_its_choices_changed_reads_its_own_images_as_then(fiel
     (run.folder / "config.json").write_text(json.dumps(card))
     text = (run.folder / "experiment.yaml").read_text()
     assert text.count(f"{field}: {value}\n") == 1
-    (run.folder / "experiment.yaml").write_text(text.replace(f"{field}: {value}\n", f"{field}: null\n"))
+    (run.folder / "experiment.yaml").write_text(
+        text.replace(f"{field}: {value}\n", f"{field}: null\n")
+    )
     old = vaekit.load(run.folder)
     assert load(tmp_path / "photos").schema.shape == (1, 12, 12)
     assert own_part(old).raw.shape[1:] == shape
@@ -202,7 +224,10 @@ def stored_as(mode: str, pixels: np.ndarray) -> Image.Image:
     """Grey pixels as CMYK without any colour, or with a palette that has a colour which no pixel has; else RGB."""
     picture = Image.fromarray(pixels)
     if mode == "CMYK":
-        none, ink = Image.new("L", picture.size), Image.eval(picture.getchannel(0), lambda level: 255 - level)
+        none, ink = (
+            Image.new("L", picture.size),
+            Image.eval(picture.getchannel(0), lambda level: 255 - level),
+        )
         return Image.merge("CMYK", (none, none, none, ink))
     if mode == "P":
         indexed = Image.fromarray(pixels[..., 0].clip(max=254)).convert("P")
@@ -238,9 +263,16 @@ def test_one_coloured_picture_anywhere_keeps_its_colour(where, budget, tmp_path)
     save(tmp_path / f"in/{where:02}.png", pixels)
     images = load(tmp_path / "in", memory_budget=budget, cache=tmp_path)
     assert images.raw.shape == (80, 3, 4, 4)
-    assert torch.equal(images.raw.take(torch.tensor([where]))[0], torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+    assert torch.equal(
+        images.raw.take(torch.tensor([where]))[0],
+        torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
+    )
     assert images.notes == ("79 of 80 images are grey: read as colour",)
-    assert len(list((tmp_path / "images").iterdir())) == 2 if budget == 0 else not (tmp_path / "images").exists()
+    assert (
+        len(list((tmp_path / "images").iterdir())) == 2
+        if budget == 0
+        else not (tmp_path / "images").exists()
+    )
 
 
 def test_a_folder_in_colour_is_decoded_once_but_for_one_picture(tmp_path, monkeypatch):
@@ -299,7 +331,9 @@ def test_names_follow_their_images(tmp_path):
 @given(st.integers(1, 6), st.booleans())
 def test_skipped_files_are_counted_and_the_first_are_named(count, training):
     (sentence,) = notes.skips([(f"{i}.txt", "not an image") for i in range(count)], training)
-    assert sentence.startswith("1 file was skipped (1" if count == 1 else f"{count} files were skipped ({count}")
+    assert sentence.startswith(
+        "1 file was skipped (1" if count == 1 else f"{count} files were skipped ({count}"
+    )
     assert [f"{i}.txt" in sentence for i in range(count)] == [i < 3 for i in range(count)]
     assert (f"and {count - 3} more" in sentence) == (count > 3)
     assert ("skipped.tsv of the run's folder" in sentence) == training
@@ -314,7 +348,9 @@ def test_what_could_not_even_be_looked_at_is_counted_with_the_rest(tmp_path):
     assert len(images.skipped) == 2
     assert "2 files were skipped" in images.notes[-1]
     assert "training lists them" in images.notes[-1]
-    assert "training lists them" not in load(tmp_path, schema=images.schema).notes[-1]  # that is no training
+    assert (
+        "training lists them" not in load(tmp_path, schema=images.schema).notes[-1]
+    )  # that is no training
 
 
 # Batches
@@ -326,7 +362,9 @@ def test_batches_are_those_of_the_index_in_its_order_and_bits_repeat_by_seed():
     whole = torch.cat([x for x, _ in batches(images, images.schema, 0, index=index)])
     assert torch.equal(whole, images.raw.take(index) / 255)
     schema = images.schema.model_copy(update={"binarise": "dynamic"})
-    first, again, other = (torch.cat([x for x, _ in batches(images, schema, seed)]) for seed in (1, 1, 2))
+    first, again, other = (
+        torch.cat([x for x, _ in batches(images, schema, seed)]) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.shape == (1797, 1, 8, 8)

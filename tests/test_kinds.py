@@ -58,7 +58,10 @@ def test_every_word_occurs() -> None:
     assert {w.get("posterior", "normal") for w in seen} == set(POSTERIORS)
     parts = [part for w in seen for part in w.get("bound", "elbo").split("+")]
     assert {part.partition(":")[0] for part in parts} == set(BOUNDS) | set(TERMS)
-    assert {part.partition("/")[2] for part in parts if part.startswith("free-bits")} == {"", *GROUPS}
+    assert {part.partition("/")[2] for part in parts if part.startswith("free-bits")} == {
+        "",
+        *GROUPS,
+    }
 
 
 @EACH
@@ -68,7 +71,9 @@ def test_it_trains(trained: Callable, kind: str) -> None:
     assert run.progress.step == 2
     assert run.guard.bad == 0
     logged = [event.row for event in events if isinstance(event, Logged)]
-    train, held_out = (next(row for row in logged if row["split"] == split) for split in ("train", "val"))
+    train, held_out = (
+        next(row for row in logged if row["split"] == split) for split in ("train", "val")
+    )
     for name in run.objective.terms:
         assert np.isfinite(train[name]), name
     assert np.isfinite([held_out[name] for name in ("elbo", "distortion", "rate")]).all()
@@ -156,11 +161,17 @@ def test_it_is_measured(trained: Callable, kind: str) -> None:
         assert_use(model, numbers)
 
 
-RESUMED = [kind for kind in KINDS if any(word in kind for word in ("factor", "vq:", "categorical:", "target-rate"))]
+RESUMED = [
+    kind
+    for kind in KINDS
+    if any(word in kind for word in ("factor", "vq:", "categorical:", "target-rate"))
+]
 
 
 @pytest.mark.parametrize("kind", RESUMED)
-def test_a_run_that_is_stopped_ends_where_it_would_have_ended(digits: Path, tmp_path: Path, kind: str) -> None:
+def test_a_run_that_is_stopped_ends_where_it_would_have_ended(
+    digits: Path, tmp_path: Path, kind: str
+) -> None:
     """Bit for bit, with what codebooks, discriminators, temperatures and targets remember."""
     longer = ["steps=6", *(word for word in kind.split())]
     whole = run_of(digits, tmp_path / "whole", *longer)
@@ -172,7 +183,9 @@ def test_a_run_that_is_stopped_ends_where_it_would_have_ended(digits: Path, tmp_
     again = api.reopen(tmp_path / "parts")
     list(again.events())
     assert again.progress.step == 6
-    for (name, one), other in zip(whole.bare.state_dict().items(), again.bare.state_dict().values(), strict=True):
+    for (name, one), other in zip(
+        whole.bare.state_dict().items(), again.bare.state_dict().values(), strict=True
+    ):
         assert torch.equal(one, other), name
 
 
@@ -193,7 +206,9 @@ def test_a_sampler_is_fitted_to_its_codes(trained: Callable, kind: str) -> None:
 
 def test_disentanglement_is_measured_by_the_factors_that_are_named(trained: Callable) -> None:
     run, _ = trained("prior=standard")
-    result = call("evaluate", run.folder, "--metrics", "disentanglement", "--factors", "label,word", "--json")
+    result = call(
+        "evaluate", run.folder, "--metrics", "disentanglement", "--factors", "label,word", "--json"
+    )
     measured = json.loads(result.out)["disentanglement"]
     assert measured["n"] == 120
     assert all(0 <= measured[name] <= 1 for name in ("mig", "sap", "factorvae"))

@@ -15,7 +15,11 @@ from commands import call
 from kinds import IMAGES, TINY, refused, run_of, write_digits
 from vaekit.assembly.objectives import TERMS
 
-LABELLED, PLAIN, CODES = "prior=learned condition=label,age", "prior=standard", "latent=vq:8 prior=uniform"
+LABELLED, PLAIN, CODES = (
+    "prior=learned condition=label,age",
+    "prior=standard",
+    "latent=vq:8 prior=uniform",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,14 @@ WRONG = [
     ("condition=same", "'same' has only one value"),
     ("condition=word:number", "'cat', which is no number: .* use word:category"),
     ("condition=age:colour", "expected age:category or age:number"),
-    *((f"latent={word}", f"'{word}': expected .*whole number") for word in ("vq:0", "vq:1", "vq-gradient:0")),
-    *((f"latent={word}", f"'{word}': expected 2 whole numbers with 'x'") for word in ("rvq:0x4", "rvq:4x0", "rvq:4")),
+    *(
+        (f"latent={word}", f"'{word}': expected .*whole number")
+        for word in ("vq:0", "vq:1", "vq-gradient:0")
+    ),
+    *(
+        (f"latent={word}", f"'{word}': expected 2 whole numbers with 'x'")
+        for word in ("rvq:0x4", "rvq:4x0", "rvq:4")
+    ),
     *((f"latent=categorical:{numbers}", "each of at least 2") for numbers in ("0x4", "4x1", "4")),
     *((f"latent=fsq:{levels}", "each of at least 3") for levels in ("1", "8,1", "2", "8,x")),
     ("latent=0", "model.latent.*greater than 0"),
@@ -55,17 +65,32 @@ WRONG = [
     ("latent=vq:9999", "9,999 codes are more than the 1,728 places.*ask for fewer, such as vq:216"),
     ("latent=vq:100000", "100,000 is more than the 65,536"),
     ("latent=fsq:255,255,255", "16,581,375 codes, more than 65,536"),
-    *((f"prior={word}:0", f"'{word}:0': expected a whole number of at least 1") for word in ("mixture", "vamp")),
+    *(
+        (f"prior={word}:0", f"'{word}:0': expected a whole number of at least 1")
+        for word in ("mixture", "vamp")
+    ),
     *((f"prior={word}:100000", "100,000 is more than the 10,000") for word in ("mixture", "vamp")),
-    *((f"prior={word}:500", "500 components for 108 training images; ask for fewer") for word in ("mixture", "vamp")),
-    *((f"bound={word}:0", f"'{word}:0': expected a whole number of at least 1") for word in ("iwae", "dreg", "ciwae")),
-    *((f"bound=miwae:{numbers}", "expected 2 whole numbers with 'x'") for numbers in ("0x3", "3x0", "3")),
+    *(
+        (f"prior={word}:500", "500 components for 108 training data; ask for fewer")
+        for word in ("mixture", "vamp")
+    ),
+    *(
+        (f"bound={word}:0", f"'{word}:0': expected a whole number of at least 1")
+        for word in ("iwae", "dreg", "ciwae")
+    ),
+    *(
+        (f"bound=miwae:{numbers}", "expected 2 whole numbers with 'x'")
+        for numbers in ("0x3", "3x0", "3")
+    ),
     ("bound=ciwae:4,2", "expected a number between 0 and 1, got '2'"),
     ("bound=iwae:100000", "100,000 is more than the 4,096"),
     *((f"bound=elbo+{name}:0", f"'{name}:0': expected a positive number") for name in TERMS),
     *((f"bound=elbo+{name}:nan", f"'{name}:nan': expected a positive number") for name in TERMS),
     ("bound=elbo+free-bits:0.1/dims", "expected one of /dim, /latent, /total"),
-    ("latent=vq:8 prior=flow", "'flow' is for latents that are continuous, these are codes; there are: autoregressive"),
+    (
+        "latent=vq:8 prior=flow",
+        "'flow' is for latents that are continuous, these are codes; there are: autoregressive",
+    ),
     (
         "prior=autoregressive",
         "'autoregressive' is for latents that are codes, these are continuous; there are: standard",
@@ -73,7 +98,10 @@ WRONG = [
     ("latent=categorical:3x4 prior=vamp:3", "these are categories; there are: learned, uniform"),
     ("latent=vq:8 posterior=flow", "'flow' is for continuous latents such as 16, not for 'vq:8'"),
     ("latent=categorical:3x4 posterior=flow", "'flow' is for continuous latents such as 16"),
-    ("latent=vq:8 levels=2", "a hierarchy has normal latents such as 20, not latent 'vq:8'; use levels=1"),
+    (
+        "latent=vq:8 levels=2",
+        "a hierarchy has normal latents such as 20, not latent 'vq:8'; use levels=1",
+    ),
     ("latent=categorical:3x4 levels=2", "not latent 'categorical:3x4'; use levels=1"),
     ("posterior=flow levels=2", "not posterior 'flow'; use levels=1"),
     ("levels=0", "model.levels.*greater than 0"),
@@ -86,8 +114,17 @@ WRONG = [
     ("bound=miwae:2x3 latent=fsq:4,4", "all draws of an image's codes are the same.*use elbo"),
     ("bound=elbo+free-bits:0.1 prior=mixture:3", "dimensions are independent.*latent.*total"),
     ("bound=elbo+free-bits:0.1/dim prior=vamp:3", "dimensions are independent.*latent.*total"),
-    *((f"bound=elbo+{n}:5 latent=vq:8", "latents that are continuous, these are codes; leave it out") for n in LYING),
-    *((f"bound=elbo+{n}:5 levels=2", "about one latent, and the model has 2; leave it out") for n in LYING),
+    *(
+        (
+            f"bound=elbo+{n}:5 latent=vq:8",
+            "latents that are continuous, these are codes; leave it out",
+        )
+        for n in LYING
+    ),
+    *(
+        (f"bound=elbo+{n}:5 levels=2", "about one latent, and the model has 2; leave it out")
+        for n in LYING
+    ),
     ("bound=elbo+beta-tc:5 posterior=flow", "dimensions are independent given the data"),
     ("latent=categorical:60000x60000", "3,600,000,000 is more than the 65,536"),
     ("bound=miwae:4096x4096", "16,777,216 is more than the 4,096"),
@@ -122,8 +159,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "says"), WRONG)
-def test_what_does_not_fit_is_told_before_anything_starts(digits: Path, tmp_path: Path, words: str, says: str) -> None:
-    line = refused("train", digits, "--recipe", "images", *TINY, *words.split(), "--out", tmp_path / "run")
+def test_what_does_not_fit_is_told_before_anything_starts(
+    digits: Path, tmp_path: Path, words: str, says: str
+) -> None:
+    line = refused(
+        "train", digits, "--recipe", "images", *TINY, *words.split(), "--out", tmp_path / "run"
+    )
     assert re.search(says, line), line
     assert not (tmp_path / "run").exists()
 
@@ -138,21 +179,29 @@ def test_what_does_not_fit_is_told_before_anything_starts(digits: Path, tmp_path
         (["--guidance", "2"], "add such as --where label=7"),
     ],
 )
-def test_what_cannot_be_asked_for_is_told(folder: Callable, tmp_path: Path, words: list[str], says: str) -> None:
+def test_what_cannot_be_asked_for_is_told(
+    folder: Callable, tmp_path: Path, words: list[str], says: str
+) -> None:
     run = folder(LABELLED)
     assert says in refused("generate", run, *words, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_class_that_was_never_seen_is_told_with_the_one_that_was(folder: Callable, tmp_path: Path) -> None:
-    line = refused("generate", folder("condition=word"), "--where", "word=catt", "--out", tmp_path / "new")
+def test_a_class_that_was_never_seen_is_told_with_the_one_that_was(
+    folder: Callable, tmp_path: Path
+) -> None:
+    line = refused(
+        "generate", folder("condition=word"), "--where", "word=catt", "--out", tmp_path / "new"
+    )
     assert "no class 'catt'; did you mean 'cat'" in line
 
 
 def test_a_run_without_conditions_is_asked_for_none(folder: Callable) -> None:
     run = folder(PLAIN)
     assert "it was trained without --condition" in refused("generate", run, "--where", "label=3")
-    with pytest.raises(vaekit.VaekitError, match=r"expected a context of shape \(2, 0\), got \(2, 1\)"):
+    with pytest.raises(
+        vaekit.VaekitError, match=r"expected a context of shape \(2, 0\), got \(2, 1\)"
+    ):
         vaekit.load(run).encode(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1))
 
 
@@ -160,7 +209,10 @@ def test_a_run_without_conditions_is_asked_for_none(folder: Callable) -> None:
 def test_conditions_of_another_form_are_refused(folder: Callable, shape: tuple[int, ...]) -> None:
     run = folder(LABELLED)
     model = vaekit.load(run)
-    for use in (lambda c: model.encode(torch.zeros(2, 1, 8, 8), c), lambda c: model.decode(torch.zeros(2, 3), c)):
+    for use in (
+        lambda c: model.encode(torch.zeros(2, 1, 8, 8), c),
+        lambda c: model.decode(torch.zeros(2, 3), c),
+    ):
         with pytest.raises(vaekit.VaekitError, match=r"expected a context of shape \(2, 2\)"):
             use(torch.zeros(shape))
 
@@ -171,11 +223,17 @@ def test_conditions_of_another_form_are_refused(folder: Callable, shape: tuple[i
         (CODES, "gmm:3", "latents that are codes"),
         (PLAIN, "gmm:0", "gmm:10"),
         (PLAIN, "gm:3", "gmm:10"),
-        (LABELLED, "gmm:3", "goes by classes, and this model is told label, age; use --sampler flow"),
+        (
+            LABELLED,
+            "gmm:3",
+            "goes by classes, and this model is told label, age; use --sampler flow",
+        ),
         ("levels=2", "flow", "this model has several latents"),
     ],
 )
-def test_a_sampler_that_does_not_fit_is_told(folder: Callable, tmp_path: Path, kind: str, word: str, says: str) -> None:
+def test_a_sampler_that_does_not_fit_is_told(
+    folder: Callable, tmp_path: Path, kind: str, word: str, says: str
+) -> None:
     assert says in refused("generate", folder(kind), "--sampler", word, "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -184,7 +242,7 @@ def test_a_measure_that_a_model_does_not_have_is_left_out_and_why(folder: Callab
     run = folder(CODES)
     result = call("evaluate", run, "--metrics", "nll", "--draws", 2)
     assert result.code == 0
-    assert "nll left out: an image has one code and no other" in result.err
+    assert "nll left out: a datum has one code and no other" in result.err
     assert "codes_used" in result.out
 
 
@@ -193,4 +251,6 @@ def test_disentanglement_wants_known_factors(digits: Path, tmp_path: Path) -> No
     list(run_of(digits.with_name("bare.npz"), run).events())
     for words, says in (([], "no array 'label'"), (["--factors", "shape"], "no array 'shape'")):
         assert says in refused("evaluate", run, "--metrics", "disentanglement", *words)
-    assert "expected some of nll, samples, disentanglement, aug" in refused("evaluate", run, "--metrics", "nlll")
+    assert "expected some of nll, samples, disentanglement, aug" in refused(
+        "evaluate", run, "--metrics", "nlll"
+    )

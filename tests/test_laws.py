@@ -28,7 +28,9 @@ def test_a_trace_has_one_number_a_datum(name: str) -> None:
     model, x, context = zoo.batch(name)
     one, many = model(x, context), model(x, context, (5,))
     for trace, batch in ((one, (4,)), (many, (5, 4))):
-        assert elbo(trace, x).shape == trace.distortion(x).shape == trace.log_weight(x).shape == batch
+        assert (
+            elbo(trace, x).shape == trace.distortion(x).shape == trace.log_weight(x).shape == batch
+        )
         assert trace.rate().shape in (batch, (4,))
         assert trace.likelihood.batch_shape == batch
         assert all(draw.z.shape == (*batch, *draw.posterior.event_shape) for draw in trace.draws)
@@ -44,7 +46,9 @@ def test_every_verb_speaks_of_n_data(name: str) -> None:
     posteriors, latents = model.encode(x, context), model.sample(4, context)
     assert [q.batch_shape for q in posteriors] == [(4,)] * len(latents)
     assert [z.shape[1:] for z in latents] == [q.event_shape for q in posteriors]
-    assert model.decode(latents, context).batch_shape == model.generate(4, context).batch_shape == (4,)
+    assert (
+        model.decode(latents, context).batch_shape == model.generate(4, context).batch_shape == (4,)
+    )
     assert model.generate(4, context).mean.shape == x.shape
     many = model(x, context, (3,))
     decoded = model.decode([draw.z for draw in many.draws], context)
@@ -58,7 +62,9 @@ def test_draws_differ_where_they_can(name: str) -> None:
         assert bool((draw.z[0] != draw.z).flatten(1).any()) == zoo.MODELS[name].varies
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.MODELS if "posterior" not in name and name != "told, a flow"])
+@pytest.mark.parametrize(
+    "name", [name for name in zoo.MODELS if "posterior" not in name and name != "told, a flow"]
+)
 def test_mean_and_scale_of_a_posterior_are_those_of_its_draws(name: str) -> None:
     """Of the topmost one; a bent posterior has a middle instead."""
     model, x, context = zoo.batch(name)
@@ -79,7 +85,9 @@ def test_the_rate_is_the_mean_of_the_sampled_rate(name: str) -> None:
     torch.testing.assert_close(trace.rate(), sum(draw.kl() for draw in trace.draws))
     for draw in trace.draws:
         sampled, exact = -draw.log_ratio(), draw.kl()
-        error = 5 * (sampled - exact).std(0) / math.sqrt(len(sampled)) + 1e-5 * (1 + sampled.abs().amax(0))
+        error = 5 * (sampled - exact).std(0) / math.sqrt(len(sampled)) + 1e-5 * (
+            1 + sampled.abs().amax(0)
+        )
         assert ((sampled - exact).mean(0).abs() < error).all()
         spread = 5 * sampled.std(0) / math.sqrt(len(sampled)) + 1e-4
         assert (sampled.mean(0) > -spread).all()
@@ -113,7 +121,10 @@ def test_rate_alone_teaches_encoder_and_prior_but_not_the_decoder(name: str) -> 
     for place, p in taught.items():
         assert p.grad is not None, place
         assert p.grad.abs().max() > 0, place
-    untaught = [*zoo.inner(model).decoder.parameters(), *(() if zoo.MODELS[name].varies else encoder.values())]
+    untaught = [
+        *zoo.inner(model).decoder.parameters(),
+        *(() if zoo.MODELS[name].varies else encoder.values()),
+    ]
     assert all(p.grad is None for p in untaught)
 
 
@@ -129,7 +140,10 @@ def test_iwae_is_no_looser_than_elbo_and_tightens_with_draws(name: str) -> None:
     with torch.no_grad():
         trace = model(x, context, (1024,))
         weights = trace.log_weight(x).double()
-        bounds = [iwae(of_weights(weights.view(k, -1)), x).view(-1, 2).mean(0) for k in (1, 4, 16, 64, 1024)]
+        bounds = [
+            iwae(of_weights(weights.view(k, -1)), x).view(-1, 2).mean(0)
+            for k in (1, 4, 16, 64, 1024)
+        ]
     error = 5 * (elbo(trace, x) - weights).std(0) / math.sqrt(1024) + 1e-3
     assert ((elbo(trace, x).mean(0) - bounds[0]).abs() < error).all()
     for low, high in pairwise(bounds):
@@ -164,7 +178,9 @@ def test_what_is_measured_is_the_bound(name: str) -> None:
     assert -tight.value > values.mean().item() - error / math.sqrt(300) - 1e-3
 
 
-@pytest.mark.parametrize("name", ["prior standard", "prior mixture", "likelihood gaussian", "conv colour", "colour"])
+@pytest.mark.parametrize(
+    "name", ["prior standard", "prior mixture", "likelihood gaussian", "conv colour", "colour"]
+)
 def test_a_step_compiles_into_one_graph(name: str) -> None:
     """No graph break, also in a process that has not looked up a closed form before."""
     torch.distributions.kl._KL_MEMOIZE.clear()
@@ -186,4 +202,6 @@ def test_a_draws_log_ratio_is_prior_over_posterior() -> None:
     model, x, _ = zoo.batch("prior learned")
     (draw,) = model(x).draws
     assert isinstance(draw, Draw)
-    torch.testing.assert_close(draw.log_ratio(), draw.prior.log_prob(draw.z) - draw.posterior.log_prob(draw.z))
+    torch.testing.assert_close(
+        draw.log_ratio(), draw.prior.log_prob(draw.z) - draw.posterior.log_prob(draw.z)
+    )

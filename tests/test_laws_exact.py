@@ -17,7 +17,7 @@ from vaekit.distributions.families import normal
 from vaekit.distributions.pixels import DiscretisedLogisticMixture
 from vaekit.measures import bounds
 from vaekit.models.codes.codebooks import Quantised, ResidualCodebook
-from vaekit.models.codes.posteriors import Codes
+from vaekit.models.codes.posteriors import CodePosterior
 from vaekit.models.hierarchy import normal_map
 
 
@@ -59,7 +59,9 @@ def test_bound_adds_up_and_uses_beta_one() -> None:
     x = torch.randn(300, *model.shape)
     parts = bound(model, [(x, None)])
     assert parts.elbo.value == pytest.approx(-parts.distortion.value - parts.rate.value)
-    assert parts.elbo.value == pytest.approx(model.evidence(x).mean().item(), abs=5 * parts.elbo.error)
+    assert parts.elbo.value == pytest.approx(
+        model.evidence(x).mean().item(), abs=5 * parts.elbo.error
+    )
 
 
 def test_evaluation_leaves_mode_and_random_state_alone() -> None:
@@ -116,7 +118,9 @@ def test_mutual_information_of_known_codes() -> None:
     model.variance = torch.ones(2)
     assert bounds.mutual_information(model, [(x, None)]) == pytest.approx(0, abs=1e-4)
     apart = zoo.LinearGaussian(noise=1e-3)
-    assert bounds.mutual_information(apart, [(x * 100, None)]) == pytest.approx(math.log(200), abs=0.05)
+    assert bounds.mutual_information(apart, [(x * 100, None)]) == pytest.approx(
+        math.log(200), abs=0.05
+    )
 
 
 def test_mutual_information_of_a_gaussian_channel() -> None:
@@ -129,7 +133,9 @@ def test_mutual_information_of_a_gaussian_channel() -> None:
 
 
 def test_active_units_counts_dimensions_that_move() -> None:
-    means = torch.stack((torch.randn(500), 0.05 * torch.randn(500), 0.5 * torch.randn(500), torch.ones(500)), 1)
+    means = torch.stack(
+        (torch.randn(500), 0.05 * torch.randn(500), 0.5 * torch.randn(500), torch.ones(500)), 1
+    )
     assert bounds.active_units(means) == 2
 
 
@@ -140,9 +146,11 @@ class Coded(torch.nn.Module):
         super().__init__()
         self.size, self.depth = size, depth
 
-    def encode(self, x: torch.Tensor, context: torch.Tensor | None = None) -> tuple[Codes, ...]:
+    def encode(
+        self, x: torch.Tensor, context: torch.Tensor | None = None
+    ) -> tuple[CodePosterior, ...]:
         nothing = torch.zeros(len(x))
-        return (Codes(Quantised(x.float(), x, nothing, nothing), self.size, self.depth),)
+        return (CodePosterior(Quantised(x.float(), x, nothing, nothing), self.size, self.depth),)
 
 
 def test_code_use_of_known_codes() -> None:
@@ -152,7 +160,11 @@ def test_code_use_of_known_codes() -> None:
     assert plain == {"codes": 8, "codes_used": 0.5, "perplexity": pytest.approx(4)}
     two = torch.cat((x, torch.zeros_like(x)), dim=1)
     both = bounds.code_use(Coded(8, 2), [(two, None)])  # type: ignore[arg-type]
-    assert both == {"codes": 8, "codes_used": pytest.approx(5 / 16), "perplexity": pytest.approx(2.5)}
+    assert both == {
+        "codes": 8,
+        "codes_used": pytest.approx(5 / 16),
+        "perplexity": pytest.approx(2.5),
+    }
 
 
 def test_bits_per_dim_of_a_fair_coin() -> None:
@@ -164,9 +176,13 @@ def test_a_sampled_kl_teaches_what_the_closed_form_teaches() -> None:
 
     def gradients(closed: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        q_mean, q_scale, p_mean, p_scale = (torch.tensor([v], requires_grad=True) for v in (0.3, 0.7, -0.5, 1.4))
+        q_mean, q_scale, p_mean, p_scale = (
+            torch.tensor([v], requires_grad=True) for v in (0.3, 0.7, -0.5, 1.4)
+        )
         q, p = (Independent(Normal(m, s), 1) for m, s in ((q_mean, q_scale), (p_mean, p_scale)))
-        one = MixtureSameFamily(Categorical(torch.ones(1)), Independent(Normal(p_mean[None], p_scale[None]), 1))
+        one = MixtureSameFamily(
+            Categorical(torch.ones(1)), Independent(Normal(p_mean[None], p_scale[None]), 1)
+        )
         z = q.rsample((200_000,))
         cost = kl(q, p, z).mean() if closed else kl(q, one, z).mean()
         return list(torch.autograd.grad(cost, [q_mean, q_scale, p_mean, p_scale]))
@@ -215,10 +231,14 @@ def test_commitment_to_residual_codes_pulls_at_every_level() -> None:
     f = features[:6].clone().requires_grad_()
     found = codebook(f)
     (slope,) = torch.autograd.grad(found.commitment.sum(), f)
-    parts = [level.lookup(found.indices[:, d : d + 1], ()) for d, level in enumerate(codebook.levels)]  # type: ignore[operator, union-attr]
+    parts = [
+        level.lookup(found.indices[:, d : d + 1], ()) for d, level in enumerate(codebook.levels)
+    ]  # type: ignore[operator, union-attr]
     rests = [f.detach() - sum(parts[: d + 1]) for d in range(3)]
     torch.testing.assert_close(slope, 2 * sum(rests))
-    torch.testing.assert_close(found.commitment, torch.stack([rest.square().sum(1) for rest in rests]).sum(0))
+    torch.testing.assert_close(
+        found.commitment, torch.stack([rest.square().sum(1) for rest in rests]).sum(0)
+    )
 
 
 def test_every_level_of_residual_codes_is_fitted_to_what_is_left() -> None:

@@ -26,7 +26,9 @@ CONDITIONED = pytest.mark.parametrize("name", zoo.CONDITIONED)
 def noiseless() -> Iterator[None]:
     """Every posterior's draw is its middle, so that what a datum costs depends on nothing but the datum."""
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(torch.distributions.normal, "_standard_normal", lambda s, dtype, device: torch.zeros(s))
+        patch.setattr(
+            torch.distributions.normal, "_standard_normal", lambda s, dtype, device: torch.zeros(s)
+        )
         patch.setattr(torch, "randn", lambda *shape, **kind: torch.zeros(*shape))
         patch.setattr(Tensor, "exponential_", lambda self: self.fill_(1.0))
         yield
@@ -40,7 +42,9 @@ def seeded_score(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
     """The bound of every datum and a generated picture, from one seed."""
     torch.manual_seed(5)
     with torch.no_grad():
-        return torch.cat((elbo(model(x, context), x), model.generate(len(x), context).mean.flatten()))
+        return torch.cat(
+            (elbo(model(x, context), x), model.generate(len(x), context).mean.flatten())
+        )
 
 
 def emptied(model: Model) -> Model:
@@ -57,7 +61,12 @@ def test_a_datum_scores_the_same_alone_and_in_company(name: str) -> None:
     model, x, context = zoo.batch(name, 6)
     with noiseless():
         together = elbo(model(x, context), x)
-        alone = torch.cat([elbo(model(x[i : i + 1], row(context, slice(i, i + 1))), x[i : i + 1]) for i in range(6)])
+        alone = torch.cat(
+            [
+                elbo(model(x[i : i + 1], row(context, slice(i, i + 1))), x[i : i + 1])
+                for i in range(6)
+            ]
+        )
         order = torch.tensor([3, 0, 5, 1, 4, 2])
         moved = elbo(model(x[order], row(context, order)), x[order])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-3)
@@ -104,7 +113,9 @@ def test_a_copy_is_a_model_of_its_own(name: str) -> None:
     before, twin = seeded_score(model, x, context), copy.deepcopy(model)
     assert torch.equal(seeded_score(twin, x, context), before)
     alike = seeded_score(emptied(zoo.MODELS[name]()), x, context)
-    assert torch.equal(seeded_score(emptied(twin), x, context).nan_to_num(7.0), alike.nan_to_num(7.0))
+    assert torch.equal(
+        seeded_score(emptied(twin), x, context).nan_to_num(7.0), alike.nan_to_num(7.0)
+    )
     assert torch.equal(seeded_score(model, x, context), before)
 
 
@@ -129,7 +140,9 @@ def test_extremes_cost_a_finite_number_and_teach_finitely(name: str, picture: fl
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(20)
-        far = model.decode([1e3 * (1 - 2 * (z > 0).float()) for z in model.sample(4, context)], context)
+        far = model.decode(
+            [1e3 * (1 - 2 * (z > 0).float()) for z in model.sample(4, context)], context
+        )
     assert torch.isfinite(far.log_prob(x)).all()
     assert torch.isfinite(far.mean).all()
     cost = -elbo(model.train()(x, context), x).mean()
@@ -181,7 +194,9 @@ def test_conditions_are_left_out_in_training_only(name: str) -> None:
     """With a dropout of 1 a model in training is blind, and one in use is not."""
     model, x, context = zoo.batch(name)
     model.embedding.dropout = 1.0  # type: ignore[union-attr, assignment]
-    assert torch.equal(seeded_score(model, x, context), seeded_score(zoo.MODELS[name](), x, context))
+    assert torch.equal(
+        seeded_score(model, x, context), seeded_score(zoo.MODELS[name](), x, context)
+    )
     assert context is not None
     embed = model.embedding  # type: ignore[union-attr]
     assert torch.equal(embed.train()(context), embed(torch.full_like(context, torch.nan)))  # type: ignore[operator]
@@ -193,8 +208,12 @@ def test_guidance_of_one_changes_nothing_and_of_none_takes_what_was_told_away(na
     model, x, context = zoo.batch(name)
     latents = model.sample(4, context)
     given, blind = model.decode(latents, context), model.decode([-z for z in latents], context)
-    torch.testing.assert_close(extrapolate(given, blind, 1.0).log_prob(x), given.log_prob(x), rtol=1e-5, atol=1e-3)
-    torch.testing.assert_close(extrapolate(given, given, 3.0).log_prob(x), given.log_prob(x), rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(
+        extrapolate(given, blind, 1.0).log_prob(x), given.log_prob(x), rtol=1e-5, atol=1e-3
+    )
+    torch.testing.assert_close(
+        extrapolate(given, given, 3.0).log_prob(x), given.log_prob(x), rtol=1e-5, atol=1e-3
+    )
     if "mixture" not in name and "colour" not in name:
         middle = extrapolate(given, blind, 0.0).mean
         torch.testing.assert_close(middle, blind.mean, rtol=1e-4, atol=1e-4)

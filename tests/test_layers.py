@@ -35,7 +35,11 @@ MAY_IMPORT = {
 """Where the design asks for more than the order of the layers."""
 
 LEVEL = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-FILES = [path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__")]
+FILES = [
+    path
+    for path in ROOT.rglob("*.py")
+    if path.parent != ROOT or path.stem not in ("__init__", "__main__")
+]
 
 
 def imports(path: Path) -> set[str]:

@@ -36,7 +36,9 @@ def other():
 def test_a_folder_that_another_process_has_is_refused_and_left_to_it(tmp_path, other):
     path = put(tmp_path, {"pid": other.pid, "host": HERE})
     before = path.read_text()
-    with pytest.raises(VaekitError, match=f"process {other.pid} on {HERE} is training there.*delete {path} if"):
+    with pytest.raises(
+        VaekitError, match=f"process {other.pid} on {HERE} is training there.*delete {path} if"
+    ):
         lock.take(tmp_path)
     lock.release(tmp_path)
     assert path.read_text() == before
@@ -69,7 +71,9 @@ def test_what_cannot_be_known_to_be_dead_is_refused(tmp_path):
         lock.take(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot be asked whether a process is dead")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows cannot be asked whether a process is dead"
+)
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
@@ -91,7 +95,9 @@ def test_of_two_that_take_over_at_once_only_one_does(tmp_path, monkeypatch, othe
     bury, theirs = lock._bury, {"pid": other.pid, "host": HERE}
     monkeypatch.setattr(lock, "_bury", lambda at: (put(tmp_path, theirs), bury(at)))
     if not linked:
-        monkeypatch.setattr(lock.os, "link", lambda a, b: (_ for _ in ()).throw(OSError(1, "not permitted")))
+        monkeypatch.setattr(
+            lock.os, "link", lambda a, b: (_ for _ in ()).throw(OSError(1, "not permitted"))
+        )
     with pytest.raises(VaekitError, match=f"process {other.pid} on {HERE} is training there"):
         lock.take(tmp_path)
     assert json.loads(path.read_text()) == theirs
@@ -99,7 +105,9 @@ def test_of_two_that_take_over_at_once_only_one_does(tmp_path, monkeypatch, othe
 
 
 def test_a_run_holds_its_folder_from_before_it_reads_until_its_end(tmp_path, other):
-    tiny = choose("digits", "images").override("architecture=mlp", "hidden=[4]", "latent=1", "steps=3", "validations=3")
+    tiny = choose("digits", "images").override(
+        "architecture=mlp", "hidden=[4]", "latent=1", "steps=3", "validations=3"
+    )
     folder = tmp_path / "run"
     folder.mkdir()
     run = Run(resolve(tiny, read(tiny)), lambda: folder)

@@ -13,23 +13,37 @@ from torch import nn
 
 from vaekit.core.objectives import Constant, Cyclical, LinearWarmup
 from vaekit.errors import VaekitError
-from vaekit.training.loop import EVERY, Average, Feed, Plan, Progress, fit
+from vaekit.training.loop import EVERY, Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS, Soap, adamw
-from vaekit.training.step import LONGEST_BAD_STREAK, Apart, Guard
+from vaekit.training.step import LONGEST_BAD_STREAK, Guard, StepByStep
 
 
-def feed(size: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, ahead: int = 0) -> Feed:
+def feed(
+    size: int, batch: int, rank: int = 0, world: int = 1, seed: int = 0, ahead: int = 0
+) -> Feed:
     return Feed(lambda i: (i, None), lambda raw: raw, size, batch, seed, rank, world, ahead)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 4), st.integers(0, 5), st.sampled_from([0, 2]))
-def test_every_datum_once_an_epoch(size: int, batch: int, world: int, epoch: int, ahead: int) -> None:
+@given(
+    st.integers(1, 60),
+    st.integers(1, 70),
+    st.integers(1, 4),
+    st.integers(0, 5),
+    st.sampled_from([0, 2]),
+)
+def test_every_datum_once_an_epoch(
+    size: int, batch: int, world: int, epoch: int, ahead: int
+) -> None:
     """Over all processes each index comes once, but for the re-weighed stand-ins of processes left without one."""
-    parts = [list(feed(size, batch, rank, world, ahead=ahead).epoch(epoch)) for rank in range(world)]
+    parts = [
+        list(feed(size, batch, rank, world, ahead=ahead).epoch(epoch)) for rank in range(world)
+    ]
     seen = [i for part in parts for x, _, share in part if share > 0 for i in x.tolist()]
     assert sorted(seen) == list(range(size))
-    for step in zip(*parts, strict=True):  # the mean over processes of share * local mean is the global mean
+    for step in zip(
+        *parts, strict=True
+    ):  # the mean over processes of share * local mean is the global mean
         everyone = [i for x, _, share in step if share > 0 for i in x.tolist()]
         weighed = sum(share * x.double().mean() for x, _, share in step) / world
         assert weighed.item() == pytest.approx(sum(everyone) / len(everyone))
@@ -38,7 +52,9 @@ def test_every_datum_once_an_epoch(size: int, batch: int, world: int, epoch: int
 def test_epochs_differ_repeat_and_resume() -> None:
     one = feed(50, 8)
     first = [x for x, _, _ in one.epoch(0)]
-    assert all(torch.equal(a, b) for a, b in zip(first, [x for x, _, _ in one.epoch(0)], strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first, [x for x, _, _ in one.epoch(0)], strict=True)
+    )
     assert not torch.equal(first[0], next(one.epoch(1))[0])
     rest = [x for x, _, _ in one.epoch(0, start=3)]
     assert all(torch.equal(a, b) for a, b in zip(first[3:], rest, strict=True))
@@ -55,7 +71,7 @@ def test_an_error_while_fetching_ahead_is_raised() -> None:
 
 @given(st.integers(1, 5000), st.floats(0, 1), st.floats(0, 1))
 def test_learning_rate_stays_within_its_bounds(steps: int, warmup: float, floor: float) -> None:
-    plan = Plan(steps, 0.01, warmup, floor)
+    plan = Schedule(steps, 0.01, warmup, floor)
     rates = [plan.rate(s) for s in {0, steps // 3, steps // 2, steps - 1, steps}]
     assert all(0 <= r <= 0.01 + 1e-12 for r in rates)
     if max(1, round(steps * warmup)) < steps:
@@ -63,8 +79,14 @@ def test_learning_rate_stays_within_its_bounds(steps: int, warmup: float, floor:
 
 
 @given(st.floats(0, 1), st.floats(0.01, 10), st.integers(1, 9), st.floats(0.05, 1))
-def test_schedules_reach_their_weight(fraction: float, weight: float, cycles: int, rise: float) -> None:
-    for schedule in (Constant(weight), LinearWarmup(weight, fraction), Cyclical(weight, cycles, rise)):
+def test_schedules_reach_their_weight(
+    fraction: float, weight: float, cycles: int, rise: float
+) -> None:
+    for schedule in (
+        Constant(weight),
+        LinearWarmup(weight, fraction),
+        Cyclical(weight, cycles, rise),
+    ):
         assert schedule(1.0) == weight
         assert all(0 <= schedule(p / 50) <= weight for p in range(51))
     assert LinearWarmup(weight, 0.5)(0.25) == pytest.approx(weight / 2)
@@ -80,16 +102,20 @@ class Quadratic(nn.Module):
         self.register_buffer("seen", torch.zeros(()))
 
     def forward(self, x, context, weights):  # type: ignore[no-untyped-def]
-        loss = (self.weight - x.float().mean()).square().sum() * torch.where((x == 7).any(), torch.nan, 1.0)
+        loss = (self.weight - x.float().mean()).square().sum() * torch.where(
+            (x == 7).any(), torch.nan, 1.0
+        )
         return loss * weights[0], loss.detach()[None]
 
 
-def train(steps: int, data: Feed, lr: float = 0.1, clip: float = 10.0) -> tuple[Quadratic, Guard, Progress, list]:
+def train(
+    steps: int, data: Feed, lr: float = 0.1, clip: float = 10.0
+) -> tuple[Quadratic, Guard, Position, list]:
     model = Quadratic()
-    guard, progress = Guard(model.parameters(), clip, torch.device("cpu")), Progress()
+    guard, progress = Guard(model.parameters(), clip, torch.device("cpu")), Position()
     average = Average(copy.deepcopy(model), model, 0.5)
-    plan = Plan(steps, lr, clip=clip)
-    advance = Apart(model, adamw(model, 0.0), guard)
+    plan = Schedule(steps, lr, clip=clip)
+    advance = StepByStep(model, adamw(model, 0.0), guard)
     costs = list(fit(advance, data, plan, lambda p: [1.0], progress, average))
     return model, guard, progress, costs
 
@@ -195,7 +221,9 @@ def test_soap_skips_a_non_finite_step_and_scales_gradients() -> None:
     optimiser.found_inf = torch.tensor(0.0)
     weight.grad, optimiser.grad_scale = torch.full((3, 2), 8.0), torch.tensor(4.0)
     optimiser.step()
-    torch.testing.assert_close(optimiser.state[weight]["L"], torch.full((3, 3), 8.0))  # (8 / 4)^2 over 2 columns
+    torch.testing.assert_close(
+        optimiser.state[weight]["L"], torch.full((3, 3), 8.0)
+    )  # (8 / 4)^2 over 2 columns
 
 
 def test_soap_bases_are_orthogonal_and_kernels_keep_their_shape() -> None:
@@ -221,12 +249,19 @@ def test_fit_weighs_schedules_shares_and_averages_as_by_hand() -> None:
         def forward(self, x, context, weights):  # type: ignore[no-untyped-def]
             return self.w * weights[0] + 2 * self.w * weights[1], torch.zeros(2)
 
-    model, plan = Linear(), Plan(4, 0.1, warmup=0.5, floor=0.5, clip=1e9)
-    average, guard = Average(copy.deepcopy(model), model, 0.9), Guard(model.parameters(), 1e9, torch.device("cpu"))
+    model, plan = Linear(), Schedule(4, 0.1, warmup=0.5, floor=0.5, clip=1e9)
+    average, guard = (
+        Average(copy.deepcopy(model), model, 0.9),
+        Guard(model.parameters(), 1e9, torch.device("cpu")),
+    )
     optimiser = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
-    halves = Feed(lambda i: (i, None), lambda raw: raw, 3, 3, 0, rank=0, world=2)  # two of three data: share 4 / 3
+    halves = Feed(
+        lambda i: (i, None), lambda raw: raw, 3, 3, 0, rank=0, world=2
+    )  # two of three data: share 4 / 3
     w, mean = 1.0, 1.0
-    run = fit(Apart(model, optimiser, guard), halves, plan, lambda p: [1.0, p], Progress(), average)
+    run = fit(
+        StepByStep(model, optimiser, guard), halves, plan, lambda p: [1.0, p], Position(), average
+    )
     for step, _ in enumerate(run):
         w -= plan.rate(step) * (1 + 2 * step / 4) * 4 / 3
         mean += (w - mean) * (1 - min(0.9, (1 + step) / (10 + step)))
@@ -237,7 +272,10 @@ def test_fit_weighs_schedules_shares_and_averages_as_by_hand() -> None:
 
 def test_a_good_step_ends_a_streak_of_bad_ones() -> None:
     weight = nn.Parameter(torch.zeros(3))
-    guard, optimiser = Guard([weight], 10.0, torch.device("cpu")), torch.optim.AdamW([weight], fused=True)
+    guard, optimiser = (
+        Guard([weight], 10.0, torch.device("cpu")),
+        torch.optim.AdamW([weight], fused=True),
+    )
     for good in [False] * (LONGEST_BAD_STREAK - 1) + [True] + [False] * (LONGEST_BAD_STREAK - 1):
         weight.grad = torch.full((3,), 1.0 if good else math.nan)
         guard.inspect(optimiser)
@@ -247,7 +285,10 @@ def test_a_good_step_ends_a_streak_of_bad_ones() -> None:
 
 def test_an_outlier_hardly_moves_the_mean_length() -> None:
     weight = nn.Parameter(torch.zeros(1))
-    guard, optimiser = Guard([weight], 2.0, torch.device("cpu")), torch.optim.AdamW([weight], fused=True)
+    guard, optimiser = (
+        Guard([weight], 2.0, torch.device("cpu")),
+        torch.optim.AdamW([weight], fused=True),
+    )
     for size in (1.0, 1.0, 1e6):
         weight.grad = torch.tensor([size])
         guard.inspect(optimiser)

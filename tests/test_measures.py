@@ -14,7 +14,13 @@ from torch import Tensor
 
 from vaekit.measures.classifier import Judge, train_judge, which_way_up
 from vaekit.measures.disentanglement import dci, disentanglement, factorvae_score, mig, sap
-from vaekit.measures.feature_distances import fidelity, frechet, frechet_of_gaussians, kernel_distance, prdc
+from vaekit.measures.feature_distances import (
+    fidelity,
+    frechet,
+    frechet_of_gaussians,
+    kernel_distance,
+    prdc,
+)
 
 
 def normals(n: int, width: int, seed: int = 0) -> Tensor:
@@ -28,7 +34,9 @@ def test_frechet_distance_of_gaussians_that_commute_is_that_of_their_spreads() -
     """With covariances diag(s^2) and diag(t^2): |m - n|^2 + sum (s - t)^2; a spread of 0 is a singular covariance."""
     m, n = torch.tensor([1.0, 2, 3]), torch.tensor([0.0, 4, 3])
     s, t = torch.tensor([1.0, 0, 2]), torch.tensor([3.0, 0, 0])
-    assert frechet_of_gaussians(m, s.diag() ** 2, n, t.diag() ** 2) == pytest.approx(5 + 4 + 4, abs=1e-9)
+    assert frechet_of_gaussians(m, s.diag() ** 2, n, t.diag() ** 2) == pytest.approx(
+        5 + 4 + 4, abs=1e-9
+    )
 
 
 def test_frechet_distance_of_gaussians_that_do_not_commute_is_that_of_the_formula() -> None:
@@ -41,7 +49,12 @@ def test_frechet_distance_of_gaussians_that_do_not_commute_is_that_of_the_formul
     assert frechet_of_gaussians(zero, b, zero, a) == pytest.approx(expected, rel=1e-9)
 
 
-@given(st.integers(2, 12), st.integers(1, 8), st.integers(0, 99), st.lists(st.floats(-9, 9), min_size=8, max_size=8))
+@given(
+    st.integers(2, 12),
+    st.integers(1, 8),
+    st.integers(0, 99),
+    st.lists(st.floats(-9, 9), min_size=8, max_size=8),
+)
 @settings(max_examples=40, deadline=None)
 def test_a_set_is_at_frechet_distance_zero_from_itself_and_at_the_square_of_a_shift(
     n: int, width: int, seed: int, shift: list[float]
@@ -70,8 +83,12 @@ def test_kernel_distance_is_its_definition() -> None:
 
 
 def test_kernel_distance_is_zero_in_the_mean_under_equality_and_its_error_is_honest() -> None:
-    distances = [kernel_distance(normals(40, 4, 2 * i), normals(60, 4, 2 * i + 1)) for i in range(200)]
-    values, errors = (np.array(part) for part in zip(*((d.value, d.error) for d in distances), strict=True))
+    distances = [
+        kernel_distance(normals(40, 4, 2 * i), normals(60, 4, 2 * i + 1)) for i in range(200)
+    ]
+    values, errors = (
+        np.array(part) for part in zip(*((d.value, d.error) for d in distances), strict=True)
+    )
     assert abs(values.mean()) < 4 * values.std() / math.sqrt(200)
     assert (values < 0).mean() > 0.2
     assert np.sqrt((errors**2).mean()) == pytest.approx(values.std(), rel=0.25)
@@ -105,12 +122,21 @@ def by_brute_force(real: Tensor, fake: Tensor, k: int) -> tuple[float, float, fl
     in_fake = [[math.dist(r, f) <= reach(fake, j) for j, f in enumerate(fake)] for r in real]
     precision, recall = (np.mean([any(row) for row in rows]) for rows in (in_real, in_fake))
     density = sum(map(sum, in_real)) / (k * len(fake))
-    return float(precision), float(recall), density, float(np.mean([any(c) for c in zip(*in_real, strict=True)]))
+    return (
+        float(precision),
+        float(recall),
+        density,
+        float(np.mean([any(c) for c in zip(*in_real, strict=True)])),
+    )
 
 
-@given(st.integers(6, 14), st.integers(6, 14), st.integers(1, 5), st.integers(0, 999), st.floats(0, 2))
+@given(
+    st.integers(6, 14), st.integers(6, 14), st.integers(1, 5), st.integers(0, 999), st.floats(0, 2)
+)
 @settings(max_examples=25, deadline=None)
-def test_neighbours_are_those_of_brute_force(n: int, m: int, k: int, seed: int, shift: float) -> None:
+def test_neighbours_are_those_of_brute_force(
+    n: int, m: int, k: int, seed: int, shift: float
+) -> None:
     real, fake = normals(n, 2, seed), normals(m, 2, seed + 1000) + shift
     got = prdc(real, fake, k)
     wanted = by_brute_force(real, fake, k)
@@ -121,7 +147,9 @@ def test_the_same_set_has_everything_even_far_away_and_with_copies_in_it() -> No
     a = (100 * normals(40, 64)).repeat_interleave(7, 0) + 1000
     got = prdc(a, a[torch.randperm(len(a), generator=torch.Generator().manual_seed(0))])
     assert (got.precision, got.recall, got.coverage) == (1, 1, 1)
-    assert got.density == pytest.approx(7 / 5)  # a ball of radius 0 about each of seven copies holds all seven
+    assert got.density == pytest.approx(
+        7 / 5
+    )  # a ball of radius 0 about each of seven copies holds all seven
 
 
 def test_disjoint_sets_have_nothing() -> None:
@@ -230,7 +258,9 @@ def test_noise_scores_nothing() -> None:
 def test_a_factor_told_twice_is_disentangled_but_not_complete() -> None:
     """What tells completeness, MIG and SAP from disentanglement."""
     z, v = toy("perfect")
-    twice = np.concatenate((z, z[:, 1:4] + 1e-9 * np.random.default_rng(1).normal(size=v.shape)), axis=1)
+    twice = np.concatenate(
+        (z, z[:, 1:4] + 1e-9 * np.random.default_rng(1).normal(size=v.shape)), axis=1
+    )
     got = disentanglement(twice, v)
     assert got.mig < 0.01
     assert got.sap < 0.01
@@ -248,15 +278,21 @@ def test_two_factors_in_one_dimension_are_complete_but_not_disentangled() -> Non
     assert got.informativeness == 1
 
 
-@given(st.permutations(range(5)), st.lists(st.sampled_from((-3.0, 0.5, 1.0)), min_size=5, max_size=5))
+@given(
+    st.permutations(range(5)), st.lists(st.sampled_from((-3.0, 0.5, 1.0)), min_size=5, max_size=5)
+)
 @settings(max_examples=5, deadline=None)
-def test_order_and_sign_and_scale_of_the_dimensions_do_not_matter(order: list[int], scales: list[float]) -> None:
+def test_order_and_sign_and_scale_of_the_dimensions_do_not_matter(
+    order: list[int], scales: list[float]
+) -> None:
     z, v = toy("rotated")
     moved = z[:, order] * scales
     assert mig(moved, v) == pytest.approx(mig(z, v), abs=0.02)
     assert sap(moved, v) == pytest.approx(sap(z, v), abs=0.02)
     chosen = {"collapsed": 0.001, "votes": 1000}
-    assert factorvae_score(moved, v, **chosen) == pytest.approx(factorvae_score(z, v, **chosen), abs=0.02)
+    assert factorvae_score(moved, v, **chosen) == pytest.approx(
+        factorvae_score(z, v, **chosen), abs=0.02
+    )
 
 
 def test_collapsed_dimensions_have_no_vote() -> None:
@@ -317,7 +353,8 @@ def test_the_features_of_a_judge_know_more_noise_from_less(judge: Judge) -> None
     real, other = (bars(300, seed)[0].float() / 255 for seed in (2, 3))
     noise = torch.rand(real.shape, generator=torch.Generator().manual_seed(0)) - 0.5
     distances = [
-        frechet(judge.features(real), judge.features((other + size * noise).clamp(0, 1))) for size in (0, 0.5, 1, 2)
+        frechet(judge.features(real), judge.features((other + size * noise).clamp(0, 1)))
+        for size in (0, 0.5, 1, 2)
     ]
     assert distances == sorted(distances)
     assert distances[1] > 2 * distances[0]
@@ -343,7 +380,9 @@ def test_a_judge_is_the_same_from_the_same_seed_and_touches_no_other_randomness(
     told: list[tuple[int, int]] = []
     before = torch.get_rng_state()
     one, same, other = (
-        train_judge(x, y, 2, seed=seed, steps=3, batch=16, progress=lambda *at: told.append(at)).features(x)
+        train_judge(
+            x, y, 2, seed=seed, steps=3, batch=16, progress=lambda *at: told.append(at)
+        ).features(x)
         for seed in (0, 0, 1)
     )
     assert torch.equal(one, same)

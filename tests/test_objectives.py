@@ -55,13 +55,20 @@ class Toy:
         draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
         w = torch.linalg.qr(draw(3, 2))[0] * torch.tensor([1.5, 0.8], dtype=torch.float64)
         variance = NOISE**2 / (NOISE**2 + w.pow(2).sum(0))
-        start = {"A": variance[:, None] * w.T / NOISE**2, "b": 0.0 * variance, "s": variance.log() / 2}
+        start = {
+            "A": variance[:, None] * w.T / NOISE**2,
+            "b": 0.0 * variance,
+            "s": variance.log() / 2,
+        }
         start |= {"W": w, "c": 0.0 * draw(3), "m": 0.0 * draw(2)}
         if not exact:
             start = {name: value + 0.2 * draw(*value.shape) for name, value in start.items()}
             start["s"] = variance.log() / 2 + 0.4  # too wide, so that the weights have a variance
         self.copies = copies
-        self.p = {name: value.expand(copies, *value.shape).clone().requires_grad_() for name, value in start.items()}
+        self.p = {
+            name: value.expand(copies, *value.shape).clone().requires_grad_()
+            for name, value in start.items()
+        }
 
     def trace(self, draws: tuple[int, ...], of_encoder: bool = False) -> Trace:
         """`of_encoder`: the prior is made of the encoder's parameters too, as a VampPrior is."""
@@ -73,7 +80,9 @@ class Toy:
         return Trace((Draw(z, q, prior),), normal(mean, NOISE))
 
 
-def gradients(cost: Callable, copies: int, draws: tuple[int, ...], exact: bool = False, **kind: bool) -> dict:
+def gradients(
+    cost: Callable, copies: int, draws: tuple[int, ...], exact: bool = False, **kind: bool
+) -> dict:
     """The cost's gradient in every parameter, shape (copies, n), always for the same draws."""
     toy = Toy(copies, exact)
     torch.manual_seed(0)
@@ -110,7 +119,9 @@ def test_dreg_is_the_formula_of_its_paper() -> None:
     trace = toy.trace((4,))
     (draw,) = trace.draws
     still = normal(draw.posterior.mean.detach(), draw.posterior.stddev.detach())
-    log_weight = trace.likelihood.log_prob(DATUM) + draw.prior.log_prob(draw.z) - still.log_prob(draw.z)
+    log_weight = (
+        trace.likelihood.log_prob(DATUM) + draw.prior.log_prob(draw.z) - still.log_prob(draw.z)
+    )
     (slope,) = torch.autograd.grad(log_weight.sum(), draw.z, retain_graph=True)
     share = torch.softmax(log_weight.detach(), 0)
     phi = [toy.p[name] for name in "Abs"]
@@ -161,13 +172,18 @@ def test_sticking_the_landing_is_unbiased_where_a_posterior_follows_earlier_draw
 
     def gradient(cost: Callable) -> Tensor:
         torch.manual_seed(0)
-        a, b, w = (torch.full((60_000, 1), v, dtype=torch.float64).requires_grad_() for v in (0.7, -0.4, 0.9))
+        a, b, w = (
+            torch.full((60_000, 1), v, dtype=torch.float64).requires_grad_()
+            for v in (0.7, -0.4, 0.9)
+        )
         q1 = normal(a, 0.8)
         z1 = q1.rsample()
         p2 = normal(w * z1, 1.0)
         q2 = normal(p2.mean + b * z1 + a, 0.5)
         z2 = q2.rsample()
-        trace = Trace((Draw(z1, q1, normal(torch.zeros_like(a), 1.0)), Draw(z2, q2, p2)), normal(w * z2, 1.0))
+        trace = Trace(
+            (Draw(z1, q1, normal(torch.zeros_like(a), 1.0)), Draw(z2, q2, p2)), normal(w * z2, 1.0)
+        )
         return torch.cat(torch.autograd.grad(cost(trace, torch.ones(1)).sum(), (a, b, w)), dim=1)
 
     difference = gradient(stuck) - gradient(closed)
@@ -180,7 +196,9 @@ def test_what_is_logged_is_the_bound_and_not_what_its_gradient_is_made_of() -> N
     x = zoo.data(model)
     trace = model(x, None, (6,))
     torch.testing.assert_close(path_rate(trace, x), -trace.draws[0].log_ratio())
-    torch.testing.assert_close(doubly_reparameterised(6).costs(trace, x)[0], importance_weighted(6).costs(trace, x)[0])
+    torch.testing.assert_close(
+        doubly_reparameterised(6).costs(trace, x)[0], importance_weighted(6).costs(trace, x)[0]
+    )
     objective = sticking_the_landing(2.0)
     assert objective.weights(0.5) == [1.0, 2.0, 0.0]
     torch.testing.assert_close(objective.costs(trace, x)[2], trace.rate().mean())
@@ -210,7 +228,11 @@ def test_gradients_that_are_not_known_are_refused() -> None:
     assert doubly_reparameterised(4).one_graph
     assert not importance_weighted(4).one_graph
     assert doubly_reparameterised(4).plus("mmd", Term(mmd, WATCHED)).weights(0.3) == [1, 0, 0, 0]
-    for build in (lambda: multiply_weighted(0, 4), lambda: convexly_weighted(4, 1.5), lambda: importance_weighted(0)):
+    for build in (
+        lambda: multiply_weighted(0, 4),
+        lambda: convexly_weighted(4, 1.5),
+        lambda: importance_weighted(0),
+    ):
         with pytest.raises(ValueError, match="got"):
             build()
 
@@ -252,13 +274,19 @@ def test_ciwae_joins_the_elbo_to_iwae() -> None:
     trace = model(x, None, (8,))
     torch.testing.assert_close(ciwae(trace, x, 1.0), elbo(trace, x).mean(0))
     torch.testing.assert_close(ciwae(trace, x, 0.0), iwae(trace, x))
-    torch.testing.assert_close(ciwae(trace, x, 0.25), 0.25 * elbo(trace, x).mean(0) + 0.75 * iwae(trace, x))
-    torch.testing.assert_close(convexly_weighted(8, 0.25).costs(trace, x)[0], -ciwae(trace, x, 0.25).mean())
+    torch.testing.assert_close(
+        ciwae(trace, x, 0.25), 0.25 * elbo(trace, x).mean(0) + 0.75 * iwae(trace, x)
+    )
+    torch.testing.assert_close(
+        convexly_weighted(8, 0.25).costs(trace, x)[0], -ciwae(trace, x, 0.25).mean()
+    )
 
 
 def test_terms_are_added_and_stood_in_for_without_touching_the_objective_they_join() -> None:
     plain = beta_elbo(LinearWarmup(2.0, 0.5))
-    with_floor = plain.watching("rate").plus("free_bits", Term(FreeBits(0.1), plain.terms["rate"].schedule))
+    with_floor = plain.watching("rate").plus(
+        "free_bits", Term(FreeBits(0.1), plain.terms["rate"].schedule)
+    )
     assert plain.weights(0.25) == [1.0, 1.0]
     assert with_floor.weights(0.25) == [1.0, 0.0, 1.0]
     assert with_floor.draws == plain.draws

@@ -33,12 +33,16 @@ from vaekit.core.objectives import (
     sticking_the_landing,
 )
 from vaekit.training.optimisers import adamw
-from vaekit.training.step import Apart, Guard, Step, Whole
+from vaekit.training.step import CompiledStep, Guard, Step, StepByStep
 
 
 def _factor() -> Objective:
     tc = FactorTC(zoo.LATENT, width=8, hidden=2)
-    return beta_elbo().plus("factor", Term(tc, Constant(5.0))).plus("discriminator", Term(tc.discrimination))
+    return (
+        beta_elbo()
+        .plus("factor", Term(tc, Constant(5.0)))
+        .plus("discriminator", Term(tc.discrimination))
+    )
 
 
 def _instead(term: Callable, weight: float = 1.0) -> Objective:
@@ -55,7 +59,9 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "free bits a latent": lambda: _instead(FreeBits(0.5, of_each_latent)),
     "free bits in total": lambda: _instead(FreeBits(0.5, in_total)),
     "target rate": lambda: _instead(TargetRate(2.0), 10.0),
-    "total correlation": lambda: beta_elbo().plus("tc", Term(TotalCorrelation(1000), Constant(5.0))),
+    "total correlation": lambda: beta_elbo().plus(
+        "tc", Term(TotalCorrelation(1000), Constant(5.0))
+    ),
     "factor": _factor,
     "dip i": lambda: beta_elbo().plus("dip", Term(dip_i, Constant(10.0))),
     "dip ii": lambda: beta_elbo().plus("dip", Term(dip_ii, Constant(10.0))),
@@ -72,8 +78,12 @@ def made(name: str, prior: str = "standard") -> tuple[Step, Tensor, Tensor]:
     return Step(model, objective).train(), zoo.data(model, 6), torch.tensor(objective.weights(0.5))
 
 
-@pytest.mark.parametrize(("name", "backend"), [*((name, "eager") for name in OBJECTIVES), ("dreg", "aot_eager")])
-def test_every_objective_compiles_into_one_graph_with_the_same_gradient(name: str, backend: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "backend"), [*((name, "eager") for name in OBJECTIVES), ("dreg", "aot_eager")]
+)
+def test_every_objective_compiles_into_one_graph_with_the_same_gradient(
+    name: str, backend: str
+) -> None:
     torch.distributions.kl._KL_MEMOIZE.clear()
     kl._lookup.cache_clear()
     torch.compiler.reset()
@@ -96,27 +106,39 @@ def test_every_objective_moves_the_weights_whole_as_apart(name: str) -> None:
     """The gradient by `torch.func.grad` of weights given by hand is that of the ordinary way."""
     step, x, weights = made(name)
     other = copy.deepcopy(step)
-    apart = Apart(step, adamw(step, 0.1), Guard(step.parameters(), 1.5, torch.device("cpu")))
-    beside = Apart(other, adamw(other, 0.1), Guard(other.parameters(), 1.5, torch.device("cpu")), usual=len(x))
-    whole = Whole(other, beside, torch.float32)
+    apart = StepByStep(step, adamw(step, 0.1), Guard(step.parameters(), 1.5, torch.device("cpu")))
+    beside = StepByStep(
+        other, adamw(other, 0.1), Guard(other.parameters(), 1.5, torch.device("cpu")), usual=len(x)
+    )
+    whole = CompiledStep(other, beside, torch.float32)
     with torch.compiler.set_stance("force_eager"):
         for seed in range(3):
             torch.manual_seed(seed)
             costs = apart(x, None, 1.0, weights.tolist(), 1e-3)
             torch.manual_seed(seed)
-            torch.testing.assert_close(whole(x, None, 1.0, weights.tolist(), 1e-3), costs, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                whole(x, None, 1.0, weights.tolist(), 1e-3), costs, rtol=1e-4, atol=1e-4
+            )
     for mine, theirs in zip(step.state_dict().values(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["dreg", "factor"])
-def test_the_whole_move_of_what_is_peculiar_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_move_of_what_is_peculiar_is_one_graph(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.compiler.reset()
     compile_eagerly = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **kind: compile_eagerly(f, **kind, backend="eager"))
+    monkeypatch.setattr(
+        torch, "compile", lambda f, **kind: compile_eagerly(f, **kind, backend="eager")
+    )
     step, x, weights = made(name)
-    apart = Apart(step, adamw(step, 0.1), Guard(step.parameters(), 1.5, torch.device("cpu")), usual=len(x))
-    assert torch.isfinite(Whole(step, apart, torch.float32)(x, None, 1.0, weights.tolist(), 1e-3)).all()
+    apart = StepByStep(
+        step, adamw(step, 0.1), Guard(step.parameters(), 1.5, torch.device("cpu")), usual=len(x)
+    )
+    assert torch.isfinite(
+        CompiledStep(step, apart, torch.float32)(x, None, 1.0, weights.tolist(), 1e-3)
+    ).all()
 
 
 @EACH
@@ -130,19 +152,27 @@ def test_every_objective_is_finite_under_autocast_and_for_a_datum_alone(name: st
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in step.parameters())
 
 
-@pytest.mark.parametrize("name", ["miwae", "dreg", "stl", "free bits a latent", "mmd", "total correlation", "dip i"])
+@pytest.mark.parametrize(
+    "name", ["miwae", "dreg", "stl", "free bits a latent", "mmd", "total correlation", "dip i"]
+)
 def test_objectives_take_a_prior_that_is_no_normal(name: str) -> None:
     step, x, weights = made(name, prior="mixture")
     loss, _ = step(x, None, weights)
     loss.backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in step.model.prior.parameters())
+    assert all(
+        p.grad is not None and torch.isfinite(p.grad).all() for p in step.model.prior.parameters()
+    )
 
 
 def test_what_a_term_learns_is_part_of_the_step_once() -> None:
     step, _, _ = made("factor")
     discriminator = step.objective.terms["factor"].cost
     assert isinstance(discriminator, nn.Module)
-    names = [name for name, _ in step.named_parameters(remove_duplicate=False) if not name.startswith("model.")]
+    names = [
+        name
+        for name, _ in step.named_parameters(remove_duplicate=False)
+        if not name.startswith("model.")
+    ]
     assert len(names) == len(list(discriminator.parameters())) == 6
     assert set(names) <= set(step.state_dict())
     plain = Step(zoo.model(), beta_elbo())

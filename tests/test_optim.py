@@ -74,8 +74,12 @@ def test_soap_is_its_algorithm_in_double_precision() -> None:
     how: dict[str, Any] = {"settle": 4, "measure": 2, "refresh": 5, "limit": 0.9}
     weight, grads = nn.Parameter(start.clone()), gradients(18, 4, 3)
     path = run(weight, grads, Soap([weight], lr=0.05, betas=(0.8, 0.95), weight_decay=0.3, **how))
-    truth = by_hand(start.double().numpy(), [g.double().numpy() for g in grads], 0.05, 0.8, 0.95, 0.3, **how)
-    torch.testing.assert_close(torch.stack(path).double(), torch.from_numpy(np.stack(truth)), rtol=0, atol=2e-5)
+    truth = by_hand(
+        start.double().numpy(), [g.double().numpy() for g in grads], 0.05, 0.8, 0.95, 0.3, **how
+    )
+    torch.testing.assert_close(
+        torch.stack(path).double(), torch.from_numpy(np.stack(truth)), rtol=0, atol=2e-5
+    )
     assert torch.equal(path[3], start)  # settling moves nothing
     assert not torch.equal(path[4], start)
 
@@ -83,9 +87,21 @@ def test_soap_is_its_algorithm_in_double_precision() -> None:
 @pytest.mark.parametrize(("shape", "longest"), [((4,), 256), ((3, 2), 1), ((2, 3, 2, 2), 1)])
 def test_soap_is_adam_wherever_it_does_not_rotate(shape: tuple[int, ...], longest: int) -> None:
     """Vectors, and matrices and kernels with both sides too long; the decay is AdamW's."""
-    start, grads, settle = torch.linspace(-1, 2, math.prod(shape)).view(shape), gradients(30, *shape), 3
+    start, grads, settle = (
+        torch.linspace(-1, 2, math.prod(shape)).view(shape),
+        gradients(30, *shape),
+        3,
+    )
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
-    soap = Soap([ours], lr=0.02, betas=(0.9, 0.99), weight_decay=0.1, settle=settle, refresh=4, longest=longest)
+    soap = Soap(
+        [ours],
+        lr=0.02,
+        betas=(0.9, 0.99),
+        weight_decay=0.1,
+        settle=settle,
+        refresh=4,
+        longest=longest,
+    )
     adam = torch.optim.AdamW([theirs], lr=0.02, betas=(0.9, 0.99), weight_decay=0.1)
     torch.testing.assert_close(run(ours, grads, soap)[settle:], run(theirs, grads[settle:], adam))
 
@@ -94,7 +110,9 @@ def test_a_step_of_soap_is_limited_in_every_coordinate() -> None:
     """After a thousand tiny gradients Adam would go sqrt(1 / (1 - 0.99)) = 10 times the learning rate at a jump."""
     weight = nn.Parameter(torch.zeros(2))
     optimiser = Soap([weight], lr=0.5, betas=(0.0, 0.99), settle=1, limit=4.0)
-    before, after = run(weight, [torch.full((2,), 1e-6)] * 1000 + [torch.tensor([1.0, -1.0])], optimiser)[-2:]
+    before, after = run(
+        weight, [torch.full((2,), 1e-6)] * 1000 + [torch.tensor([1.0, -1.0])], optimiser
+    )[-2:]
     torch.testing.assert_close(after - before, torch.tensor([-2.0, 2.0]), rtol=0, atol=1e-4)
 
 
@@ -132,7 +150,9 @@ def test_grad_scale_divides_the_gradients_of_soap_and_of_nothing_else() -> None:
     plain, scaled = (nn.Parameter(torch.ones(3, 2)) for _ in range(2))
     one, other, grads = Soap([plain], **how), Soap([scaled], **how), gradients(12, 3, 2)
     other.grad_scale = torch.tensor(8.0)
-    torch.testing.assert_close(run(scaled, [8 * g for g in grads], other), run(plain, grads, one), rtol=0, atol=0)
+    torch.testing.assert_close(
+        run(scaled, [8 * g for g in grads], other), run(plain, grads, one), rtol=0, atol=0
+    )
     torch.testing.assert_close(states(other), states(one), rtol=0, atol=0)
     assert scaled.grad is not None
     assert torch.equal(scaled.grad, 8 * grads[-1])
@@ -155,10 +175,16 @@ def test_what_is_no_layer_is_not_decayed() -> None:
     """Pseudo-inputs are pictures and a mixture's means are places: neither belongs at zero."""
     encoder = MLP((4,), (5,), (6,))
     model = nn.ModuleDict(
-        {"net": encoder, "vamp": VampPrior(encoder, torch.rand(3, 4)), "mixture": NormalMixture(3, 2)}
+        {
+            "net": encoder,
+            "vamp": VampPrior(encoder, torch.rand(3, 4)),
+            "mixture": NormalMixture(3, 2),
+        }
     )
     decayed, left = adamw(model, 0.1).param_groups
     assert decayed["weight_decay"] == 0.1
     assert left["weight_decay"] == 0.0
-    assert {id(p) for p in decayed["params"]} == {id(p) for name, p in encoder.named_parameters() if "weight" in name}
+    assert {id(p) for p in decayed["params"]} == {
+        id(p) for name, p in encoder.named_parameters() if "weight" in name
+    }
     assert sum(len(group["params"]) for group in (decayed, left)) == len(list(model.parameters()))

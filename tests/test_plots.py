@@ -30,7 +30,10 @@ def test_one_outlier_does_not_flatten_a_histogram() -> None:
     assert low == 0
     assert 9.5 < high < 12
     column = Column(name="income", kind="number", low=0, high=1e6)
-    assert drawn(column, values, np.array([1.0, 2.0, 3.0, 500.0]))[1] == f"beyond: {1 / 201:.2%} real, 25.00% new"
+    assert (
+        drawn(column, values, np.array([1.0, 2.0, 3.0, 500.0]))[1]
+        == f"beyond: {1 / 201:.2%} real, 25.00% new"
+    )
 
 
 @pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0, 2.0], np.linspace(-4, 4, 50)])
@@ -51,10 +54,19 @@ def test_nearly_all_real_values_are_within_the_axis(sign) -> None:
 @pytest.mark.parametrize(
     ("column", "ticks"),
     [
-        (Column(name="day", kind="date", dtype="Date", low=18000, high=19750), {"2020", "2021", "2022", "2023"}),
+        (
+            Column(name="day", kind="date", dtype="Date", low=18000, high=19750),
+            {"2020", "2021", "2022", "2023"},
+        ),
         (Column(name="at", kind="date", dtype="Time", low=0.25, high=0.95), {"12:00"}),
-        (Column(name="at", kind="date", dtype="String", format="%H:%M", low=0.0, high=0.999), {"00:00", "12:00"}),
-        (Column(name="end", kind="date", dtype="Date", low=0, high=2932896), {"8001"}),  # 9999-12-31: of no end
+        (
+            Column(name="at", kind="date", dtype="String", format="%H:%M", low=0.0, high=0.999),
+            {"00:00", "12:00"},
+        ),
+        (
+            Column(name="end", kind="date", dtype="Date", low=0, high=2932896),
+            {"8001"},
+        ),  # 9999-12-31: of no end
     ],
 )
 def test_dates_are_named_as_dates(column, ticks) -> None:

@@ -24,7 +24,9 @@ def seen() -> dict[str, tuple[torch.Tensor, ...]]:
     x, found = torch.rand(64, 3), {}
     layer = Spy()
     for precision in ("32", "bf16"):
-        step, _ = Engine(precision=precision).setup(layer, lambda m: torch.optim.AdamW(m.parameters()))
+        step, _ = Engine(precision=precision).setup(
+            layer, lambda m: torch.optim.AdamW(m.parameters())
+        )
         found[precision] = step(x, torch.tensor([1 / 3]))
     return found | {"given": (x, torch.tensor([1 / 3]))}
 

@@ -73,7 +73,9 @@ def test_pictures_and_codes_are_those_of_then(runs: Path, name: str) -> None:
         "encode": trained.encode(x).mean,
     }
     for verb, found in now.items():
-        torch.testing.assert_close(found.flatten(), torch.tensor(before[verb]), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            found.flatten(), torch.tensor(before[verb]), rtol=1e-3, atol=1e-4
+        )
 
 
 @EACH
@@ -85,7 +87,9 @@ def test_what_it_knew_nothing_of_has_its_former_meaning(runs: Path, name: str) -
     assert trained.kind == "continuous"
 
 
-def test_a_run_that_was_stopped_goes_on_to_where_it_would_have_gone(runs: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_to_where_it_would_have_gone(
+    runs: Path, tmp_path: Path
+) -> None:
     """Its 40 steps and 20 of today's end where the previous version's 60 did."""
     folder = shutil.copytree(PREVIOUS / "dense", tmp_path / "dense")
     (ended,) = (event for event in api.reopen(folder).events() if isinstance(event, Ended))

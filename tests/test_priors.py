@@ -18,8 +18,15 @@ from vaekit import VAE, Conditional, beta_elbo, elbo, iwae, nll
 from vaekit.core.kl import kl
 from vaekit.distributions.families import PixelBernoulli, normal
 from vaekit.models.fitted_priors import fit_gmm
-from vaekit.models.flows import Bent, Couplings, FlowPosterior, FlowPrior
-from vaekit.models.priors import LearnedNormal, MixtureOfNormals, NormalMixture, StandardNormal, VampPrior, mixture
+from vaekit.models.flows import CoupledNormal, Couplings, FlowPosterior, FlowPrior
+from vaekit.models.priors import (
+    LearnedNormal,
+    MixtureOfNormals,
+    NormalMixture,
+    StandardNormal,
+    VampPrior,
+    mixture,
+)
 from vaekit.nn import MLP
 from vaekit.training.step import Step
 
@@ -41,7 +48,9 @@ PRIORS: dict[str, Callable[[int, int], nn.Module]] = {
     "vamp": vamp,
     "flow": lambda latent, context: FlowPrior(latent, context, transforms=4, hidden=16),
     "gmm": lambda latent, context: fit_gmm(
-        torch.randn(200, latent) + torch.arange(200)[:, None] % 2, 3, labels=torch.arange(200) % max(1, context)
+        torch.randn(200, latent) + torch.arange(200)[:, None] % 2,
+        3,
+        labels=torch.arange(200) % max(1, context),
     ),
 }
 LEARNED = [name for name in PRIORS if name not in ("standard", "gmm")]
@@ -65,7 +74,11 @@ def model(name: str, flow: bool = False, context: int = 0) -> VAE:
     family = FlowPosterior(latent, 4, 2, 16) if flow else normal
     outputs = family.outputs() if isinstance(family, FlowPosterior) else 2 * latent
     infer = Conditional(MLP(SHAPE, [16], [outputs], context=context), family, 3)
-    p = VampPrior(infer, torch.rand(6, *SHAPE), context=context) if name == "vamp" else PRIORS[name](latent, context)
+    p = (
+        VampPrior(infer, torch.rand(6, *SHAPE), context=context)
+        if name == "vamp"
+        else PRIORS[name](latent, context)
+    )
     decoder = Conditional(MLP([latent], [16], SHAPE, context=context), PixelBernoulli())
     return shaken(VAE(infer, p, decoder))  # type: ignore[return-value]
 
@@ -88,7 +101,11 @@ def test_a_prior_integrates_to_one_and_its_samples_follow_it(name: str, context:
     p = prior(name, 1, context)(torch.tensor([[0.3, 0.9]]) if context else None)
     grid = line()
     with torch.no_grad():
-        density = p.log_prob(grid.float()[:, None, None] if p.batch_shape else grid.float()[:, None]).double().exp()
+        density = (
+            p.log_prob(grid.float()[:, None, None] if p.batch_shape else grid.float()[:, None])
+            .double()
+            .exp()
+        )
         below = torch.cumsum(density.flatten(), 0) * (grid[1] - grid[0])
         draws = p.sample((2000,)).flatten().double()
     assert below[-1].item() == pytest.approx(1, abs=2e-3)
@@ -118,7 +135,9 @@ def test_batch_shapes_follow_the_context(name: str, context: int) -> None:
     for shape in [(5,), (2, 5)]:
         z = torch.randn(*shape, 3)
         assert p.log_prob(z).shape == shape
-        torch.testing.assert_close(p.log_prob(z)[..., 2], p.log_prob(z[..., 2:3, :].expand(z.shape))[..., 2])
+        torch.testing.assert_close(
+            p.log_prob(z)[..., 2], p.log_prob(z[..., 2:3, :].expand(z.shape))[..., 2]
+        )
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -128,7 +147,9 @@ def test_a_prior_without_a_context_ignores_what_it_gets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_a_conditional_prior_starts_unconditional_and_learns_to_depend_on_its_context(name: str) -> None:
+def test_a_conditional_prior_starts_unconditional_and_learns_to_depend_on_its_context(
+    name: str,
+) -> None:
     fresh, z = PRIORS[name](3, CONTEXT), torch.randn(5, 3)
     a, b = torch.randn(5, CONTEXT), torch.randn(5, CONTEXT)
     torch.testing.assert_close(fresh(a).log_prob(z), fresh(b).log_prob(z))
@@ -139,7 +160,9 @@ def test_a_conditional_prior_starts_unconditional_and_learns_to_depend_on_its_co
 @pytest.mark.parametrize("name", ["learned", "flow"])
 def test_these_priors_start_as_a_standard_normal(name: str) -> None:
     z = 2 * torch.randn(50, 5)
-    torch.testing.assert_close(PRIORS[name](5, 0)(None).log_prob(z), StandardNormal(5)(None).log_prob(z))
+    torch.testing.assert_close(
+        PRIORS[name](5, 0)(None).log_prob(z), StandardNormal(5)(None).log_prob(z)
+    )
 
 
 # Mixtures of normals
@@ -153,7 +176,9 @@ def explicit(logits: Tensor, means: Tensor, scales: Tensor) -> MixtureSameFamily
 
 @pytest.mark.parametrize("scale", [1.0, 3e-2, 1e-3])
 @pytest.mark.parametrize("lowered", [False, True])
-def test_the_matrix_form_of_a_mixture_is_exact_for_sharp_posteriors(scale: float, lowered: bool) -> None:
+def test_the_matrix_form_of_a_mixture_is_exact_for_sharp_posteriors(
+    scale: float, lowered: bool
+) -> None:
     """Within 1e-4 nats of the differences taken in float64, also where autocast lowers products."""
     logits, means = torch.randn(100), 2 * torch.randn(100, 40)
     scales = scale * torch.exp(0.3 * torch.randn(100, 40))
@@ -171,9 +196,13 @@ def test_a_mixture_of_normals_agrees_with_torchs(batched: str) -> None:
     shape = (5, 4, 3) if batched == "all" else (4, 3)
     means, scales = torch.randn(shape, requires_grad=True), torch.rand(shape) + 0.1
     p = MixtureOfNormals(logits, means, scales)
-    exact = explicit(logits, means.expand(*p.batch_shape, 4, 3), scales.expand(*p.batch_shape, 4, 3))
+    exact = explicit(
+        logits, means.expand(*p.batch_shape, 4, 3), scales.expand(*p.batch_shape, 4, 3)
+    )
     z = torch.randn(7, 5, 3, requires_grad=True)
-    torch.testing.assert_close(p.log_prob(z), exact.log_prob(z.double()).float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        p.log_prob(z), exact.log_prob(z.double()).float(), rtol=1e-5, atol=1e-5
+    )
     torch.testing.assert_close(p.mean, exact.mean.float())
     torch.testing.assert_close(p.variance, exact.variance.float(), rtol=1e-4, atol=1e-5)
     ours = torch.autograd.grad(p.log_prob(z).sum(), [z, means])
@@ -186,7 +215,9 @@ def test_a_vamp_prior_is_the_mixture_of_the_encoders_posteriors() -> None:
     infer, z = encoder(3), torch.randn(50, 3)
     p = VampPrior(infer, torch.rand(6, *SHAPE))
     q = infer(p.pseudo_inputs())
-    each = torch.stack([Independent(Normal(q.mean[k], q.stddev[k]), 1).log_prob(z) for k in range(6)])
+    each = torch.stack(
+        [Independent(Normal(q.mean[k], q.stddev[k]), 1).log_prob(z) for k in range(6)]
+    )
     torch.testing.assert_close(p().log_prob(z), torch.logsumexp(each, 0) - math.log(6))
 
 
@@ -195,7 +226,9 @@ def test_a_vamp_prior_of_a_flow_posterior_is_the_mixture_of_its_flows() -> None:
     p, z = vae.prior(None), torch.randn(9, 3)
     q = vae.encoder(vae.prior.pseudo_inputs())
     each = torch.stack([q.log_prob(row) for row in z])
-    torch.testing.assert_close(p.log_prob(z), torch.logsumexp(each, 1) - math.log(6), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        p.log_prob(z), torch.logsumexp(each, 1) - math.log(6), rtol=1e-4, atol=1e-4
+    )
     assert mixture(torch.zeros(5, 6), q).log_prob(torch.randn(5, 3)).shape == (5,)
 
 
@@ -255,11 +288,13 @@ def test_couplings_invert_and_know_their_determinant(latent: int, context: int) 
     back, same = f.inverse(y, None if c is None else c.float().expand(20, -1))
     torch.testing.assert_close(back, x.float(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(same, log_det, rtol=1e-3, atol=1e-3)
-    jacobian = torch.autograd.functional.jacobian(lambda one: f(one, None if c is None else c.float())[0], x[0].float())
+    jacobian = torch.autograd.functional.jacobian(
+        lambda one: f(one, None if c is None else c.float())[0], x[0].float()
+    )
     torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], log_det[0], rtol=1e-3, atol=1e-3)
 
 
-def bent() -> tuple[FlowPosterior, Bent]:
+def bent() -> tuple[FlowPosterior, CoupledNormal]:
     family = shaken(FlowPosterior(2, 4, 3, 16), 0.15)
     assert isinstance(family, FlowPosterior)
     return family, family(torch.randn(1, family.outputs()))
@@ -298,11 +333,15 @@ def test_a_flow_posteriors_sampled_rate_is_its_divergence() -> None:
         z = q.rsample((20_000,))
         rate = kl(q, p, z)
         axis = torch.linspace(-8, 8, 300)
-        grid = torch.cartesian_prod(axis * q.stddev[0, 0] + q.mean[0, 0], axis * q.stddev[0, 1] + q.mean[0, 1])[:, None]
+        grid = torch.cartesian_prod(
+            axis * q.stddev[0, 0] + q.mean[0, 0], axis * q.stddev[0, 1] + q.mean[0, 1]
+        )[:, None]
         log_q = q.log_prob(grid)
         cell = (axis[1] - axis[0]) ** 2 * q.stddev.prod()
         exact = (log_q.exp() * (log_q - p.log_prob(grid))).sum() * cell
-    assert rate.mean().item() == pytest.approx(exact.item(), abs=5 * rate.std().item() / math.sqrt(len(z)) + 1e-2)
+    assert rate.mean().item() == pytest.approx(
+        exact.item(), abs=5 * rate.std().item() / math.sqrt(len(z)) + 1e-2
+    )
 
 
 def test_a_flow_posteriors_middle_repeats_and_its_spread_is_near_its_samples() -> None:
@@ -349,13 +388,18 @@ def test_a_flow_posterior_approaches_the_evidence_from_below() -> None:
         assert (loose < evidence - 0.01).any()
         few, many = (iwae(vae(x, None, (k,)), x).mean() for k in (2, 2000))
     assert loose.mean() < few + 0.1 < many + 0.2
-    assert nll(vae, [(x, None)], draws=4000).value == pytest.approx(-evidence.mean().item(), abs=0.05)
+    assert nll(vae, [(x, None)], draws=4000).value == pytest.approx(
+        -evidence.mean().item(), abs=0.05
+    )
 
 
 # Everything in training
 
 
-TRAINED = [(name, False, CONTEXT) for name in LEARNED] + [("standard", True, 0), ("vamp", True, CONTEXT)]
+TRAINED = [(name, False, CONTEXT) for name in LEARNED] + [
+    ("standard", True, 0),
+    ("vamp", True, CONTEXT),
+]
 
 
 @pytest.mark.parametrize(("name", "flow", "context"), TRAINED)

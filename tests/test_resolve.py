@@ -10,7 +10,12 @@ from vaekit.assembly.settle import held_out, resolve, total_steps
 from vaekit.data.images import Images, ImageSchema, Resident
 
 
-def images(n: int = 300, shape: tuple[int, int, int] = (1, 12, 12), bits: bool = False, dtype: str = "uint8") -> Images:
+def images(
+    n: int = 300,
+    shape: tuple[int, int, int] = (1, 12, 12),
+    bits: bool = False,
+    dtype: str = "uint8",
+) -> Images:
     raw = torch.randint(0, 256, (n, *shape), dtype=torch.uint8)
     raw = (raw > 127).byte() * 255 if bits else raw
     raw = raw if dtype == "uint8" else raw / 256 + 1e-3
@@ -25,9 +30,9 @@ def settled(*changes: str, **kinds: object) -> Experiment:
 def test_nothing_stays_auto_and_settling_twice_changes_nothing() -> None:
     data = images()
     once = resolve(Experiment(), data)
-    assert "auto" not in {v for name in ("model", "train") for v in vars(getattr(once.experiment, name)).values()} - {
-        once.experiment.train.strategy
-    }
+    assert "auto" not in {
+        v for name in ("model", "train") for v in vars(getattr(once.experiment, name)).values()
+    } - {once.experiment.train.strategy}
     assert resolve(once.experiment, data).experiment == once.experiment
     assert once.steps == total_steps(once.experiment, len(data))
 
@@ -43,7 +48,9 @@ def test_nothing_stays_auto_and_settling_twice_changes_nothing() -> None:
         (["likelihood=mse"], {}, "mse", "none"),
     ],
 )
-def test_likelihood_and_binarisation(changes: list[str], kinds: dict, likelihood: str, binarise: str) -> None:
+def test_likelihood_and_binarisation(
+    changes: list[str], kinds: dict, likelihood: str, binarise: str
+) -> None:
     model = settled(*changes, **kinds).model
     assert (model.likelihood, model.binarise) == (likelihood, binarise)
 
@@ -63,7 +70,9 @@ def test_likelihood_and_binarisation(changes: list[str], kinds: dict, likelihood
         (["device=tpu"], {}, "expected auto, cuda, mps or cpu"),
     ],
 )
-def test_what_does_not_fit_is_told_before_training(changes: list[str], kinds: dict, words: str) -> None:
+def test_what_does_not_fit_is_told_before_training(
+    changes: list[str], kinds: dict, words: str
+) -> None:
     with pytest.raises(VaekitError, match=words):
         settled(*changes, **kinds)
 
@@ -100,4 +109,7 @@ def test_compilation_and_bf16_wait_until_they_pay() -> None:
 def test_codes_get_a_net_that_keeps_the_grid() -> None:
     many = images(6000, (1, 4, 4))
     for latent, net in (("vq:8", "conv"), ("categorical:4x4", "mlp"), ("16", "mlp")):
-        assert resolve(Experiment().override(f"latent={latent}"), many).experiment.model.architecture == net
+        assert (
+            resolve(Experiment().override(f"latent={latent}"), many).experiment.model.architecture
+            == net
+        )

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +22,8 @@ from vaekit.assembly.settle import resolve
 from vaekit.config import Experiment
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
-from vaekit.runs.run import Ended, Logged, Run, Window, split
+from vaekit.runs.run import Ended, Logged, Run, split
+from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, load_model
 
 TINY = ["architecture=mlp", "hidden=[16]", "latent=2", "device=cpu", "likelihood=gaussian-learned"]
@@ -62,7 +63,9 @@ def go(run: Run) -> tuple[list[dict[str, Any]], Trained]:
     """Train to the end: the rows of the validations, and what the run hands over."""
     events = list(run.events())
     assert isinstance(events[-1], Ended)
-    rows = [event.row for event in events if isinstance(event, Logged) and event.row["split"] == "val"]
+    rows = [
+        event.row for event in events if isinstance(event, Logged) and event.row["split"] == "val"
+    ]
     return rows, events[-1].trained
 
 
@@ -84,13 +87,23 @@ def alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_the_weights_kept_are_those_of_the_best_validation(tmp_path: Path) -> None:
     """A rate that comes to weigh a hundred times its worth drives out again what was learnt."""
-    how = ["beta=100", "objective.warmup=1", "likelihood=gaussian:0.1", "lr=0.02", "lr_floor=1", "ema=0"]
+    how = [
+        "beta=100",
+        "objective.warmup=1",
+        "likelihood=gaussian:0.1",
+        "lr=0.02",
+        "lr_floor=1",
+        "ema=0",
+    ]
     run = begin(tmp_path / "run", SHADES, "steps=80", "validations=8", *how)
     scores, were = {}, {}
     for event in run.events():
         if isinstance(event, Logged) and event.row["split"] == "val":
             step = event.row["step"]
-            scores[step], were[step] = -event.row["elbo"], copy.deepcopy(run.trained.model.state_dict())
+            scores[step], were[step] = (
+                -event.row["elbo"],
+                copy.deepcopy(run.trained.model.state_dict()),
+            )
             best = min(scores, key=scores.__getitem__)
             assert (event.row["best"], event.row["best_step"]) == (scores[best], best)
             assert alike(load_model(run.folder).model.state_dict(), were[best])
@@ -109,7 +122,9 @@ def test_what_is_measured_and_kept_is_the_average_of_the_weights(tmp_path: Path)
     kept = load_model(run.folder)
     assert alike(kept.model.state_dict(), run.trained.model.state_dict())
     assert not alike(kept.model.state_dict(), run.model.state_dict())
-    rate = bound(kept.model, kept.batches(own_part(kept))).rate.value  # in closed form, so whatever the seed
+    rate = bound(
+        kept.model, kept.batches(own_part(kept))
+    ).rate.value  # in closed form, so whatever the seed
     assert row["rate"] == pytest.approx(rate, rel=1e-6)
 
 
@@ -126,13 +141,17 @@ def test_a_run_is_judged_by_the_bound_with_beta_one(beta: float, tmp_path: Path)
         assert row["elbo"] == pytest.approx(-(row["distortion"] + row["rate"]), rel=1e-6)
     best = min(row["distortion"] + row["rate"] for row in rows)
     assert rows[-1]["best"] == pytest.approx(best, rel=1e-6)
-    assert checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")[1]["score"] == pytest.approx(best, rel=1e-6)
+    assert checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")[1][
+        "score"
+    ] == pytest.approx(best, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_weights_score_the_same_at_every_validation(kind: str, tmp_path: Path) -> None:
     """Steps too short to change a float32: only chance could make the rows differ."""
-    rows, _ = go(begin(tmp_path / "run", GREY, "steps=6", "validations=3", "lr=1e-30", *KINDS[kind]))
+    rows, _ = go(
+        begin(tmp_path / "run", GREY, "steps=6", "validations=3", "lr=1e-30", *KINDS[kind])
+    )
     names = [*PARTS, "nll"] if kind == "iwae" else PARTS
     first, *others = ([row[name] for name in names] for row in rows)
     assert others == [first, first]
@@ -142,7 +161,14 @@ def test_the_held_out_bits_are_the_same_for_every_model(tmp_path: Path) -> None:
     """Decoders that do not heed the latents, of which the models draw unlike numbers: the bits alone decide."""
     pixels, seen = np.random.default_rng(1).integers(0, 256, (1300, 3, 3), dtype=np.uint8), []
     for latent in (1, 4):
-        changes = [*KINDS["bits drawn anew"], "holdout=0.5", "steps=1", "lr=1e-30", "ema=0", f"latent={latent}"]
+        changes = [
+            *KINDS["bits drawn anew"],
+            "holdout=0.5",
+            "steps=1",
+            "lr=1e-30",
+            "ema=0",
+            f"latent={latent}",
+        ]
         run = begin(tmp_path / str(latent), pixels, *changes)
         decoder: Any = run.model.decoder
         torch.nn.init.zeros_(decoder.net.head.weight)
@@ -165,7 +191,10 @@ def test_nothing_is_learnt_from_what_is_held_out(kind: str, tmp_path: Path) -> N
     unheld, untrained = GREY.copy(), GREY.copy()
     unheld[held], untrained[train[0]] = 255 - GREY[held], 255 - GREY[train[0]]
     rows = [go(run)[0][0]]
-    rows += [go(begin(tmp_path / name, p, *changes))[0][0] for name, p in (("two", unheld), ("three", untrained))]
+    rows += [
+        go(begin(tmp_path / name, p, *changes))[0][0]
+        for name, p in (("two", unheld), ("three", untrained))
+    ]
     assert alike(learnt(tmp_path / "one"), learnt(tmp_path / "two"))
     assert rows[0]["distortion"] != rows[1]["distortion"]
     assert not alike(learnt(tmp_path / "one"), learnt(tmp_path / "three"))
@@ -179,17 +208,23 @@ def test_measuring_leaves_no_trace_in_what_is_learnt(kind: str, tmp_path: Path) 
 
 
 def test_skipped_steps_have_no_part_in_the_logged_means() -> None:
-    class Stub:
-        objective, engine = build_objective(Experiment().objective), type("E", (), {"device": torch.device("cpu")})()
-
-    window = Window(Stub(), 1)  # type: ignore[arg-type]
+    engine: Any = type("E", (), {"device": torch.device("cpu")})()
+    window = Window(build_objective(Experiment().objective), engine, cast(Any, None), 1)
     for cost in (100.0, math.nan, 50.0, math.inf):
         window.add(torch.tensor([cost, 10.0]))
     assert (window.total[:-1] / window.total[-1]).tolist() == [75.0, 10.0]
 
 
 def test_a_run_without_a_finite_bound_says_so(tmp_path: Path) -> None:
-    fields = {"architecture": "mlp", "hidden": (4,), "latent": 1, "steps": 8, "lr": 1e30, "lr_warmup": 0, "lr_floor": 1}
+    fields = {
+        "architecture": "mlp",
+        "hidden": (4,),
+        "latent": 1,
+        "steps": 8,
+        "lr": 1e30,
+        "lr_warmup": 0,
+        "lr_floor": 1,
+    }
     with pytest.raises(VaekitError, match=r"no validation gave a finite bound.*lower train.lr"):
         vaekit.train("digits", tmp_path / "run", recipe="images", **fields)
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
@@ -198,13 +233,21 @@ def test_a_run_without_a_finite_bound_says_so(tmp_path: Path) -> None:
 
 def test_other_images_are_noticed(tmp_path: Path) -> None:
     """Of another number, in another order or with other pixels: what was held out is not known any more."""
-    path, values = tmp_path / "x.npy", np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8)
+    path, values = (
+        tmp_path / "x.npy",
+        np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8),
+    )
     np.save(path, values)
-    trained = vaekit.train(path, tmp_path / "run", architecture="mlp", hidden=(4,), latent=1, steps=4)
+    trained = vaekit.train(
+        path, tmp_path / "run", architecture="mlp", hidden=(4,), latent=1, steps=4
+    )
     assert len(own_part(trained)) == 4
     for other in (values[:-1], values[::-1], values ^ 1):
         np.save(path, other)
-        with pytest.raises(VaekitError, match=r"x\.npy: .*(images than in training|not what the run was trained on)"):
+        with pytest.raises(
+            VaekitError,
+            match=r"x\.npy: .*(images than in training|not what the run was trained on)",
+        ):
             own_part(trained)
         with pytest.raises(VaekitError, match="put the data back as they were"):
             vaekit.resume(tmp_path / "run")
@@ -213,8 +256,17 @@ def test_other_images_are_noticed(tmp_path: Path) -> None:
 
 
 def test_an_iwae_run_is_judged_by_its_nll(tmp_path: Path) -> None:
-    fields = {"architecture": "mlp", "hidden": (4,), "latent": 2, "steps": 12, "validations": 4, "bound": "iwae:3"}
+    fields = {
+        "architecture": "mlp",
+        "hidden": (4,),
+        "latent": 2,
+        "steps": 12,
+        "validations": 4,
+        "bound": "iwae:3",
+    }
     vaekit.train("digits", tmp_path / "run", recipe="images", **fields)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     held = [row for row in rows if row["split"] == "val"]
     assert all(row["best"] == min(r["nll"] for r in held[: i + 1]) for i, row in enumerate(held))

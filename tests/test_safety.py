@@ -33,7 +33,9 @@ from vaekit.disk.log import Log, read_metrics
 from vaekit.errors import VaekitError
 from vaekit.runs.run import Ended, Run
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are those of Unix")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="signals and fork are those of Unix"
+)
 
 TIMING = {"seconds", "data_per_s"}
 TINY = ["architecture=mlp", "hidden=[16]", "latent=2", "device=cpu"]
@@ -115,7 +117,10 @@ def test_a_row_of_the_log_that_a_stop_cuts_in_two_is_the_same_row(tmp_path):
     changes = ["steps=1600", "likelihood=bernoulli"]
     go(begin(tmp_path / "straight", *changes), upto=18)
     for step in (6, 11, 13, 18):
-        go(reopen(tmp_path / "stopped") if step > 6 else begin(tmp_path / "stopped", *changes), upto=step)
+        go(
+            reopen(tmp_path / "stopped") if step > 6 else begin(tmp_path / "stopped", *changes),
+            upto=step,
+        )
     assert [row["step"] for row in rows(tmp_path / "straight")] == [4, 8, 12, 16]
     assert rows(tmp_path / "stopped") == rows(tmp_path / "straight")
 
@@ -148,7 +153,9 @@ def test_resume_of_the_library_ends_with_the_best_weights_and_a_report(tmp_path)
     go(begin(tmp_path / "run", *changes), upto=5)
     trained = vaekit.resume(tmp_path / "run")
     kept = checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")[0]
-    assert all(torch.equal(tensor, kept[name]) for name, tensor in trained.model.state_dict().items())
+    assert all(
+        torch.equal(tensor, kept[name]) for name, tensor in trained.model.state_dict().items()
+    )
     numbers = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert trained.evaluate(own_part(trained), 100, 0, 500) | {"data": "held-out"} == numbers
 
@@ -175,7 +182,9 @@ def test_rows_written_after_the_last_save_are_dropped_on_resume(tmp_path):
     changes = ["steps=20", "validations=4"]
     go(begin(tmp_path / "straight", *changes))
     go(begin(tmp_path / "crashed", *changes), upto=8)
-    with open(tmp_path / "crashed" / "metrics.jsonl", "a") as file:  # as a crash at step 11 leaves it
+    with open(
+        tmp_path / "crashed" / "metrics.jsonl", "a"
+    ) as file:  # as a crash at step 11 leaves it
         for step in (9, 10, 11):
             file.write(json.dumps({"step": step, "split": "train", "loss": 1e9}) + "\n")
         file.write('{"step": 12, "spl')
@@ -184,7 +193,10 @@ def test_rows_written_after_the_last_save_are_dropped_on_resume(tmp_path):
     assert_same(tmp_path / "straight", tmp_path / "crashed")
     with open(tmp_path / "crashed" / "metrics.csv", newline="") as file:
         table = [{name: text for name, text in row.items() if text} for row in csv.DictReader(file)]
-    log = [json.loads(line) for line in (tmp_path / "crashed" / "metrics.jsonl").read_text().splitlines()]
+    log = [
+        json.loads(line)
+        for line in (tmp_path / "crashed" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert table == [{name: str(value) for name, value in row.items()} for row in log]
 
 
@@ -276,7 +288,9 @@ class Process:
 def server() -> Iterator[subprocess.Popen]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", SERVER], text=True, env=environment, **pipes) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], text=True, env=environment, **pipes
+    ) as process:
         yield process
         assert process.stdin
         process.stdin.close()
@@ -304,7 +318,18 @@ def until(holds: Callable[[], bool], process: Process | subprocess.Popen) -> Non
     raise AssertionError(f"it never came: {process}")
 
 
-LONG = ["train", "digits", "--recipe", "images", *TINY, "--steps", "200000", "--batch", "32", "validations=2000"]
+LONG = [
+    "train",
+    "digits",
+    "--recipe",
+    "images",
+    *TINY,
+    "--steps",
+    "200000",
+    "--batch",
+    "32",
+    "validations=2000",
+]
 
 
 def logs_something(folder: Path) -> Callable[[], bool]:
@@ -367,7 +392,11 @@ def test_ctrl_c_at_the_command_itself(tmp_path, monkeypatch):
     command = error.splitlines()[-1].split("go on with: ")[1].split()
     assert command == ["vaekit", "train", "--resume", "run"]
     card = Path("run/experiment.yaml")  # the rest need not take long
-    card.write_text(card.read_text().replace("steps: 4000", f"steps: {facts(Path('run'))['progress']['step'] + 2}"))
+    card.write_text(
+        card.read_text().replace(
+            "steps: 4000", f"steps: {facts(Path('run'))['progress']['step'] + 2}"
+        )
+    )
     monkeypatch.setattr(sys, "argv", [*command, "-q"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -460,15 +489,35 @@ def test_killed_while_saving_the_file_is_the_old_or_the_new_one(start, tmp_path)
 def hazards(tree: ast.AST) -> Iterator[str]:
     """What could run code out of a file."""
     for node in ast.walk(tree):
-        names = [a.name for a in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        names = (
+            [a.name for a in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        )
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        yield from {n.split(".")[0] for n in names} & {"pickle", "_pickle", "dill", "joblib", "shelve", "marshal"}
+        yield from {n.split(".")[0] for n in names} & {
+            "pickle",
+            "_pickle",
+            "dill",
+            "joblib",
+            "shelve",
+            "marshal",
+        }
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called in {"torch.load", "eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system", "__import__"}:
+            if called in {
+                "torch.load",
+                "eval",
+                "exec",
+                "yaml.load",
+                "yaml.unsafe_load",
+                "os.system",
+                "__import__",
+            }:
                 yield called
             for word in node.keywords:
-                if word.arg in {"allow_pickle", "trust_remote_code"} and ast.unparse(word.value) != "False":
+                if (
+                    word.arg in {"allow_pickle", "trust_remote_code"}
+                    and ast.unparse(word.value) != "False"
+                ):
                     yield word.arg
                 if word.arg in {"weights_only"} and ast.unparse(word.value) != "True":
                     yield word.arg
@@ -476,9 +525,16 @@ def hazards(tree: ast.AST) -> Iterator[str]:
 
 def test_the_search_for_hazards_finds_them():
     text = (
-        "import pickle, os\nfrom joblib import load\ntorch.load(f, weights_only=False)\nnp.load(f, allow_pickle=True)"
+        "import pickle, os\nfrom joblib import load\n"
+        "torch.load(f, weights_only=False)\nnp.load(f, allow_pickle=True)"
     )
-    assert sorted(hazards(ast.parse(text))) == ["allow_pickle", "joblib", "pickle", "torch.load", "weights_only"]
+    assert sorted(hazards(ast.parse(text))) == [
+        "allow_pickle",
+        "joblib",
+        "pickle",
+        "torch.load",
+        "weights_only",
+    ]
 
 
 def test_no_source_file_unpickles_or_evaluates():
@@ -564,9 +620,18 @@ def test_two_processes_learn_what_one_does_and_resume_as_one_does(tmp_path):
     their seed, and differ from it in the draws alone.
     """
     (tmp_path / "two.py").write_text(IN_TWO.replace("*LONGER", f"*{LONGER}"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command += [str(tmp_path / "two.py"), str(tmp_path), *TINY, *UNEVEN]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert result.returncode == 0, result.stderr
 
     assert_same(tmp_path / "straight", tmp_path / "stopped")
@@ -600,10 +665,22 @@ def test_sharded_parameters_train_and_resume_as_whole_ones_do(tmp_path):
         "import os; os._exit(0)\n"  # threads of the meshes' process groups may abort a normal exit
     )
     (tmp_path / "two.py").write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command += [str(tmp_path / "two.py"), str(tmp_path), *TINY, *UNEVEN]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert result.returncode == 0, result.stderr
-    whole, sharded = (checkpoint.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("ddp", "fsdp"))
+    whole, sharded = (
+        checkpoint.load_tensors(tmp_path / name / "model.safetensors")[0]
+        for name in ("ddp", "fsdp")
+    )
     for name in whole:
         torch.testing.assert_close(sharded[name], whole[name], rtol=1e-4, atol=1e-5)

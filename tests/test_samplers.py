@@ -39,7 +39,9 @@ def test_a_fitted_mixture_recovers_a_known_one() -> None:
     z, _ = clusters(5000)
     fitted = fit_gmm(z, 3, seed=1)
     order = (fitted.means[0] @ torch.tensor([1.0, 2.0])).argsort()
-    torch.testing.assert_close(fitted.logits[0, order].exp(), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0)
+    torch.testing.assert_close(
+        fitted.logits[0, order].exp(), torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0
+    )
     centres = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
     torch.testing.assert_close(fitted.means[0, order], centres, atol=0.12, rtol=0)
     covariance = fitted.factors[0] @ fitted.factors[0].mT
@@ -60,7 +62,9 @@ def test_a_mixture_a_class_draws_from_the_class_it_is_asked_for(embedded: bool) 
     assert own > other + 3
     everyone = fitted(None)
     assert everyone.batch_shape == ()
-    assert everyone.mixture_distribution.probs.view(3, 2).sum(1)[0].item() == pytest.approx(0.5, abs=0.05)
+    assert everyone.mixture_distribution.probs.view(3, 2).sum(1)[0].item() == pytest.approx(
+        0.5, abs=0.05
+    )
 
 
 def test_classes_with_few_codes_or_none_get_what_they_support() -> None:
@@ -85,18 +89,26 @@ def test_a_flow_of_codes_follows_its_context() -> None:
 @pytest.mark.parametrize("word", ["gmm:4", "flow"])
 def test_a_sampler_is_its_word_and_its_state(word: str) -> None:
     z, label = clusters(300)
-    fitted = fit_gmm(z, 4, labels=label) if word == "gmm:4" else fit_flow(z, torch.eye(3)[label], steps=3)
+    fitted = (
+        fit_gmm(z, 4, labels=label)
+        if word == "gmm:4"
+        else fit_flow(z, torch.eye(3)[label], steps=3)
+    )
     empty = sampler(word, 2, context=3, classes=3)
     empty.load_state_dict(fitted.state_dict())
     c = torch.eye(3)[label]
     torch.testing.assert_close(empty(c).log_prob(z), fitted(c).log_prob(z))
     vae = model("standard", context=3)
-    generated = VAE(vae.encoder, sampler(word, 3, 3, 3), vae.decoder).generate(5, torch.eye(3)[:1].expand(5, 3))
+    generated = VAE(vae.encoder, sampler(word, 3, 3, 3), vae.decoder).generate(
+        5, torch.eye(3)[:1].expand(5, 3)
+    )
     assert generated.mean.shape == (5, *SHAPE)
 
 
 @pytest.mark.parametrize("fit", [lambda z: fit_gmm(z, 3), lambda z: fit_flow(z, steps=5)])
-def test_fitting_repeats_with_its_seed_and_leaves_the_random_state_alone(fit: Callable[[Tensor], nn.Module]) -> None:
+def test_fitting_repeats_with_its_seed_and_leaves_the_random_state_alone(
+    fit: Callable[[Tensor], nn.Module],
+) -> None:
     z = torch.randn(200, 2)
     state = torch.get_rng_state()
     first, second = fit(z).state_dict(), fit(z).state_dict()
@@ -138,7 +150,9 @@ def test_a_flow_prior_learns_what_a_normal_cannot() -> None:
 
 def test_a_sampler_of_other_weights_is_fitted_anew(tmp_path: Path) -> None:
     """As after going on with a run: a density of the codes is one of the encoder that made them."""
-    run = vaekit.train("digits", out=tmp_path / "run", architecture="mlp", hidden=[8], steps=2, patience=0)
+    run = vaekit.train(
+        "digits", out=tmp_path / "run", architecture="mlp", hidden=[8], steps=2, patience=0
+    )
     told: list[str] = []
     sampled(run, "gmm:2", told.append)
     sampled(run, "gmm:2", told.append)

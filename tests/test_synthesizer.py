@@ -28,7 +28,14 @@ def frame(rows: int = 600, seed: int = 0) -> pl.DataFrame:
     owns = random.random(rows) < np.where(income > 5000, 0.9, 0.2)
     day = np.datetime64("2024-01-01") + random.integers(0, 365, rows).astype("timedelta64[D]")
     table = pl.DataFrame(
-        {"place": place, "age": age, "income": income, "gain": gain, "owns": owns, "day": day.astype("datetime64[ms]")}
+        {
+            "place": place,
+            "age": age,
+            "income": income,
+            "gain": gain,
+            "owns": owns,
+            "day": day.astype("datetime64[ms]"),
+        }
     )
     return table.with_columns(
         pl.col("day").cast(pl.Date),
@@ -70,7 +77,10 @@ def test_rows_are_like_the_training_rows(fitted: VAESynthesizer) -> None:
     assert row_quality.pair_error(real, drawn, categories) < 0.2
     found = row_quality.privacy(drawn, real, real, categories)
     assert found.copies == 0
-    rich = made.filter(pl.col("income") > 5000)["owns"].mean() - made.filter(pl.col("income") <= 5000)["owns"].mean()
+    rich = (
+        made.filter(pl.col("income") > 5000)["owns"].mean()
+        - made.filter(pl.col("income") <= 5000)["owns"].mean()
+    )
     assert rich > 0.2
 
 
@@ -86,7 +96,9 @@ def test_numpy_in_numpy_out() -> None:
 
 def test_pandas_in_pandas_out() -> None:
     pd = pytest.importorskip("pandas")
-    known = pd.DataFrame({"a": ["x", "y"] * 50, "b": np.arange(100.0) % 7, "c": np.arange(100) % 2 == 0})
+    known = pd.DataFrame(
+        {"a": ["x", "y"] * 50, "b": np.arange(100.0) % 7, "c": np.arange(100) % 2 == 0}
+    )
     made = quick(max_steps=20).fit(known).sample(10)
     assert isinstance(made, pd.DataFrame)
     assert list(made.dtypes) == list(known.dtypes)
@@ -101,7 +113,9 @@ def test_what_is_asked_for_is_what_comes(fitted: VAESynthesizer) -> None:
     assert len(fitted.sample(5, where={"age": 30})) == 5
     freely = fitted.sample(4000, random_state=4)
     given = fitted.sample(1000, where={"owns": True}, random_state=5)
-    assert given["income"].median() == pytest.approx(freely.filter(pl.col("owns"))["income"].median(), rel=0.05)
+    assert given["income"].median() == pytest.approx(
+        freely.filter(pl.col("owns"))["income"].median(), rel=0.05
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,7 +138,9 @@ def test_so_many_rows_cannot_be_drawn(fitted: VAESynthesizer, n: Any) -> None:
         fitted.sample(n)
 
 
-@pytest.mark.parametrize("wrong", [{"latent": 0}, {"max_steps": 0}, {"dropout": 1.0}, {"free_nats": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"latent": 0}, {"max_steps": 0}, {"dropout": 1.0}, {"free_nats": -1}]
+)
 def test_parameters_that_mean_nothing_are_refused(wrong: dict) -> None:
     with pytest.raises(VaekitError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         VAESynthesizer(**wrong).fit(frame(50))
@@ -137,7 +153,9 @@ def test_no_rows_and_ten_thousand_columns_get_a_sentence(fitted: VAESynthesizer)
         quick().fit(np.random.default_rng(0).random((4, 10_000)))
 
 
-def test_what_hardly_ever_comes_is_refused(fitted: VAESynthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hardly_ever_comes_is_refused(
+    fitted: VAESynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rows, "TRIES", 2000)
     monkeypatch.setattr(rows, "RAREST", 0.9)
     with pytest.raises(VaekitError, match="rows drawn are as asked; ask for fewer"):
@@ -212,5 +230,7 @@ def test_the_mean_score_is_below_what_no_model_can_reach(seed) -> None:
     """E[log p(x)] <= -H of the data, for every p: a bound whose noise is the same for all rows may lie far above."""
     x = np.random.default_rng(seed).normal(size=(2000, 1))
     model = VAESynthesizer(likelihood="gaussian", max_steps=60, random_state=seed).fit(x)
-    best = -0.5 * np.log(2 * np.pi * np.e * x.var())  # in nats, of columns with unit variance like this
+    best = -0.5 * np.log(
+        2 * np.pi * np.e * x.var()
+    )  # in nats, of columns with unit variance like this
     assert model.score(np.random.default_rng(9).normal(size=(2000, 1))) < best + 0.1

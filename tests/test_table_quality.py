@@ -29,7 +29,9 @@ def test_column_error_of_numbers_is_that_of_scipy() -> None:
     from scipy.stats import ks_2samp
 
     a, b = table(300), table(200, 1) * 1.3 + 0.1
-    assert row_quality.column_errors(a, b, MIXED)[0] == pytest.approx(ks_2samp(a[:, 0], b[:, 0]).statistic)
+    assert row_quality.column_errors(a, b, MIXED)[0] == pytest.approx(
+        ks_2samp(a[:, 0], b[:, 0]).statistic
+    )
 
 
 def test_column_error_of_categories_is_total_variation() -> None:
@@ -41,7 +43,9 @@ def test_column_error_of_categories_is_total_variation() -> None:
 def test_missing_cells_count(categories: np.ndarray) -> None:
     real, made = np.array([[1.0], [1], [1], [np.nan]]), np.array([[1.0], [1], [np.nan], [np.nan]])
     assert row_quality.column_error(real, made, categories) == pytest.approx(0.25)
-    assert row_quality.column_error(real, np.full((4, 1), np.nan), categories) == pytest.approx(0.75)
+    assert row_quality.column_error(real, np.full((4, 1), np.nan), categories) == pytest.approx(
+        0.75
+    )
 
 
 def test_pair_error_sees_what_columns_alone_do_not() -> None:
@@ -136,7 +140,9 @@ def test_privacy_looks_among_all_training_rows_whatever_is_held_out() -> None:
 
 def test_copies_with_missing_cells_are_copies() -> None:
     row = np.array([[1.0, np.nan, -0.0]])
-    found = row_quality.privacy(np.array([[1.0, np.nan, 0.0]] * 3), np.repeat(row, 3, 0), row + 1, MIXED)
+    found = row_quality.privacy(
+        np.array([[1.0, np.nan, 0.0]] * 3), np.repeat(row, 3, 0), row + 1, MIXED
+    )
     assert found.copies == 1
     assert found.held_copies == 0
 

@@ -50,7 +50,10 @@ NOISE = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
         (WELL.encode() + b"1,2,\x81\n", "neither UTF-8 nor Windows text"),
         (b"PK\x03\x04" + NOISE, "Excel workbook"),
         (b"\x80\x04\x95" + NOISE, "is a pickle, which is never opened"),
-        ("a,b\n1," + "9" * 200_000 + "\n2,3\n", "'9999999999999999999999999999999999999...' is infinite"),
+        (
+            "a,b\n1," + "9" * 200_000 + "\n2,3\n",
+            "'9999999999999999999999999999999999999...' is infinite",
+        ),
     ],
 )
 def test_bad_files_get_a_sentence(content: str | bytes, said: str, tmp_path: Path) -> None:
@@ -67,7 +70,8 @@ def test_text_far_down_in_a_column_of_numbers_is_named(tmp_path: Path) -> None:
     rows[89_998] = "12,abc"
     (tmp_path / "far.csv").write_text("a,b\n" + "\n".join(rows))
     with pytest.raises(
-        VaekitError, match=r"column 'b', line 90,000: 'abc' is no number; correct such cells or leave them empty"
+        VaekitError,
+        match=r"column 'b', line 90,000: 'abc' is no number; correct such cells or leave them empty",
     ):
         load(tmp_path / "far.csv")
 
@@ -79,7 +83,9 @@ def test_one_word_among_few_different_numbers_is_named(values: list[str], tmp_pa
     rows[500] = "l,x"
     path = tmp_path / "few.csv"
     path.write_text("grade,b\n" + "\n".join(rows))
-    with pytest.raises(VaekitError, match="column 'grade', line 502: 'l' is no number; correct such cells") as caught:
+    with pytest.raises(
+        VaekitError, match="column 'grade', line 502: 'l' is no number; correct such cells"
+    ) as caught:
         load(path)
     assert "data.kinds='{grade: category}'" in str(caught.value)
     assert "l" in load(path, kinds={"grade": "category"}).schema.columns[0].classes
@@ -89,7 +95,13 @@ def test_one_word_among_few_different_numbers_is_named(values: list[str], tmp_pa
 
 
 def test_lines_are_counted_through_quoted_breaks_and_blank_lines(tmp_path: Path) -> None:
-    text = "a,b\n" + '1,"two\nlines"\n' * 30 + "\n\n" + "".join(f"{i},x\n" for i in range(300)) + "bad,y\n"
+    text = (
+        "a,b\n"
+        + '1,"two\nlines"\n' * 30
+        + "\n\n"
+        + "".join(f"{i},x\n" for i in range(300))
+        + "bad,y\n"
+    )
     (tmp_path / "broken.csv").write_text(text)
     assert text.split("\n")[364 - 1] == "bad,y"
     with pytest.raises(VaekitError, match="line 364: 'bad'") as caught:
@@ -98,9 +110,15 @@ def test_lines_are_counted_through_quoted_breaks_and_blank_lines(tmp_path: Path)
 
 
 def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
-    text = "a,day\n" + "".join(f"{i % 30},2020-01-{i % 28 + 1:02}\n" for i in range(300)) + "3,2020-13-01\n"
+    text = (
+        "a,day\n"
+        + "".join(f"{i % 30},2020-01-{i % 28 + 1:02}\n" for i in range(300))
+        + "3,2020-13-01\n"
+    )
     (tmp_path / "days.csv").write_text(text)
-    with pytest.raises(VaekitError, match=r"column 'day', line 302: '2020-13-01' is no date written as %Y-%m-%d"):
+    with pytest.raises(
+        VaekitError, match=r"column 'day', line 302: '2020-13-01' is no date written as %Y-%m-%d"
+    ):
         load(tmp_path / "days.csv")
 
 
@@ -177,7 +195,8 @@ def test_any_broken_file_is_read_or_refused_in_a_sentence(tmp_path: Path) -> Non
     """Bytes put in, taken out and overwritten at random: what loads is read the same twice."""
     rng = np.random.default_rng(0)
     rows = (
-        f'{i},{i * i % 71},"t {i % 5}",{["yes", "no"][i % 2]},2020-{i % 12 + 1:02}-{i % 28 + 1:02}\n' for i in range(60)
+        f'{i},{i * i % 71},"t {i % 5}",{["yes", "no"][i % 2]},2020-{i % 12 + 1:02}-{i % 28 + 1:02}\n'
+        for i in range(60)
     )
     whole = ("id,age,town,ok,day\n" + "".join(rows)).encode()
     pieces = [
@@ -203,6 +222,9 @@ def test_any_broken_file_is_read_or_refused_in_a_sentence(tmp_path: Path) -> Non
             said.append(str(error))
             continue
         loaded += 1
-        assert torch.equal(load(path, schema=table.schema).raw.values.nan_to_num(-9), table.raw.values.nan_to_num(-9))
+        assert torch.equal(
+            load(path, schema=table.schema).raw.values.nan_to_num(-9),
+            table.raw.values.nan_to_num(-9),
+        )
     assert loaded > 20
     assert max(map(len, said)) < 400 + len(str(path))

@@ -42,14 +42,25 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     st.integers(0, 6),
     st.floats(1e-3, 1e6),
 )
-def test_decimals_come_back_where_float32_tells_them_apart(whole: list[int], decimals: int, scale: float) -> None:
+def test_decimals_come_back_where_float32_tells_them_apart(
+    whole: list[int], decimals: int, scale: float
+) -> None:
     values = torch.tensor([n / 10**decimals for n in whole], dtype=torch.float64)
-    column = Column(name="n", kind="number", decimals=decimals, mean=float(values.mean()), scale=scale)
+    column = Column(
+        name="n", kind="number", decimals=decimals, mean=float(values.mean()), scale=scale
+    )
     assert torch.equal(from_units(column, to_units(column, values)), values)
 
 
-@given(st.lists(numbers, min_size=1, max_size=50), numbers, st.floats(1e-3, 1e6), st.sampled_from([None, 0, 1, 3]))
-def test_model_units_survive_a_round_trip(values: list[float], mean: float, scale: float, decimals: int | None) -> None:
+@given(
+    st.lists(numbers, min_size=1, max_size=50),
+    numbers,
+    st.floats(1e-3, 1e6),
+    st.sampled_from([None, 0, 1, 3]),
+)
+def test_model_units_survive_a_round_trip(
+    values: list[float], mean: float, scale: float, decimals: int | None
+) -> None:
     column = Column(name="n", kind="number", decimals=decimals, mean=mean, scale=scale)
     raw = from_units(column, to_units(column, torch.tensor(values, dtype=torch.float64)))
     units = to_units(column, raw)
@@ -71,7 +82,10 @@ def test_whatever_a_net_says_becomes_a_cell_that_there_is(units: list[float]) ->
     assert (from_units(count, x).isnan() == x.isnan()).all()
 
 
-@given(st.lists(st.datetimes(datetime(1791, 1, 1), datetime(2149, 1, 1)), min_size=1, max_size=20), st.data())
+@given(
+    st.lists(st.datetimes(datetime(1791, 1, 1), datetime(2149, 1, 1)), min_size=1, max_size=20),
+    st.data(),
+)
 def test_dates_are_read_as_they_are_written(times: list[datetime], data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(dates.FORMATS))
     words = [moment.strftime(form) for moment in times]
@@ -79,7 +93,8 @@ def test_dates_are_read_as_they_are_written(times: list[datetime], data: st.Data
     assert not np.isnan(days).any()
     assert dates.write(days, form) == words
     assert [math.floor(day) for day in days] == [
-        (datetime.strptime(word, form) - datetime(1970, 1, 1)).days if "%Y" in form else 0 for word in words
+        (datetime.strptime(word, form) - datetime(1970, 1, 1)).days if "%Y" in form else 0
+        for word in words
     ]
     bare = [word.lstrip("0") for word in words]
     assert dates.guess(bare) or "%Y%m" in form or any(not word[:1].isdigit() for word in bare)
@@ -93,7 +108,9 @@ def test_what_is_no_date_is_none(word: str) -> None:
     assert np.isnan(dates.parse([word], "%Y-%m-%d")).all()
 
 
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), min_size=1, max_size=8)
+words = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), min_size=1, max_size=8
+)
 missing = st.none()
 BLANK = {"", "?", "na", "n/a", "nan", "null"}
 CELLS: dict[str, st.SearchStrategy[Any]] = {
@@ -116,8 +133,14 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
 def test_any_column_comes_back_cell_by_cell(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(sorted(CELLS)))
     cells = data.draw(st.lists(CELLS[dtype] | missing, min_size=2, max_size=30))
-    frame = pl.DataFrame({"v": pl.Series(cells, dtype=getattr(pl, dtype)), "n": [i % 2 for i in range(len(cells))]})
-    known = {(cell or "").strip().lower() for cell in cells} - BLANK if dtype in ("String", "Categorical") else set()
+    frame = pl.DataFrame(
+        {"v": pl.Series(cells, dtype=getattr(pl, dtype)), "n": [i % 2 for i in range(len(cells))]}
+    )
+    known = (
+        {(cell or "").strip().lower() for cell in cells} - BLANK
+        if dtype in ("String", "Categorical")
+        else set()
+    )
     kinds = {"v": "category"} if dtype in ("String", "Categorical") and known else {}
     schema = load(frame, kinds=kinds).schema
     raw, notes = encode(frame, schema)
@@ -127,16 +150,28 @@ def test_any_column_comes_back_cell_by_cell(data: st.DataObject) -> None:
         assert next(left for left in schema.left_out if left.name == "v").reason in ("id", "text")
         return
     assert back["v"].dtype == frame["v"].dtype
-    expected = [None if word is None else str(word).strip() for word in frame["v"]] if kinds else frame["v"].to_list()
+    expected = (
+        [None if word is None else str(word).strip() for word in frame["v"]]
+        if kinds
+        else frame["v"].to_list()
+    )
     expected = [None if kinds and (w or "").lower() in BLANK else w for w in expected]
     assert back["v"].to_list() == expected
 
 
-@given(st.lists(st.tuples(st.integers(-999, 999), st.sampled_from("abc"), st.booleans()), min_size=30, max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.integers(-999, 999), st.sampled_from("abc"), st.booleans()),
+        min_size=30,
+        max_size=60,
+    )
+)
 def test_rows_in_model_units_are_rows_again(rows: list[tuple[int, str, bool]]) -> None:
     frame = pl.DataFrame(rows, schema=["n", "c", "b"], orient="row")
     assume(frame["n"].n_unique() > 1 and frame["n"].min() <= 900)
-    frame = frame.with_columns(pl.when(pl.col("n") > 900).then(None).otherwise(pl.col("n")).alias("n"))
+    frame = frame.with_columns(
+        pl.when(pl.col("n") > 900).then(None).otherwise(pl.col("n")).alias("n")
+    )
     table = load(frame, kinds={"n": "number", "c": "category"})
     x = to_tensor(table.raw.values, table.schema)
     assert x.dtype == torch.float32
@@ -161,7 +196,9 @@ def test_what_was_left_out_comes_back_where_it_is_known() -> None:
         }
     )
     table = load(frame, condition=["age", "c"], target="t")
-    back = as_frame(decode(table.raw.values, table.schema, table.context, table.labels), table.schema)
+    back = as_frame(
+        decode(table.raw.values, table.schema, table.context, table.labels), table.schema
+    )
     assert back.equals(frame.drop("key"))
     assert list(decode(table.raw.values, table.schema)) == ["one", "v", "again", "nothing"]
     with pytest.raises(VaekitError, match=r"expected rows of shape \(N, 1\)"):
@@ -169,14 +206,19 @@ def test_what_was_left_out_comes_back_where_it_is_known() -> None:
 
 
 def test_the_rare_class_and_missing_cells_are_written() -> None:
-    column = Column(name="c", kind="category", dtype="Int64", classes=("3", "7", "(other)"), other=True)
+    column = Column(
+        name="c", kind="category", dtype="Int64", classes=("3", "7", "(other)"), other=True
+    )
     schema = TableSchema(columns=(column,))
     cells = decode(torch.tensor([[0.0], [2.0], [math.nan]], dtype=torch.float64), schema)["c"]
     assert cells.tolist() == ["3", "(other)", None]
 
 
 def test_whole_numbers_stay_in_the_range_of_their_type() -> None:
-    columns = tuple(Column(name=d, kind="number", dtype=d, decimals=0) for d in ("Int8", "UInt8", "UInt64", "Int64"))
+    columns = tuple(
+        Column(name=d, kind="number", dtype=d, decimals=0)
+        for d in ("Int8", "UInt8", "UInt64", "Int64")
+    )
     wild = torch.tensor([[1e30] * 4, [-1e30] * 4], dtype=torch.float64)
     cells = decode(wild, TableSchema(columns=columns))
     assert cells["Int8"].tolist() == [127, -128]
@@ -191,13 +233,17 @@ def test_times_keep_their_steps() -> None:
         {
             "minute": [start + timedelta(minutes=i * i % 97) for i in range(60)],
             "clock": [time(i % 24, 30) for i in range(60)],
-            "zoned": pl.Series([start + timedelta(hours=i * 7 % 59) for i in range(60)]).dt.replace_time_zone(
-                "Asia/Tokyo"
-            ),
+            "zoned": pl.Series(
+                [start + timedelta(hours=i * 7 % 59) for i in range(60)]
+            ).dt.replace_time_zone("Asia/Tokyo"),
         }
     )
     table = load(frame)
-    assert [column.step for column in table.schema.columns] == [60_000_000, 60_000_000, 3_600_000_000]
+    assert [column.step for column in table.schema.columns] == [
+        60_000_000,
+        60_000_000,
+        3_600_000_000,
+    ]
     x = to_tensor(table.raw.values, table.schema)
     near = from_tensor(x + 1e-4 * torch.randn_like(x), table.schema)
     assert as_frame(decode(near, table.schema), table.schema).equals(frame)

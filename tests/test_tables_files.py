@@ -39,7 +39,12 @@ def read(content: str | bytes, path: Path) -> Table:
         (WELL.rstrip("\n"), ""),
         (WELL + "\n\n", ""),
         (WELL.replace("\n", "\n\n", 50), ""),
-        ("\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in WELL.split("\n")[:-1]), ""),
+        (
+            "\n".join(
+                ",".join(f'"{cell}"' for cell in line.split(",")) for line in WELL.split("\n")[:-1]
+            ),
+            "",
+        ),
         (WELL.encode("utf-8-sig"), ""),
         (WELL.encode("utf-16"), ""),
         (WELL.encode("cp1252"), "Read as Windows text"),
@@ -71,7 +76,10 @@ def test_the_survey_counts_as_the_csv_module_does(tmp_path: Path) -> None:
 
     rng = np.random.default_rng(0)
     for trial in range(30):
-        rows = [["".join(rng.choice(list('ab",\n\r '), rng.integers(0, 6))) for _ in range(3)] for _ in range(20)]
+        rows = [
+            ["".join(rng.choice(list('ab",\n\r '), rng.integers(0, 6))) for _ in range(3)]
+            for _ in range(20)
+        ]
         path = tmp_path / f"{trial}.csv"
         with path.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([["x", "y", "z"], *rows])
@@ -82,19 +90,25 @@ def test_the_survey_counts_as_the_csv_module_does(tmp_path: Path) -> None:
             lines = []
             while next(reader, None):
                 lines.append(reader.line_num)
-        if not any("\r" in cell for row in rows for cell in row):  # which the module counts as a line's end
+        if not any(
+            "\r" in cell for row in rows for cell in row
+        ):  # which the module counts as a line's end
             assert found.starts.tolist() == [line + 1 for line in lines[:-1]]
 
 
 def test_the_first_column_may_lack_a_name_and_is_then_the_index(tmp_path: Path) -> None:
-    table = read(",x\n" + "".join(f"{i},{i * i % 37}\n" for i in range(100)), tmp_path / "indexed.csv")
+    table = read(
+        ",x\n" + "".join(f"{i},{i * i % 37}\n" for i in range(100)), tmp_path / "indexed.csv"
+    )
     assert table.schema.names == ("x",)
     assert table.schema.left_out[0].name == "index"
     assert table.schema.left_out[0].reason == "id"
 
 
 def test_quotes_that_enclose_nothing_are_read_as_they_stand(tmp_path: Path) -> None:
-    table = read("size,n\n" + "".join(f'{i % 3}",{i * i % 37}\n' for i in range(99)), tmp_path / "inches.csv")
+    table = read(
+        "size,n\n" + "".join(f'{i % 3}",{i * i % 37}\n' for i in range(99)), tmp_path / "inches.csv"
+    )
     assert table.schema.columns[0].classes == ('0"', '1"', '2"')
     assert "quotes were read as they stand" in table.notes[0]
 
@@ -102,16 +116,25 @@ def test_quotes_that_enclose_nothing_are_read_as_they_stand(tmp_path: Path) -> N
 def test_thousands_may_be_apart(tmp_path: Path) -> None:
     rows = [(f'"{i * i * 7 % 5003:,}.5"', i * i * 7 % 5003 + 0.5) for i in range(100)]
     table = read(
-        "n,c\n" + "".join(f"{word},{'ab'[i % 2]}\n" for i, (word, _) in enumerate(rows)), tmp_path / "apart.csv"
+        "n,c\n" + "".join(f"{word},{'ab'[i % 2]}\n" for i, (word, _) in enumerate(rows)),
+        tmp_path / "apart.csv",
     )
     assert table.raw.values[:, 0].tolist() == [value for _, value in rows]
-    german = [word.strip('"').replace(",", "_").replace(".", ",").replace("_", ".") for word, _ in rows]
-    table = read("n;c\n" + "".join(f"{word};{'ab'[i % 2]}\n" for i, word in enumerate(german)), tmp_path / "german.csv")
+    german = [
+        word.strip('"').replace(",", "_").replace(".", ",").replace("_", ".") for word, _ in rows
+    ]
+    table = read(
+        "n;c\n" + "".join(f"{word};{'ab'[i % 2]}\n" for i, word in enumerate(german)),
+        tmp_path / "german.csv",
+    )
     assert table.raw.values[:, 0].tolist() == [value for _, value in rows]
 
 
 def test_a_column_of_splits_makes_a_test_part(tmp_path: Path) -> None:
-    rows = "".join(f"{i % 37},{'abc'[i % 3 if i % 4 else i % 2]},{'train' if i % 4 else 'test'}\n" for i in range(400))
+    rows = "".join(
+        f"{i % 37},{'abc'[i % 3 if i % 4 else i % 2]},{'train' if i % 4 else 'test'}\n"
+        for i in range(400)
+    )
     table = read("n,c,split\n" + rows, tmp_path / "split.csv")
     assert table.test is not None
     assert (len(table), len(table.test)) == (300, 100)
@@ -127,7 +150,9 @@ def test_a_column_of_splits_makes_a_test_part(tmp_path: Path) -> None:
 
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"n": [i * i % 37 for i in range(100)], "b": [i % 3 == 0 for i in range(100)]})
+    frame = pl.DataFrame(
+        {"n": [i * i % 37 for i in range(100)], "b": [i % 3 == 0 for i in range(100)]}
+    )
     frame = frame.with_columns(pl.Series("n", frame["n"], dtype=pl.Int16))
     frame.write_parquet(tmp_path / "table.parquet")
     table = load(tmp_path / "table.parquet")
@@ -136,7 +161,9 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 
 
 def test_a_table_in_a_file_and_in_memory_are_one(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"n": [i * i % 37 / 4 for i in range(100)], "c": ["xy"[i % 2] for i in range(100)]})
+    frame = pl.DataFrame(
+        {"n": [i * i % 37 / 4 for i in range(100)], "c": ["xy"[i % 2] for i in range(100)]}
+    )
     frame.write_csv(tmp_path / "table.csv")
     assert torch.equal(load(tmp_path / "table.csv").raw.values, load(frame).raw.values)
 

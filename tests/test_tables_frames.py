@@ -36,8 +36,13 @@ def mixed() -> pl.DataFrame:
             "flag holes": [None if i % 7 == 0 else bool(i % 3) for i in range(N)],
             "word": [["x", "y", "z", None][i % 4] for i in range(N)],
             "category": pl.Series([["x", "y"][i % 5 % 2] for i in range(N)], dtype=pl.Categorical),
-            "enum": pl.Series([["lo", "hi"][i % 7 % 2] for i in range(N)], dtype=pl.Enum(["lo", "hi"])),
-            "day": [None if i % 9 == 0 else date(2020, 1, 1) + timedelta(days=i * 3 % 50) for i in range(N)],
+            "enum": pl.Series(
+                [["lo", "hi"][i % 7 % 2] for i in range(N)], dtype=pl.Enum(["lo", "hi"])
+            ),
+            "day": [
+                None if i % 9 == 0 else date(2020, 1, 1) + timedelta(days=i * 3 % 50)
+                for i in range(N)
+            ],
             "moment": [start + timedelta(seconds=i * 12_345 % 50_021) for i in range(N)],
             "zoned": pl.Series([start + timedelta(seconds=i * 54_321 % 70_001) for i in range(N)])
             .dt.replace_time_zone("UTC")
@@ -63,7 +68,9 @@ def test_polars_frames_come_back() -> None:
     assert len(table.schema.columns) == frame.width
     assert back.equals(frame)
     assert back.schema == frame.schema
-    assert torch.equal(load(frame.lazy()).raw.values.nan_to_num(-1), table.raw.values.nan_to_num(-1))
+    assert torch.equal(
+        load(frame.lazy()).raw.values.nan_to_num(-1), table.raw.values.nan_to_num(-1)
+    )
 
 
 def test_pandas_frames_come_back() -> None:
@@ -74,18 +81,25 @@ def test_pandas_frames_come_back() -> None:
             "n": index * 7 % 53,
             "f": rng.normal(size=N),
             "s": np.float32(index * 3 % 17) / 4,
-            "holes": pd.Series([None if i % 5 == 0 else i * i % 71 for i in range(N)], dtype="Int64"),
+            "holes": pd.Series(
+                [None if i % 5 == 0 else i * i % 71 for i in range(N)], dtype="Int64"
+            ),
             "b": index % 3 == 0,
-            "b holes": pd.Series([None if i % 5 == 0 else i % 3 == 0 for i in range(N)], dtype="boolean"),
+            "b holes": pd.Series(
+                [None if i % 5 == 0 else i % 3 == 0 for i in range(N)], dtype="boolean"
+            ),
             "word": ["xyz"[i % 3] for i in range(N)],
             "category": pd.Categorical(["xyz"[i * i % 3] for i in range(N)]),
             "moment": pd.Timestamp("2020-01-01") + pd.to_timedelta(index * 37 % 59, unit="h"),
-            "zoned": pd.Timestamp("2020-06-01", tz="Europe/Berlin") + pd.to_timedelta(index * 31 % 59, unit="min"),
+            "zoned": pd.Timestamp("2020-06-01", tz="Europe/Berlin")
+            + pd.to_timedelta(index * 31 % 59, unit="min"),
         }
     )
     _, back = again(frame)
     pd.testing.assert_frame_equal(back, frame, check_categorical=False)
-    numbered = pd.DataFrame({0: index % 7, 1: [[None, 2.5, 3][i % 3] for i in range(N)]}, dtype=object)
+    numbered = pd.DataFrame(
+        {0: index % 7, 1: [[None, 2.5, 3][i % 3] for i in range(N)]}, dtype=object
+    )
     table, back = again(numbered)
     assert table.schema.names == ("0", "1")
     assert back["1"].isna().sum() == 20
@@ -107,7 +121,9 @@ def test_arrays_come_back() -> None:
     table, back = again(values)
     assert table.schema.names[:2] == ("x00", "x01")
     assert np.array_equal(back, values, equal_nan=True)
-    objects = np.array([[i % 7, "ab"[i % 2], None if i % 3 else 2.5 * (i % 11)] for i in range(N)], object)
+    objects = np.array(
+        [[i % 7, "ab"[i % 2], None if i % 3 else 2.5 * (i % 11)] for i in range(N)], object
+    )
     _, back = again(objects)
     assert back.tolist() == objects.tolist()
     records = np.zeros(N, dtype=[("q", "f4"), ("w", "U3")])
@@ -123,7 +139,9 @@ def test_a_frame_without_polars_is_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
     frame = pd.DataFrame({"n": np.arange(N) * 7 % 53, "w": ["xyz"[i % 3] for i in range(N)]})
     monkeypatch.setitem(__import__("sys").modules, "polars", None)
     table = load(frame)
-    pd.testing.assert_frame_equal(as_frame(decode(table.raw.values, table.schema), table.schema, "pandas"), frame)
+    pd.testing.assert_frame_equal(
+        as_frame(decode(table.raw.values, table.schema), table.schema, "pandas"), frame
+    )
     with pytest.raises(VaekitError, match=r"pip install 'vaekit\[tables\]'"):
         load(tmp_path / "t.csv")
 
@@ -139,12 +157,18 @@ def test_what_is_written_is_read_again(name: str, tmp_path: Path) -> None:
         ours = table.raw.values[:, table.schema.names.index(column)]
         theirs = found.raw.values[:, found.schema.names.index(column)]
         assert torch.equal(ours.nan_to_num(-1), theirs.nan_to_num(-1))
-    assert write(frame, tmp_path / "frame.csv").read_bytes() == write(frame, tmp_path / "frame2.csv").read_bytes()
+    assert (
+        write(frame, tmp_path / "frame.csv").read_bytes()
+        == write(frame, tmp_path / "frame2.csv").read_bytes()
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "frame.csv", "frame2.csv"])
 
 
 def test_lines_of_json(tmp_path: Path) -> None:
-    path = write({"n": np.ma.MaskedArray([1, 2], [False, True]), "w": np.array(["é", "b"])}, tmp_path / "out.jsonl")
+    path = write(
+        {"n": np.ma.MaskedArray([1, 2], [False, True]), "w": np.array(["é", "b"])},
+        tmp_path / "out.jsonl",
+    )
     assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [
         {"n": 1, "w": "é"},
         {"n": None, "w": "b"},
@@ -159,7 +183,13 @@ def test_csv_is_written_as_it_was_read(tmp_path: Path) -> None:
     quoted = text.replace("a, b", '"a, b"')
     (tmp_path / "in.csv").write_text(quoted)
     table = load(tmp_path / "in.csv")
-    assert [column.kind for column in table.schema.columns] == ["number", "date", "boolean", "category", "category"]
+    assert [column.kind for column in table.schema.columns] == [
+        "number",
+        "date",
+        "boolean",
+        "category",
+        "category",
+    ]
     written = write(decode(table.raw.values, table.schema), tmp_path / "out.csv")
     assert written.read_text() == quoted
 
@@ -207,9 +237,14 @@ def test_sources_know_what_made_them(tmp_path: Path) -> None:
 def test_frames_of_any_kind_may_hold_a_split(backend: str) -> None:
     pytest.importorskip(backend)
     frame = pl.DataFrame(
-        {"n": [i * i % 37 for i in range(N)], "split": [["train", "test"][i % 3 == 0] for i in range(N)]}
+        {
+            "n": [i * i % 37 for i in range(N)],
+            "split": [["train", "test"][i % 3 == 0] for i in range(N)],
+        }
     )
-    made = {"pandas": frame.to_pandas, "pyarrow": frame.to_arrow, "polars": lambda: frame}[backend]()
+    made = {"pandas": frame.to_pandas, "pyarrow": frame.to_arrow, "polars": lambda: frame}[
+        backend
+    ]()
     table = load(made)
     assert table.test is not None
     assert (len(table), len(table.test)) == (40, 20)

@@ -48,7 +48,10 @@ def kind(values: Any, name: str = "column") -> str:
 
 
 def repeated(*values: Any) -> list[Any]:
-    return [values[i * i % len(values)] if len(values) > 2 else values[i % len(values)] for i in range(N)]
+    return [
+        values[i * i % len(values)] if len(values) > 2 else values[i % len(values)]
+        for i in range(N)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,10 @@ def test_kinds_can_be_forced() -> None:
 
 @pytest.mark.parametrize("wanted", ["number", "count", "category", "boolean", "date"])
 def test_a_kind_cannot_make_something_of_nothing(wanted: str) -> None:
-    nothing, one = decided([None] * 9, kind=wanted), decided([1] * 9, kind=wanted) if wanted != "date" else None
+    nothing, one = (
+        decided([None] * 9, kind=wanted),
+        decided([1] * 9, kind=wanted) if wanted != "date" else None,
+    )
     assert isinstance(nothing, LeftOut)
     assert nothing.reason == "missing"
     assert one is None or (isinstance(one, LeftOut) and one.reason == "constant")
@@ -199,7 +205,11 @@ def frame(**more: Any) -> pl.DataFrame:
 
 
 def test_what_is_left_out_is_told_by_name_and_reason() -> None:
-    table = load(frame(key=list(range(N)), one=[1] * N, again=frame()["n"], nothing=[None] * N, c2=frame()["c"]))
+    table = load(
+        frame(
+            key=list(range(N)), one=[1] * N, again=frame()["n"], nothing=[None] * N, c2=frame()["c"]
+        )
+    )
     assert table.schema.names == ("n", "c")
     assert {left.name: left.reason for left in table.schema.left_out} == {
         "key": "id",
@@ -217,7 +227,8 @@ def test_what_is_left_out_is_told_by_name_and_reason() -> None:
 
 def test_a_schema_goes_through_json_and_back() -> None:
     schema = load(
-        frame(d=["2020-01-05", "2021-02-03", None, "2020-12-31"] * (N // 4), one=[1] * N), condition=["c"]
+        frame(d=["2020-01-05", "2021-02-03", None, "2020-12-31"] * (N // 4), one=[1] * N),
+        condition=["c"],
     ).schema
     assert TableSchema.model_validate_json(schema.model_dump_json()) == schema
 
@@ -280,7 +291,9 @@ def test_what_cannot_be_asked(options: dict[str, Any], said: str) -> None:
 def test_new_rows_in_the_form_of_a_model() -> None:
     table: Table = load(frame(yes=repeated("No", "Yes")), condition=["c"])
     schema = table.schema
-    new = pl.DataFrame({"more": [1, 2, 3], "yes": ["YES", "true", "perhaps"], "n": ["1.5", "", "7"]})
+    new = pl.DataFrame(
+        {"more": [1, 2, 3], "yes": ["YES", "true", "perhaps"], "n": ["1.5", "", "7"]}
+    )
     known = load(new, schema=schema)
     assert known.raw.values[:, 0].nan_to_num(-1).tolist() == [1.5, -1, 7]
     assert known.raw.values[:, 1].nan_to_num(-1).tolist() == [1, 1, -1]
@@ -299,9 +312,13 @@ def test_new_rows_in_the_form_of_a_model() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_no_row_and_one_row_fit_a_model_and_teach_nothing(rows: int) -> None:
-    table = load(frame(day=["2020-01-05", "2021-02-03"] * (N // 2), yes=repeated(True, False)), condition=["c"])
+    table = load(
+        frame(day=["2020-01-05", "2021-02-03"] * (N // 2), yes=repeated(True, False)),
+        condition=["c"],
+    )
     few = load(
-        frame(day=["2020-01-05", "2021-02-03"] * (N // 2), yes=repeated(True, False)).head(rows), schema=table.schema
+        frame(day=["2020-01-05", "2021-02-03"] * (N // 2), yes=repeated(True, False)).head(rows),
+        schema=table.schema,
     )
     assert few.raw.shape == (rows, 3)
     assert torch.equal(few.raw.values, table.raw.values[:rows])
@@ -313,7 +330,11 @@ def test_unseen_classes_join_the_rare_ones_where_there_is_a_class_for_them() -> 
     words = [f"common {i % 30}" for i in range(900)] + [f"rare {i}" for i in range(200)]
     schema = load(pl.DataFrame({"w": words})).schema
     raw, notes = encode(pl.DataFrame({"w": ["common 3", "new", "rare 7", None]}), schema)
-    assert [schema.columns[0].classes[int(i)] for i in raw[:3, 0].tolist()] == ["common 3", OTHER, OTHER]
+    assert [schema.columns[0].classes[int(i)] for i in raw[:3, 0].tolist()] == [
+        "common 3",
+        OTHER,
+        OTHER,
+    ]
     assert raw[3].isnan().all()
     assert "taken as (other)" in notes[0]
 
@@ -335,20 +356,46 @@ def test_a_subset_keeps_everything_in_step() -> None:
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
-        ("rooms", np.arange(400) % 13 + 1, "13 different whole numbers, 1 to 13: so few, of 30 rows on average"),
+        (
+            "rooms",
+            np.arange(400) % 13 + 1,
+            "13 different whole numbers, 1 to 13: so few, of 30 rows on average",
+        ),
         (
             "rooms",
             np.arange(200) % 13 + 1,
             "13 different whole numbers, 1 to 13: fewer than 20 rows on average, so amounts",
         ),
-        ("visits", np.arange(900) % 41, "41 different whole numbers, 0 to 40: more than 20, so amounts"),
-        ("zip", np.arange(900) % 30 + 98001, "98001 to 98030: 30 rows on average, codes by its name"),
-        ("zip", np.arange(400) % 30 + 98001, "98001 to 98030: fewer than 20 rows on average, so amounts"),
-        ("year", np.arange(900) % 26 + 1990, "26 different whole numbers, 1990 to 2015: more than 20"),
-        ("income", np.arange(900) * 97 % 901 + 10_000, "900 different whole numbers, 10,000 to 10,900"),
+        (
+            "visits",
+            np.arange(900) % 41,
+            "41 different whole numbers, 0 to 40: more than 20, so amounts",
+        ),
+        (
+            "zip",
+            np.arange(900) % 30 + 98001,
+            "98001 to 98030: 30 rows on average, codes by its name",
+        ),
+        (
+            "zip",
+            np.arange(400) % 30 + 98001,
+            "98001 to 98030: fewer than 20 rows on average, so amounts",
+        ),
+        (
+            "year",
+            np.arange(900) % 26 + 1990,
+            "26 different whole numbers, 1990 to 2015: more than 20",
+        ),
+        (
+            "income",
+            np.arange(900) * 97 % 901 + 10_000,
+            "900 different whole numbers, 10,000 to 10,900",
+        ),
     ],
 )
-def test_the_reason_says_why_and_writes_numbers_as_people_do(name: str, values: np.ndarray, why: str) -> None:
+def test_the_reason_says_why_and_writes_numbers_as_people_do(
+    name: str, values: np.ndarray, why: str
+) -> None:
     random = np.random.default_rng(0)
     (column,) = load(pl.DataFrame({name: random.permutation(values)})).schema.columns
     assert why in column.why
@@ -364,12 +411,19 @@ LARGE = {
 
 @pytest.mark.parametrize("rows", [400, 3000])
 @pytest.mark.parametrize("values", LARGE.values(), ids=LARGE)
-def test_whole_numbers_that_floats_cannot_tell_apart_are_left_out_and_why(values: Any, rows: int, tmp_path) -> None:
+def test_whole_numbers_that_floats_cannot_tell_apart_are_left_out_and_why(
+    values: Any, rows: int, tmp_path
+) -> None:
     path = tmp_path / "large.csv"
-    path.write_text("\n".join(["a,v", *(f"{i % 7 + 0.5},{value}" for i, value in enumerate(values(rows)))]))
+    path.write_text(
+        "\n".join(["a,v", *(f"{i % 7 + 0.5},{value}" for i, value in enumerate(values(rows)))])
+    )
     (left,) = load(path).schema.left_out
     assert (left.name, left.reason) == ("v", "large")
-    assert "beyond 2^53, which floats cannot tell apart; say {v: number} if rounding does not matter" in left.why
+    assert (
+        "beyond 2^53, which floats cannot tell apart; say {v: number} if rounding does not matter"
+        in left.why
+    )
     if max(map(abs, values(rows))) < 2**63:
         assert decided(values(rows)).reason == "large"
 
@@ -385,7 +439,9 @@ def test_large_numbers_of_floats_are_numbers(value: float, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("value", [10**17, 2**62, 10**19, 10**25])
-def test_large_whole_numbers_taken_for_numbers_come_back_but_for_a_rounding(value: int, tmp_path) -> None:
+def test_large_whole_numbers_taken_for_numbers_come_back_but_for_a_rounding(
+    value: int, tmp_path
+) -> None:
     values = [value + i * i * value // 10**6 for i in range(N)]
     path = tmp_path / "large.csv"
     path.write_text("\n".join(["v", *map(str, values)]))
@@ -393,8 +449,12 @@ def test_large_whole_numbers_taken_for_numbers_come_back_but_for_a_rounding(valu
     back = decode(table.raw.take(torch.arange(N)), table.schema)["v"]
     assert np.allclose(back.astype(float), [float(v) for v in values], rtol=1e-9, atol=0)
     far = torch.tensor([[1e30], [-1e30]], dtype=torch.double)
-    ends = decode(from_tensor(to_tensor(far, table.schema), table.schema, clip=True), table.schema)["v"]
-    assert np.allclose(ends.astype(float), [float(max(values)), float(min(values))], rtol=1e-6, atol=0)
+    ends = decode(from_tensor(to_tensor(far, table.schema), table.schema, clip=True), table.schema)[
+        "v"
+    ]
+    assert np.allclose(
+        ends.astype(float), [float(max(values)), float(min(values))], rtol=1e-6, atol=0
+    )
 
 
 def test_codes_of_many_digits_keep_them_all(tmp_path) -> None:
@@ -409,5 +469,7 @@ def test_codes_of_many_digits_keep_them_all(tmp_path) -> None:
 def test_why_what_looks_like_dates_is_none(year: str) -> None:
     values = [year.format(i % 24, i % 12 + 1, i % 5 + 1) for i in range(60)]
     for cells in (values, values[:12] * 40):
-        assert "; dates are known of the years 1000 to 2999, all written alike" in decided(cells).why
+        assert (
+            "; dates are known of the years 1000 to 2999, all written alike" in decided(cells).why
+        )
     assert "dates" not in decided([f"word {i}" for i in range(60)]).why

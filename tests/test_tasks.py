@@ -21,7 +21,14 @@ from vaekit.tasks.trained import Trained, as_tensor, in_words
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    fields = {"architecture": "mlp", "hidden": [24], "latent": 3, "steps": 40, "validations": 2, "prior": "learned"}
+    fields = {
+        "architecture": "mlp",
+        "hidden": [24],
+        "latent": 3,
+        "steps": 40,
+        "validations": 2,
+        "prior": "learned",
+    }
     return vaekit.train("digits", out=folder, **fields)
 
 
@@ -32,7 +39,11 @@ def held(run: Trained) -> torch.Tensor:
 
 def test_generation_is_repeatable_by_seed_and_leaves_the_global_state(run: Trained) -> None:
     state = torch.get_rng_state()
-    first, again, other = run.generate(600, seed=1), run.generate(600, seed=1), run.generate(600, seed=2)
+    first, again, other = (
+        run.generate(600, seed=1),
+        run.generate(600, seed=1),
+        run.generate(600, seed=2),
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert first.shape == (600, 1, 8, 8)
     assert torch.equal(first, again)
@@ -51,7 +62,9 @@ def test_reconstruction_is_the_decoded_posterior_mean(run: Trained, held: torch.
     assert codes.mean.shape == codes.scale.shape == (len(held), 3)
     assert (codes.scale > 0).all()
     torch.testing.assert_close(run.reconstruct(held), run.decode(codes.mean))
-    torch.testing.assert_close(run.reconstruct(held[:1]), run.reconstruct(held)[:1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        run.reconstruct(held[:1]), run.reconstruct(held)[:1], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_interpolation_runs_between_the_reconstructions(run: Trained, held: torch.Tensor) -> None:
@@ -60,9 +73,14 @@ def test_interpolation_runs_between_the_reconstructions(run: Trained, held: torc
     torch.testing.assert_close(line[[0, -1]], run.reconstruct(held[:2]), rtol=1e-4, atol=1e-5)
 
 
-def test_a_saved_and_loaded_model_is_the_same(run: Trained, held: torch.Tensor, tmp_path: Path) -> None:
+def test_a_saved_and_loaded_model_is_the_same(
+    run: Trained, held: torch.Tensor, tmp_path: Path
+) -> None:
     vaekit.save(run, tmp_path / "model")
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
     for folder in (tmp_path / "model", run.folder):
         assert folder is not None
         assert torch.equal(vaekit.load(folder).reconstruct(held), run.reconstruct(held))
@@ -71,7 +89,9 @@ def test_a_saved_and_loaded_model_is_the_same(run: Trained, held: torch.Tensor, 
 def test_evaluation_repeats_and_its_numbers_fit_together(run: Trained) -> None:
     numbers = run.evaluate(own_part(run), draws=20, seed=3)
     assert numbers == run.evaluate(own_part(run), draws=20, seed=3)
-    assert numbers["elbo"]["value"] == pytest.approx(-numbers["distortion"]["value"] - numbers["rate"]["value"])
+    assert numbers["elbo"]["value"] == pytest.approx(
+        -numbers["distortion"]["value"] - numbers["rate"]["value"]
+    )
     assert -numbers["nll"]["value"] > numbers["elbo"]["value"]
     assert numbers["nll"]["draws"] == 20
     assert 0 <= numbers["active_units"] <= 3
@@ -96,7 +116,10 @@ def test_the_run_kept_its_held_out_images_apart(run: Trained) -> None:
         (lambda run: run.generate(0), "at least 1 image, got 0"),
         (lambda run: run.decode(torch.zeros(2, 5)), r"shape \(N, 3\), got \(2, 5\)"),
         (lambda run: run.encode(torch.zeros(2, 1, 9, 9)), r"\(N, 1, 8, 8\), got \(2, 1, 9, 9\)"),
-        (lambda run: run.interpolate(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8), 1), "at least 2 steps, got 1"),
+        (
+            lambda run: run.interpolate(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8), 1),
+            "at least 2 steps, got 1",
+        ),
     ],
 )
 def test_misuse_is_told(run: Trained, call, words: str) -> None:  # type: ignore[no-untyped-def]
@@ -117,7 +140,13 @@ def test_the_report_shows_everything_and_needs_nothing_else(run: Trained) -> Non
 
 def test_a_run_folder_holds_what_is_promised(run: Trained) -> None:
     assert run.folder is not None
-    for name in ("config.json", "experiment.yaml", "model.safetensors", "resume.safetensors", "metrics.csv"):
+    for name in (
+        "config.json",
+        "experiment.yaml",
+        "model.safetensors",
+        "resume.safetensors",
+        "metrics.csv",
+    ):
         assert (run.folder / name).stat().st_size > 0
     assert any((run.folder / "tensorboard").iterdir())
     for name in ("samples", "reconstructions", "interpolations", "latent", "losses"):
@@ -128,8 +157,15 @@ def test_the_written_experiment_trains_the_same_model(run: Trained, tmp_path: Pa
     assert run.folder is not None
     experiment = vaekit.Experiment.read(run.folder / "experiment.yaml")
     assert experiment == run.experiment
-    values = {f"{s}.{f}": v for s, part in experiment.model_dump().items() for f, v in part.items() if v is not None}
-    again = vaekit.train("digits", out=tmp_path / "again", **{k: v for k, v in values.items() if k != "data.source"})
+    values = {
+        f"{s}.{f}": v
+        for s, part in experiment.model_dump().items()
+        for f, v in part.items()
+        if v is not None
+    }
+    again = vaekit.train(
+        "digits", out=tmp_path / "again", **{k: v for k, v in values.items() if k != "data.source"}
+    )
     for mine, theirs in zip(run.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 

@@ -58,7 +58,11 @@ def test_free_bits_of_known_rates() -> None:
 
 @pytest.mark.parametrize(
     ("rates", "taught"),
-    [(of_each_dimension, [[0, 1, 0], [0]]), (of_each_latent, [[1, 1, 1], [0]]), (in_total, [[1, 1, 1], [1]])],
+    [
+        (of_each_dimension, [[0, 1, 0], [0]]),
+        (of_each_latent, [[1, 1, 1], [0]]),
+        (in_total, [[1, 1, 1], [1]]),
+    ],
 )
 def test_free_bits_teach_only_what_is_above_the_floor(rates: Callable, taught: list) -> None:
     first = torch.tensor([[0.4, 1.5, 0.4], [0.4, 2.0, 0.4]], requires_grad=True)
@@ -66,7 +70,9 @@ def test_free_bits_teach_only_what_is_above_the_floor(rates: Callable, taught: l
     FreeBits(1.0, rates)(coded(first, second), X).backward()
     for mean, which in zip((first, second), taught, strict=True):
         assert mean.grad is not None
-        torch.testing.assert_close(mean.grad, mean.detach() / 2 * torch.tensor(which))  # of m^2 / 2, over 2 data
+        torch.testing.assert_close(
+            mean.grad, mean.detach() / 2 * torch.tensor(which)
+        )  # of m^2 / 2, over 2 data
 
 
 def test_rates_of_dimensions_that_are_not_independent_are_refused() -> None:
@@ -92,7 +98,9 @@ def test_the_target_rate_pulls_from_both_sides_and_rises() -> None:
 def correlated(batch: int, correlation: float, scale: float, dims: int = 2) -> tuple[Trace, float]:
     """Posterior means and widths whose mixture is N(0, 1) in each dimension, and its total correlation."""
     covariance = (1 - correlation) * torch.eye(dims) + correlation
-    mean = MultivariateNormal(torch.zeros(dims), covariance - scale**2 * torch.eye(dims)).sample((batch,))
+    mean = MultivariateNormal(torch.zeros(dims), covariance - scale**2 * torch.eye(dims)).sample(
+        (batch,)
+    )
     return coded(mean, scale=torch.tensor(scale)), -0.5 * torch.logdet(covariance).item()
 
 
@@ -115,14 +123,18 @@ def far_apart(batch: int, dims: int) -> Trace:
 def column_for_diagonal(self: TotalCorrelation, each: Tensor) -> Tensor:
     """The well-known mistake: the datum's own weight given to the first of the batch."""
     weights = of_all_data(self, each)
-    return weights.diagonal()[0] * torch.eye(len(weights))[0] + weights[0, 1] * (1 - torch.eye(len(weights))[0])
+    return weights.diagonal()[0] * torch.eye(len(weights))[0] + weights[0, 1] * (
+        1 - torch.eye(len(weights))[0]
+    )
 
 
 of_all_data = TotalCorrelation._log_weights
 
 
 @pytest.mark.parametrize("batch", [2, 7, 50])
-def test_total_correlation_of_codes_that_never_meet(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_total_correlation_of_codes_that_never_meet(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exact for a batch of any size, since the own weight is what counts: it is this that a wrong place spoils."""
     exact = 2 * math.log(1000)
     values = TotalCorrelation(1000)(far_apart(batch, 3), X)
@@ -217,7 +229,9 @@ def test_moments_of_a_known_covariance() -> None:
     turned = coded(mean @ torch.tensor([[1.0, 1.0], [1.0, -1.0]]), scale=torch.tensor([0.5, 1.0]))
     apart, total = 2 * (a - b) ** 2, a + b  # the covariance is now [[a + b, a - b], [a - b, a + b]]
     assert dip_i(turned, X, diagonal=0.0).item() == pytest.approx(apart, rel=1e-5)
-    assert dip_ii(turned, X, 2.0).item() == pytest.approx(apart + 2 * ((total - 0.75) ** 2 + total**2), rel=1e-5)
+    assert dip_ii(turned, X, 2.0).item() == pytest.approx(
+        apart + 2 * ((total - 0.75) ** 2 + total**2), rel=1e-5
+    )
 
 
 def test_a_batch_of_one_has_no_spread_and_no_discrepancy() -> None:
@@ -235,7 +249,9 @@ def test_mmd_is_the_mean_over_pairs_written_out(monkeypatch: pytest.MonkeyPatch)
         return sum(4 * s / (4 * s + square) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)) / 7
 
     pairs = list(itertools.permutations(range(4), 2))
-    expected = sum(k(z[i], z[j]) + k(p[i], p[j]) - k(z[i], p[j]) - k(z[j], p[i]) for i, j in pairs) / len(pairs)
+    expected = sum(
+        k(z[i], z[j]) + k(p[i], p[j]) - k(z[i], p[j]) - k(z[j], p[i]) for i, j in pairs
+    ) / len(pairs)
     prior = normal(torch.zeros(2), torch.ones(2))
     monkeypatch.setattr(prior, "sample", lambda shape: p)
     value = mmd(Trace((Draw(z, normal(z, 1.0), prior),), prior), X)
@@ -248,7 +264,9 @@ def test_mmd_has_mean_zero_between_equals_and_grows_with_what_differs(conditiona
     centre = torch.randn(20_000, 6, 2) if conditional else torch.zeros(2)
     prior = normal(2 * centre, torch.full((2,), 0.2 if conditional else 1.0))
     z = prior.sample(() if conditional else (20_000, 6))
-    equal, shifted = (mmd(Trace((Draw(value, normal(value, 0.1), prior),), prior), X) for value in (z, z + 1.0))
+    equal, shifted = (
+        mmd(Trace((Draw(value, normal(value, 0.1), prior),), prior), X) for value in (z, z + 1.0)
+    )
     assert equal.shape == (20_000,)
     assert furthest(equal[:, None]) < 4
     assert shifted.mean() > 0.02

@@ -53,7 +53,9 @@ def test_the_same_seed_gives_the_same_codes(fitted, iris) -> None:
 
 def test_it_stands_in_pipelines_and_searches(iris) -> None:
     X, y = iris
-    pipe = make_pipeline(StandardScaler(), VAETransformer(max_steps=200, random_state=0), LogisticRegression())
+    pipe = make_pipeline(
+        StandardScaler(), VAETransformer(max_steps=200, random_state=0), LogisticRegression()
+    )
     search = GridSearchCV(pipe, {"vaetransformer__n_components": [1, 3]}, cv=3).fit(X, y)
     assert search.best_score_ > 0.85
     assert pickle.loads(pickle.dumps(search)).predict(X[:3]).shape == (3,)
@@ -64,7 +66,9 @@ def test_frames_of_mixed_columns_with_missing_cells() -> None:
     random = np.random.default_rng(0)
     kind = random.choice(["a", "b"], 200)
     size = np.where(kind == "a", 0.0, 5.0) + random.normal(size=200)
-    frame = pl.DataFrame({"kind": kind, "size": [None if i % 10 == 0 else s for i, s in enumerate(size)]})
+    frame = pl.DataFrame(
+        {"kind": kind, "size": [None if i % 10 == 0 else s for i, s in enumerate(size)]}
+    )
     model = VAETransformer(n_components=1, random_state=0).set_output(transform="polars").fit(frame)
     codes = model.transform(frame)
     assert codes.columns == ["vaetransformer0"]

@@ -65,7 +65,9 @@ def test_as_good_as_training_rows_is_good() -> None:
 @pytest.mark.parametrize("about", WORSE)
 def test_the_further_off_the_worse_the_word_and_only_there(about: str) -> None:
     path, sign = WORSE[about]
-    found = [marks(changed(path, sign * step)) for step in (0.0, 0.0005, 0.007, 0.035, 0.09, 0.12, 0.4)]
+    found = [
+        marks(changed(path, sign * step)) for step in (0.0, 0.0005, 0.007, 0.035, 0.09, 0.12, 0.4)
+    ]
     places = [ORDER.index(part[about]) for part in found]
     assert places == sorted(places)
     assert set(places) == {0, 1, 2}
@@ -80,18 +82,27 @@ def test_what_chance_explains_is_not_held_against_the_model() -> None:
     for _ in range(200):
         near, far = random.normal(size=(2, 30))
         found.append((near[:, None] > far).mean())  # an AUROC of nothing
-    bad = [marks(changed("privacy membership", value - 0.5), 30)["membership"] == "bad" for value in found]
+    bad = [
+        marks(changed("privacy membership", value - 0.5), 30)["membership"] == "bad"
+        for value in found
+    ]
     assert np.mean(np.array(found) > 0.6) > 0.05
     assert np.mean(bad) < 0.05
 
 
 @pytest.mark.parametrize(("training", "held"), [(1800, 200), (5000, 500)])
 @pytest.mark.parametrize("leaked", [0.05, 0.0])
-def test_training_rows_but_for_a_rounding_are_no_good(training: int, held: int, leaked: float) -> None:
+def test_training_rows_but_for_a_rounding_are_no_good(
+    training: int, held: int, leaked: float
+) -> None:
     """One new row in twenty is a training row and a millionth, which no other measure sees."""
     train, apart, new = (
         np.random.default_rng(0).normal(size=(training * 2 + held, 6))[part]
-        for part in (slice(training), slice(training, training + held), slice(training + held, None))
+        for part in (
+            slice(training),
+            slice(training, training + held),
+            slice(training + held, None),
+        )
     )
     count = int(leaked * training)
     new[:count] = train[:count] + 1e-6
@@ -105,7 +116,12 @@ def test_training_rows_but_for_a_rounding_are_no_good(training: int, held: int, 
 def test_thresholds_are_stated_as_they_are_used() -> None:
     (said,) = (v for v in verdicts(FINE, 100_000, 100_000, "y") if v.about == "told apart")
     good, bad = (float(word) for word in re.findall(r"\d\.\d+", said.threshold))
-    for step, mark in ((good - 1e-6, "good"), (good + 1e-6, "fair"), (bad - 1e-6, "fair"), (bad + 1e-6, "bad")):
+    for step, mark in (
+        (good - 1e-6, "good"),
+        (good + 1e-6, "fair"),
+        (bad - 1e-6, "fair"),
+        (bad + 1e-6, "bad"),
+    ):
         assert marks(changed("two_sample", step))["told apart"] == mark
 
 
@@ -133,9 +149,15 @@ def table() -> Tables:
     for dependent in (False, True, True):
         a = random.normal(size=(300, 1))
         b = a + 0.1 * random.normal(size=(300, 1)) if dependent else random.normal(size=(300, 1))
-        parts.append(np.hstack((a, b, random.normal(size=(300, 1)), random.integers(0, 2, (300, 1)))))
-    numbers = [Column(name=name, kind="number", low=-4, high=4) for name in ("<b>one", "two", "three")]
-    schema = TableSchema(columns=(*numbers, Column(name="four", kind="category", classes=("no", "yes"))))
+        parts.append(
+            np.hstack((a, b, random.normal(size=(300, 1)), random.integers(0, 2, (300, 1))))
+        )
+    numbers = [
+        Column(name=name, kind="number", low=-4, high=4) for name in ("<b>one", "two", "three")
+    ]
+    schema = TableSchema(
+        columns=(*numbers, Column(name="four", kind="category", classes=("no", "yes")))
+    )
     return Tables(schema, *parts)
 
 
@@ -161,7 +183,8 @@ def test_the_page_stands_alone_and_names_what_is_worst(table: Tables) -> None:
 
 def test_a_table_of_one_column_has_no_pairs(table: Tables) -> None:
     alone = Tables(
-        TableSchema(columns=table.schema.columns[1:2]), *(part[:, 1:2] for part in (table.made, table.seen, table.real))
+        TableSchema(columns=table.schema.columns[1:2]),
+        *(part[:, 1:2] for part in (table.made, table.seen, table.real)),
     )
     page = page_of(alone, None)
     assert "nan" not in page.split("</style>")[1].replace("data:image", "").split("<h2>Columns")[0]

@@ -14,14 +14,43 @@ from vaekit import VAE, Conditional
 from vaekit.core.trace import Model
 from vaekit.data.images.model.likelihoods import NAMES, likelihood
 from vaekit.distributions.families import PixelBernoulli, normal
-from vaekit.models.codes.codebooks import AnyCodebook, Codebook, LearnedCodebook, ResidualCodebook, ScalarCodebook
-from vaekit.models.codes.posteriors import GumbelSoftmax, StraightThroughGumbelSoftmax, VectorQuantiser
-from vaekit.models.codes.priors import AutoregressiveCodes, LearnedCategories, UniformCategories, UniformCodes
+from vaekit.models.codes.codebooks import (
+    AnyCodebook,
+    Codebook,
+    LearnedCodebook,
+    ResidualCodebook,
+    ScalarCodebook,
+)
+from vaekit.models.codes.posteriors import (
+    GumbelSoftmax,
+    StraightThroughGumbelSoftmax,
+    VectorQuantiser,
+)
+from vaekit.models.codes.priors import (
+    AutoregressiveCodes,
+    LearnedCategories,
+    UniformCategories,
+    UniformCodes,
+)
 from vaekit.models.flows import FlowPosterior, FlowPrior
 from vaekit.models.hierarchy import Hierarchy, TopEncoder, conv_hierarchy, dense_hierarchy
-from vaekit.models.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
+from vaekit.models.priors import (
+    LearnedNormal,
+    NormalMixture,
+    StandardNormal,
+    UnitLaplace,
+    VampPrior,
+)
 from vaekit.models.vae import Conditioned
-from vaekit.nn import MLP, ConditionEmbedding, ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
+from vaekit.nn import (
+    MLP,
+    ConditionEmbedding,
+    ConvDecoder,
+    ConvEncoder,
+    GridDecoder,
+    GridEncoder,
+    code_grid,
+)
 
 LATENT, CONTEXT = 3, 2
 LEVELS = (LATENT, 2, 4)
@@ -38,7 +67,9 @@ PRIORS: dict[str, Callable[[nn.Module, int], nn.Module]] = {
     "laplace": lambda encoder, context: UnitLaplace(LATENT),
     "learned": lambda encoder, context: LearnedNormal(LATENT, context),
     "mixture": lambda encoder, context: NormalMixture(LATENT, 4, context),
-    "vamp": lambda encoder, context: VampPrior(encoder, torch.rand(5, *SHAPES["grey"]), context=context),
+    "vamp": lambda encoder, context: VampPrior(
+        encoder, torch.rand(5, *SHAPES["grey"]), context=context
+    ),
     "flow": lambda encoder, context: FlowPrior(LATENT, context, transforms=2, hidden=8),
 }
 POSTERIORS: dict[str, Callable[[], Callable]] = {
@@ -110,10 +141,16 @@ def quantised(book: str = "vq", prior: str = "uniform", net: str = "mlp", contex
     else:
         encoder = MLP(shape, [16], (CODE, *grid), context=context)
         decoder = MLP((CODE, *grid), [16], shape, context=context)
-    p = UniformCodes(codebook, grid) if prior == "uniform" else AutoregressiveCodes(codebook, grid, 8, 1, 2, context)
+    p = (
+        UniformCodes(codebook, grid)
+        if prior == "uniform"
+        else AutoregressiveCodes(codebook, grid, 8, 1, 2, context)
+    )
     infer = VectorQuantiser(encoder, codebook)
     vae = awake(VAE(infer, p, Conditional(decoder, PixelBernoulli(), 3)))
-    infer.start((torch.rand(200, *shape) < 0.4).float(), torch.randn(200, context) if context else None)
+    infer.start(
+        (torch.rand(200, *shape) < 0.4).float(), torch.randn(200, context) if context else None
+    )
     return vae  # type: ignore[return-value]
 
 
@@ -121,7 +158,9 @@ def hierarchy(net: str = "dense", prior: str = "standard", context: int = 0) -> 
     """Three latents on top of each other."""
     torch.manual_seed(1)
     make = dense_hierarchy if net == "dense" else conv_hierarchy
-    built = make(SHAPES["grey"], 1, LEVELS, 12 if net == "dense" else 8, 1, PixelBernoulli(), context=context)
+    built = make(
+        SHAPES["grey"], 1, LEVELS, 12 if net == "dense" else 8, 1, PixelBernoulli(), context=context
+    )
     built.prior = PRIORS[prior](TopEncoder(built.rise, built.top), context)
     return awake(built)  # type: ignore[return-value]
 
@@ -138,7 +177,7 @@ class Specimen:
 
     make: Callable[[], Model]
     varies: bool = True
-    """Whether a datum's draws differ: not, where it has one code and no other."""
+    """Whether a datum's draws differ: not, where it has has one code."""
     context: int = 0
     """The length of the rows that it is told, 0 for none."""
 
@@ -171,15 +210,22 @@ MODELS: dict[str, Specimen] = {
     "categories straight through": _of(categorical, family=StraightThroughGumbelSoftmax),
     "categories of a context": _of(categorical, context=CONTEXT),
     **{name: _of(quantised, False, book=name) for name in BOOKS},
-    **{f"{name} in order": _of(quantised, False, book=name, prior="autoregressive") for name in BOOKS},
+    **{
+        f"{name} in order": _of(quantised, False, book=name, prior="autoregressive")
+        for name in BOOKS
+    },
     "grid": _of(quantised, False, net="grid"),
-    "grid in order of a context": _of(quantised, False, net="grid", prior="autoregressive", context=CONTEXT),
+    "grid in order of a context": _of(
+        quantised, False, net="grid", prior="autoregressive", context=CONTEXT
+    ),
     "hierarchy": _of(hierarchy),
     "hierarchy of a context": _of(hierarchy, prior="learned", context=CONTEXT),
     "hierarchy under a vamp": _of(hierarchy, prior="vamp"),
     "hierarchy under a flow": _of(hierarchy, prior="flow"),
     "conv hierarchy": _of(hierarchy, net="conv"),
-    "conv hierarchy under a vamp of a context": _of(hierarchy, net="conv", prior="vamp", context=CONTEXT),
+    "conv hierarchy under a vamp of a context": _of(
+        hierarchy, net="conv", prior="vamp", context=CONTEXT
+    ),
     "told": _told(model, prior="learned"),
     "told, a vamp": _told(model, prior="vamp"),
     "told, a flow": _told(model, prior="flow", posterior="flow"),
@@ -235,7 +281,11 @@ def inference(model: Model) -> Iterator[tuple[str, nn.Parameter]]:
         parts = {"net": found.encoder.net}
     else:
         parts = {"encoder": found.encoder}
-    return ((f"{part}.{name}", p) for part, module in parts.items() for name, p in module.named_parameters())
+    return (
+        (f"{part}.{name}", p)
+        for part, module in parts.items()
+        for name, p in module.named_parameters()
+    )
 
 
 def generation(model: Model) -> Iterator[tuple[str, nn.Parameter]]:
@@ -251,13 +301,19 @@ class LinearGaussian(VAE):
     p(x) = N(b, W W' + s^2 I); q(z|x) = N(v W'(x - b) / s^2, v), v = s^2 / (s^2 + |w_j|^2).
     """
 
-    def __init__(self, shape: tuple[int, int, int] = (1, 3, 2), latent: int = 2, noise: float = 0.5) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int] = (1, 3, 2), latent: int = 2, noise: float = 0.5
+    ) -> None:
         dims = shape[0] * shape[1] * shape[2]
         self.shape, self.noise = shape, noise
-        self.weight = torch.linalg.qr(torch.randn(dims, latent))[0] * torch.tensor([2.0, 0.7][:latent])
+        self.weight = torch.linalg.qr(torch.randn(dims, latent))[0] * torch.tensor(
+            [2.0, 0.7][:latent]
+        )
         self.offset = torch.randn(dims)
         self.variance = noise**2 / (noise**2 + self.weight.pow(2).sum(0))
-        super().__init__(_Function(self._posterior), StandardNormal(latent), _Function(self._likelihood))
+        super().__init__(
+            _Function(self._posterior), StandardNormal(latent), _Function(self._likelihood)
+        )
 
     def _posterior(self, x: Tensor) -> Independent:
         mean = self.variance * ((x.flatten(-3) - self.offset) @ self.weight) / self.noise**2
@@ -270,7 +326,9 @@ class LinearGaussian(VAE):
     def evidence(self, x: Tensor) -> Tensor:
         """log p(x), exactly, shape (B,)."""
         covariance = self.weight @ self.weight.T + self.noise**2 * torch.eye(len(self.offset))
-        return torch.distributions.MultivariateNormal(self.offset, covariance).log_prob(x.flatten(-3))
+        return torch.distributions.MultivariateNormal(self.offset, covariance).log_prob(
+            x.flatten(-3)
+        )
 
 
 class _Function(nn.Module):

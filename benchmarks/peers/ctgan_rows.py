@@ -23,7 +23,9 @@ MISSING = "(missing)"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("train", type=Path)
     parser.add_argument("made", type=Path)
     parser.add_argument("--discrete", nargs="*", default=[])
@@ -32,7 +34,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     ask = parser.parse_args()
     torch.set_num_threads(ask.threads)
-    frame = pd.read_csv(ask.train, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(ask.discrete, str))
+    frame = pd.read_csv(
+        ask.train, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(ask.discrete, str)
+    )
     frame[ask.discrete] = frame[ask.discrete].fillna(MISSING)
     frame = frame.dropna()
     model = TVAE(epochs=ask.epochs, enable_gpu=False)
@@ -44,7 +48,17 @@ def main() -> None:
     clocks.append((time.perf_counter(), time.process_time()))
     made.replace(MISSING, None).to_csv(ask.made, index=False)
     (fit, fit_cpu), (draw, draw_cpu) = ((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(clocks))
-    print(json.dumps({"version": version("ctgan"), "fit": fit, "fit_cpu": fit_cpu, "draw": draw, "draw_cpu": draw_cpu}))
+    print(
+        json.dumps(
+            {
+                "version": version("ctgan"),
+                "fit": fit,
+                "fit_cpu": fit_cpu,
+                "draw": draw,
+                "draw_cpu": draw_cpu,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -41,11 +41,15 @@ DETECTORS: dict[str, Callable[[int, int], Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--protocol", choices=("semi", "unsupervised"), required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--most", type=int, default=None, help="leave out tables with more training rows")
+    parser.add_argument(
+        "--most", type=int, default=None, help="leave out tables with more training rows"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     for task in tasks(asked.data, asked.protocol, asked.seeds):
@@ -57,7 +61,12 @@ def main() -> None:
                 detector = make(task.train.shape[1], task.seed).fit(task.train)
                 own = asked.protocol == "unsupervised"
                 scores = detector.decision_scores_ if own else detector.decision_function(task.test)
-            result = {"method": name, "table": task.table, "seed": task.seed, "auroc": task.auroc(scores)}
+            result = {
+                "method": name,
+                "table": task.table,
+                "seed": task.seed,
+                "auroc": task.auroc(scores),
+            }
             print(json.dumps(result | {"seconds": time.perf_counter() - began}), flush=True)
 
 

@@ -74,15 +74,22 @@ def train(net: str, images: int, batch: int, epochs: int, device: str, folder: s
     config = VAEConfig(input_dim=(1, SIDE, SIDE), latent_dim=LATENT, reconstruction_loss="bce")
     model = VAE(config) if net == "mlp" else VAE(config, ConvEncoder(), ConvDecoder())
     settings = BaseTrainerConfig(
-        output_dir=folder, num_epochs=epochs + 1, per_device_train_batch_size=batch, no_cuda=device == "cpu"
+        output_dir=folder,
+        num_epochs=epochs + 1,
+        per_device_train_batch_size=batch,
+        no_cuda=device == "cpu",
     )
     clock = Epochs(images, epochs)
-    BaseTrainer(model, BaseDataset(data, torch.zeros(images)), training_config=settings, callbacks=[clock]).train()
+    BaseTrainer(
+        model, BaseDataset(data, torch.zeros(images)), training_config=settings, callbacks=[clock]
+    ).train()
     return clock
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--net", choices=KINDS, default="mlp")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="cpu")
@@ -93,7 +100,10 @@ def main() -> None:
         clock = train(ask.net, ask.images, ask.batch, ask.epochs, ask.device, folder)
     versions = {name: version(name) for name in ("pythae", "torch", "numpy", "pydantic")}
     result = {"side": "pythae", "precision": "32"} | vars(ask) | clock.watch.report()
-    result |= {"seconds": clock.seconds, "mean_images_per_s": ask.images * (ask.epochs + 1) / clock.seconds}
+    result |= {
+        "seconds": clock.seconds,
+        "mean_images_per_s": ask.images * (ask.epochs + 1) / clock.seconds,
+    }
     result |= {"process_s": time.perf_counter() - BEGAN}
     print(json.dumps(result | {"versions": versions | {"threads": torch.get_num_threads()}}))
 

@@ -28,7 +28,12 @@ from pythae.samplers import (
     NormalSampler,
     TwoStageVAESampler,
 )
-from pythae.trainers import BaseTrainer, BaseTrainerConfig, CoupledOptimizerTrainer, CoupledOptimizerTrainerConfig
+from pythae.trainers import (
+    BaseTrainer,
+    BaseTrainerConfig,
+    CoupledOptimizerTrainer,
+    CoupledOptimizerTrainerConfig,
+)
 from torch import Tensor
 
 LATENT, SHAPE = 16, (1, 28, 28)
@@ -46,20 +51,35 @@ def parts(path: Path, seed: int, share: float = 0.1) -> tuple[Tensor, Tensor]:
 
 def trained(ask: argparse.Namespace, training: Tensor, held: Tensor) -> Any:
     """The model with the best held-out loss, back from the trainer's folder."""
-    folder, sets = str(ask.out / "training"), [BaseDataset(x, torch.zeros(len(x))) for x in (training, held)]
-    shared: dict[str, Any] = {"output_dir": folder, "num_epochs": ask.epochs, "no_cuda": True, "seed": ask.seed}
+    folder, sets = (
+        str(ask.out / "training"),
+        [BaseDataset(x, torch.zeros(len(x))) for x in (training, held)],
+    )
+    shared: dict[str, Any] = {
+        "output_dir": folder,
+        "num_epochs": ask.epochs,
+        "no_cuda": True,
+        "seed": ask.seed,
+    }
     shared |= {"per_device_train_batch_size": ask.batch, "per_device_eval_batch_size": 500}
     if ask.model == "rae":
         model = RAE_L2(RAE_L2_Config(input_dim=SHAPE, latent_dim=LATENT))
         for side in ("encoder", "decoder"):
-            shared |= {f"{side}_learning_rate": ask.lr, f"{side}_scheduler_cls": "CosineAnnealingLR"}
+            shared |= {
+                f"{side}_learning_rate": ask.lr,
+                f"{side}_scheduler_cls": "CosineAnnealingLR",
+            }
             shared |= {f"{side}_scheduler_params": {"T_max": ask.epochs}}
         shared |= {"decoder_optimizer_params": {"weight_decay": model.model_config.reg_weight}}
         trainer = CoupledOptimizerTrainer(model, *sets, CoupledOptimizerTrainerConfig(**shared))
     else:
-        config = BetaVAEConfig(input_dim=SHAPE, latent_dim=LATENT, reconstruction_loss=ask.model, beta=ask.beta)
+        config = BetaVAEConfig(
+            input_dim=SHAPE, latent_dim=LATENT, reconstruction_loss=ask.model, beta=ask.beta
+        )
         model = BetaVAE(config)
-        trainer = BaseTrainer(model, *sets, BaseTrainerConfig(learning_rate=ask.lr, **cosine(ask.epochs), **shared))
+        trainer = BaseTrainer(
+            model, *sets, BaseTrainerConfig(learning_rate=ask.lr, **cosine(ask.epochs), **shared)
+        )
     trainer.train()
     return type(model).load_from_folder(str(Path(trainer.training_dir) / "final_model")).eval()
 
@@ -73,7 +93,9 @@ def fitted(word: str, model: Any, training: Tensor, held: Tensor, ask: argparse.
     if word == "normal":
         return NormalSampler(model)
     if word.startswith("gmm"):
-        sampler = GaussianMixtureSampler(model, GaussianMixtureSamplerConfig(n_components=int(word[4:])))
+        sampler = GaussianMixtureSampler(
+            model, GaussianMixtureSamplerConfig(n_components=int(word[4:]))
+        )
         sampler.fit(training)
         return sampler
     sampler, epochs = FITTED[word](model), ask.fit_epochs
@@ -97,14 +119,23 @@ def timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model", choices=("bce", "mse", "rae"), default="mse", help="a VAE of that loss, or RAE-L2")
+    parser.add_argument(
+        "--model",
+        choices=("bce", "mse", "rae"),
+        default="mse",
+        help="a VAE of that loss, or RAE-L2",
+    )
     parser.add_argument("--beta", type=float, default=1.0)
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--fit-epochs", type=int, default=30, help="of the samplers that are trained")
+    parser.add_argument(
+        "--fit-epochs", type=int, default=30, help="of the samplers that are trained"
+    )
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -119,11 +150,15 @@ def main() -> None:
     for word in [w for w in ask.samplers if ask.model != "rae" or w not in ("normal", "two-stage")]:
         np.random.seed(ask.seed)
         torch.manual_seed(ask.seed)
-        sampler, fit_s, fit_cpu_s = timed(lambda word=word: fitted(word, model, training, held, ask))
+        sampler, fit_s, fit_cpu_s = timed(
+            lambda word=word: fitted(word, model, training, held, ask)
+        )
         with torch.no_grad():
             made = sampler.sample(num_samples=ask.number, batch_size=500)
         pixels = made.clamp(0, 1).mul(255).round().byte().cpu().numpy()
-        np.savez_compressed(ask.out / f"{word.replace(':', '-')}.npz", x=pixels, train_s=train_s, fit_s=fit_s)
+        np.savez_compressed(
+            ask.out / f"{word.replace(':', '-')}.npz", x=pixels, train_s=train_s, fit_s=fit_s
+        )
         print(f"{word}: fitted in {fit_s:.0f} s, {fit_cpu_s:.0f} s of CPU time", flush=True)
 
 

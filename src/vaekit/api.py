@@ -24,7 +24,7 @@ from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
 from vaekit.tasks import resample, score
-from vaekit.tasks.score import Oddness, RowScores
+from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model
 from vaekit.training.engine import choose_device
 
@@ -32,7 +32,12 @@ ENDINGS = (".gz", ".npz", ".npy", ".csv", ".tsv", ".parquet")
 """What a run's folder is not called by."""
 
 
-def train(source: str | Path = "digits", out: str | Path | None = None, recipe: str = "auto", **fields: Any) -> Trained:
+def train(
+    source: str | Path = "digits",
+    out: str | Path | None = None,
+    recipe: str = "auto",
+    **fields: Any,
+) -> Trained:
     """Train a VAE on `source` and return it; the run's folder is `out`, or runs/<name>, never overwritten.
 
     fields: anything in an `Experiment`, by its own name (`epochs=20`, `latent=8`, `likelihood="bernoulli"`).
@@ -40,8 +45,8 @@ def train(source: str | Path = "digits", out: str | Path | None = None, recipe: 
     """
     changes = [assignment(name, value) for name, value in fields.items()]
     experiment = changed(choose(str(source), recipe), changes)
-    images = read(experiment)
-    resolved = resolve(experiment, images)
+    data = read(experiment)
+    resolved = resolve(experiment, data)
     return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
 
 
@@ -60,16 +65,22 @@ def read(experiment: Experiment, **options: Any) -> Dataset:
     return named(experiment.data.source).read(experiment.data, **options)
 
 
-def reopen(folder: Path, device: str | None = None, minutes: float | None = None, **options: Any) -> Run:
+def reopen(
+    folder: Path, device: str | None = None, minutes: float | None = None, **options: Any
+) -> Run:
     """The run in `folder`, ready to go on: where it was or on another device, within its time or another."""
     schema = checkpoint.load_config(folder)[1]  # says so when it is no run
     experiment = Experiment.read(folder / EXPERIMENT)
     if device and choose_device(device)[0] != experiment.train.device:
-        anew = ["train.compile=auto"] * bool(experiment.train.compile)  # there may be no compiler here
+        anew = ["train.compile=auto"] * bool(
+            experiment.train.compile
+        )  # there may be no compiler here
         experiment = experiment.override(assignment("train.device", device), *anew)
     if minutes is not None:
         experiment = experiment.override(assignment("train.max_minutes", minutes))
-    return Run(resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True)
+    return Run(
+        resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True
+    )
 
 
 def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Dataset:
@@ -78,18 +89,18 @@ def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Datase
 
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Dataset:
-    """The images of the run's own source that it was not trained on: its test part, else what was held out."""
-    images = own_data(trained)
-    part = images.test or images.subset(split(trained.experiment, len(images))[1])
-    which = "its test part" if images.test else "held out in training"
-    tell(f"{counted(len(part), trained.modality.datum)} of {images.source}: {which}")
+    """The data of the run's own source that it was not trained on: its test part, else what was held out."""
+    data = own_data(trained)
+    part = data.test or data.subset(split(trained.experiment, len(data))[1])
+    which = "its test part" if data.test else "held out in training"
+    tell(f"{counted(len(part), trained.modality.datum)} of {data.source}: {which}")
     return part
 
 
 def training_part(trained: Trained) -> Dataset:
-    """The images that the run was trained on."""
-    images = own_data(trained)
-    return images.subset(split(trained.experiment, len(images))[0])
+    """The data that the run was trained on."""
+    data = own_data(trained)
+    return data.subset(split(trained.experiment, len(data))[0])
 
 
 def held_part(trained: Trained) -> Dataset:
@@ -99,29 +110,35 @@ def held_part(trained: Trained) -> Dataset:
 
 
 def own_data(trained: Trained) -> Dataset:
-    """The run's own images as it was trained on them; a VaekitError if they are others now."""
+    """The run's own data as it was trained on them; a VaekitError if they are others now."""
     schema, seed = trained.schema, trained.experiment.train.seed
-    images = read_again(trained.experiment, schema)
-    if images.schema.shape != schema.shape:
-        raise VaekitError(f"{images.source}: is not what the run was trained on any more; name the data to use")
-    if trained.folder and _changed(trained.folder, images):
+    data = read_again(trained.experiment, schema)
+    if data.schema.shape != schema.shape:
         raise VaekitError(
-            f"{images.source}: other {trained.modality.datum}s than in training, so which were held out is not known "
+            f"{data.source}: is not what the run was trained on any more; name the data to use"
+        )
+    if trained.folder and _changed(trained.folder, data):
+        raise VaekitError(
+            f"{data.source}: other {trained.modality.datum}s than in training, so which were held out is not known "
             "any more; name the data to use, or put them back as they were"
         )
     return modality(schema.modality).fixed(
-        with_schema(images, schema), seed
+        with_schema(data, schema), seed
     )  # the bits that the run was trained and measured on
 
 
-def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None) -> Trained:
+def sampled(
+    trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None
+) -> Trained:
     """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`.
 
     It is fitted once, on the run's own training data, and kept in the run's folder; anew where the weights have moved.
     """
     resample.suits(trained, word)
     if trained.folder is None:
-        raise VaekitError("a sampler is fitted to a run's own data and kept in its folder; this model has none")
+        raise VaekitError(
+            "a sampler is fitted to a run's own data and kept in its folder; this model has none"
+        )
     path = resample.place(trained.folder, word)
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -130,17 +147,25 @@ def sampled(trained: Trained, word: str, tell: Callable[[str], None] = lambda se
 
     kept = checkpoint.kept(path, {"weights": resample.digest(trained)}, made)
     return replace(
-        trained, model=resample.sampling_from(trained.model, resample.restored(*kept, path).to(trained.device))
+        trained,
+        model=resample.sampling_from(
+            trained.model, resample.restored(*kept, path).to(trained.device)
+        ),
     )
 
 
 def row_scores(
-    trained: Trained, seed: int = 0, contamination: float = 0.0, tell: Callable[[str], None] = lambda sentence: None
+    trained: Trained,
+    seed: int = 0,
+    contamination: float = 0.0,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> RowScores:
     """The detector of the run's training rows, fitted once and kept in the run's folder."""
     schema = cast(TableSchema, trained.schema)
     if trained.folder is None:
-        raise VaekitError("a detector is fitted to a run's own data and kept in its folder; this model has none")
+        raise VaekitError(
+            "a detector is fitted to a run's own data and kept in its folder; this model has none"
+        )
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
         tell("fitting a detector to the training rows, once")
@@ -157,26 +182,30 @@ def oddness(
     seed: int = 0,
     contamination: float = 0.0,
     tell: Callable[[str], None] = lambda sentence: None,
-) -> Oddness:
+) -> Scores:
     """How odd `data` are under the run, by one of `score.BY`; seed and contamination are of the ensemble."""
     score.suits(trained, by)
     if by == "ensemble":
         return row_scores(trained, seed, contamination, tell)(data)
     if contamination:
-        raise VaekitError(f"--contamination is for --by ensemble; {by} is of the model as it was trained: leave it out")
+        raise VaekitError(
+            f"--contamination is for --by ensemble; {by} is of the model as it was trained: leave it out"
+        )
     return score.by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
 
 
-def _changed(folder: Path, images: Dataset) -> bool:
+def _changed(folder: Path, data: Dataset) -> bool:
     """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
-    now = images.fingerprint
+    now = data.fingerprint
     return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
 
 
 def changed(experiment: Experiment, changes: Iterable[str]) -> Experiment:
     """The experiment with `field=value` changes; a latent of another kind is not held to the former one's prior."""
     new = experiment.override(*changes)
-    same = kind_of(new.model) == kind_of(experiment.model) or new.model.prior != experiment.model.prior
+    same = (
+        kind_of(new.model) == kind_of(experiment.model) or new.model.prior != experiment.model.prior
+    )
     return new if same else new.override("model.prior=auto")
 
 
@@ -187,7 +216,9 @@ def assignment(field: str, value: Any) -> str:
 
 def default_folder(source: str) -> Path:
     """runs/<the source's own name>."""
-    name = Path(source.split(":")[-1].replace("\\", "/")).resolve().name  # `.` is the folder it stands for
+    name = (
+        Path(source.split(":")[-1].replace("\\", "/")).resolve().name
+    )  # `.` is the folder it stands for
     for ending in ENDINGS:
         name = name.removesuffix(ending)
     return Path("runs") / (name or "images")
@@ -198,7 +229,7 @@ def follow(run: Run) -> Iterable[Logged | Ended]:
     with interruptible() as asked:
         for event in run.events(asked):
             if isinstance(event, Ended) and event.why != "stopped" and run.leads:
-                write_report(run.folder, event.trained, run.images, run.val_index)
+                write_report(run.folder, event.trained, run.data, run.val_index)
             yield event
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -19,7 +19,11 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 def listed(value: Any) -> Any:
     """`a,b` as a list of words."""
-    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+    return (
+        [word.strip() for word in value.split(",") if word.strip()]
+        if isinstance(value, str)
+        else value
+    )
 
 
 def several(value: Any) -> Any:
@@ -41,21 +45,31 @@ class Part(BaseModel):
 class Data(Part):
     """Where the data come from and how they are read."""
 
-    source: str = Field("digits", description="digits, a folder, .npz/.npy, an idx folder, a file or hf:owner/name")
+    source: str = Field(
+        "digits", description="digits, a folder, .npz/.npy, an idx folder, a file or hf:owner/name"
+    )
     array: str | None = Field(None, description="which array of an .npz file")
-    labels: str | None = Field(None, description="which array, or column of a table, holds the labels")
-    size: int | tuple[int, int] | None = Field(None, description="resize to this side, or [height, width]")
+    labels: str | None = Field(
+        None, description="which array, or column of a table, holds the labels"
+    )
+    size: int | tuple[int, int] | None = Field(
+        None, description="resize to this side, or [height, width]"
+    )
     channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 colour")
-    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="held out to choose the best weights")
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="held out to choose the best weights"
+    )
     condition: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
-        (), description="what the model is told: label, arrays, columns of data.table; name:category, name:number"
+        (),
+        description="what the model is told: label, arrays, columns of data.table; name:category, name:number",
     )
     table: str | None = Field(None, description="a CSV file of attributes, a row for each image")
     kinds: dict[str, str] | None = Field(
         None, description="of a table's columns, where they are not to be inferred: {zip: category}"
     )
     constraints: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
-        (), description="rules that rows of a table shall obey: [total = price * quantity, age >= 18]"
+        (),
+        description="rules that rows of a table shall obey: [total = price * quantity, age >= 18]",
     )
     memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
 
@@ -75,24 +89,41 @@ class Network(Part):
     latent: Annotated[Positive | str, BeforeValidator(counted)] = Field(
         16, description="dimensions, or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5"
     )
-    levels: Positive = Field(1, description="latents on top of each other, each inferred and generated top-down")
-    posterior: str = Field("normal", description="normal, or flow: bent by couplings that the data steer")
+    levels: Positive = Field(
+        1, description="latents on top of each other, each inferred and generated top-down"
+    )
+    posterior: str = Field(
+        "normal", description="normal, or flow: bent by couplings that the data steer"
+    )
     condition_width: Positive = Field(64, description="length of the vector that conditions become")
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1, description="how often conditions are left out in training, so that they can be afterwards"
+        0.1,
+        description="how often conditions are left out in training, so that they can be afterwards",
     )
-    prior: str = Field("auto", description="auto, or a prior that suits the latent: see docs/priors.md")
-    likelihood: str = Field("auto", description="auto, or a likelihood's name: see docs/likelihoods.md")
+    prior: str = Field(
+        "auto", description="auto, or a prior that suits the latent: see docs/priors.md"
+    )
+    likelihood: str = Field(
+        "auto", description="auto, or a likelihood's name: see docs/likelihoods.md"
+    )
     binarise: Literal["auto", "none", "static", "dynamic"] = "auto"
 
 
 class Cost(Part):
     """What a trace costs."""
 
-    bound: str = Field("elbo", description="a bound and further terms, as elbo+beta-tc:6: see docs/objectives.md")
-    beta: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the rate; 1 is the honest bound")
-    warmup: Fraction = Field(0.1, description="fraction of the run (or of a cycle) over which beta rises from 0")
-    cycles: Annotated[int, Field(ge=0)] = Field(0, description="0: one rise; n: the rise repeats n times")
+    bound: str = Field(
+        "elbo", description="a bound and further terms, as elbo+beta-tc:6: see docs/objectives.md"
+    )
+    beta: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="weight of the rate; 1 is the honest bound"
+    )
+    warmup: Fraction = Field(
+        0.1, description="fraction of the run (or of a cycle) over which beta rises from 0"
+    )
+    cycles: Annotated[int, Field(ge=0)] = Field(
+        0, description="0: one rise; n: the rise repeats n times"
+    )
 
 
 class Training(Part):
@@ -101,18 +132,26 @@ class Training(Part):
     epochs: Positive | Auto = "auto"
     steps: Positive | None = Field(None, description="instead of epochs")
     batch: Positive | Auto = "auto"
-    optimiser: Literal["adamw", "soap"] = Field("adamw", description="soap: fewer steps, each dearer (dense nets)")
+    optimiser: Literal["adamw", "soap"] = Field(
+        "adamw", description="soap: fewer steps, each dearer (dense nets)"
+    )
     lr: Annotated[float, Field(gt=0)] = 1e-3
     lr_warmup: Fraction = 0.02
     lr_floor: Fraction = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=1)] = Field(10.0, description="longest gradient, in running mean lengths")
+    clip: Annotated[float, Field(gt=1)] = Field(
+        10.0, description="longest gradient, in running mean lengths"
+    )
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    validations: Positive = Field(40, description="how often the held-out bound is measured in a whole run")
+    validations: Positive = Field(
+        40, description="how often the held-out bound is measured in a whole run"
+    )
     patience: Annotated[int, Field(ge=0)] = Field(
         10, description="stop after so many validations in a row without gain; 0: never"
     )
-    max_minutes: Annotated[float, Field(gt=0)] | None = Field(None, description="stop, saved, after so many minutes")
+    max_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="stop, saved, after so many minutes"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     devices: Positive = 1
@@ -152,7 +191,9 @@ class Experiment(Part):
         try:
             return Experiment.checked(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise VaekitError(f"{path}: cannot be read ({error.strerror}); expected an experiment in YAML") from None
+            raise VaekitError(
+                f"{path}: cannot be read ({error.strerror}); expected an experiment in YAML"
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise VaekitError(f"{path}: is not valid YAML ({str(error).splitlines()[0]})") from None
 
@@ -163,9 +204,11 @@ class Experiment(Part):
 
 def fields() -> dict[str, str]:
     """Every field as `section.field` with its description."""
-    sections = Experiment.model_fields.items()
-    parts = ((name, section.annotation) for name, section in sections)
-    return {f"{name}.{f}": info.description or "" for name, part in parts for f, info in part.model_fields.items()}  # type: ignore[union-attr]
+    found: dict[str, str] = {}
+    for name, section in Experiment.model_fields.items():
+        part = cast(type[BaseModel], section.annotation)
+        found |= {f"{name}.{f}": info.description or "" for f, info in part.model_fields.items()}
+    return found
 
 
 NEAR, MANY = 0.65, 40
@@ -191,7 +234,9 @@ def _parse(assignment: str) -> tuple[str, str, Any]:
     if not equals:
         raise VaekitError(f"'{assignment}': expected field=value, such as train.lr=3e-4")
     known = list(fields())
-    matches = [k for k in known if k in (key, f"train.{key}")] or [k for k in known if k.endswith(f".{key}")]
+    matches = [k for k in known if k in (key, f"train.{key}")] or [
+        k for k in known if k.endswith(f".{key}")
+    ]
     if len(matches) > 1:
         raise VaekitError(f"'{key}' could be {' or '.join(matches)}; say which")
     if not matches:
@@ -201,7 +246,9 @@ def _parse(assignment: str) -> tuple[str, str, Any]:
     try:
         return section, field, _value(text)
     except yaml.YAMLError:
-        raise VaekitError(f"{matches[0]}: '{text}' is no value; quote text that looks like YAML") from None
+        raise VaekitError(
+            f"{matches[0]}: '{text}' is no value; quote text that looks like YAML"
+        ) from None
 
 
 def _value(text: str) -> Any:

@@ -35,7 +35,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         if not isinstance(error, OSError):
             raise
         reason = error.strerror or error
-        raise VaekitError(f"{path}: could not be written ({reason}); what was there before is kept") from None
+        raise VaekitError(
+            f"{path}: could not be written ({reason}); what was there before is kept"
+        ) from None
 
 
 def clean(folder: Path) -> None:
@@ -76,7 +78,9 @@ def new_folder(wanted: Path) -> Path:
             path.mkdir(parents=True)
             return path
         except OSError as error:
-            if not (isinstance(error, FileExistsError) and os.path.lexists(path)):  # a parent may be a broken link
+            if not (
+                isinstance(error, FileExistsError) and os.path.lexists(path)
+            ):  # a parent may be a broken link
                 raise VaekitError(
                     f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
                 ) from None

@@ -2,6 +2,6 @@
 
 from vaekit.anomaly.config import DetectorConfig
 from vaekit.anomaly.ensemble import PARTS, Detector, fit, p_values
-from vaekit.anomaly.numeric import UNSEEN, Plain
+from vaekit.anomaly.numeric import UNSEEN, NumericRows
 
-__all__ = ["PARTS", "UNSEEN", "Detector", "DetectorConfig", "Plain", "fit", "p_values"]
+__all__ = ["PARTS", "UNSEEN", "Detector", "DetectorConfig", "NumericRows", "fit", "p_values"]

@@ -42,11 +42,15 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         if self.members < 4 or self.members % 2:
-            raise VaekitError(f"members={self.members}: expected an even number of at least 4 models to ask together")
+            raise VaekitError(
+                f"members={self.members}: expected an even number of at least 4 models to ask together"
+            )
         whole = {"latent", "hidden", "batch_size", "groups", "group", "calibration"}
         for name in sorted(whole | ({"steps"} if self.steps is not None else set())):
             if getattr(self, name) < 1:
-                raise VaekitError(f"{name}={getattr(self, name)}: expected a whole number of at least 1")
+                raise VaekitError(
+                    f"{name}={getattr(self, name)}: expected a whole number of at least 1"
+                )
         if (
             self.nearest <= 0
             or self.learning_rate <= 0
@@ -64,7 +68,11 @@ class DetectorConfig:
 
     def steps_for(self, rows: int) -> int:
         """How many steps to train on so many rows."""
-        return self.steps if self.steps is not None else max(100, min(500, round(20 * math.sqrt(rows))))
+        return (
+            self.steps
+            if self.steps is not None
+            else max(100, min(500, round(20 * math.sqrt(rows))))
+        )
 
     def views(self) -> list[int]:
         """Which view of the rows each member sees: 0 standardised, 1 normal scores."""

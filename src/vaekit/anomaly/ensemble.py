@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaekit.anomaly.config import DetectorConfig
-from vaekit.anomaly.fused import Folded
+from vaekit.anomaly.fused import FusedMembers
 from vaekit.anomaly.members import build, explained
 from vaekit.anomaly.neighbours import Nearest, groups, remembered
 from vaekit.anomaly.scaling import Scaling
@@ -54,11 +54,24 @@ class Detector(nn.Module):
     member_centre: Tensor
     member_spread: Tensor
     calibration: Tensor
-    folded: Folded
+    folded: FusedMembers
 
-    def __init__(self, config: DetectorConfig, scaling: Scaling, model: VAE, nearest: Nearest, coarse: Nearest) -> None:
+    def __init__(
+        self,
+        config: DetectorConfig,
+        scaling: Scaling,
+        model: VAE,
+        nearest: Nearest,
+        coarse: Nearest,
+    ) -> None:
         super().__init__()
-        self.config, self.scaling, self.model, self.nearest, self.coarse = config, scaling, model, nearest, coarse
+        self.config, self.scaling, self.model, self.nearest, self.coarse = (
+            config,
+            scaling,
+            model,
+            nearest,
+            coarse,
+        )
         columns = len(scaling.mean)
         self.register_buffer("member_centre", torch.zeros(config.members, 1, columns))
         self.register_buffer("member_spread", torch.ones(config.members, 1, 1))
@@ -117,7 +130,9 @@ class Detector(nn.Module):
             totals = (costs[m, seen] - self.member_centre[m]).sum(1)
             self.member_spread[m] = _spread(totals)
         self.centre.copy_(distances.mean(1, keepdim=True))
-        self.spread.copy_(torch.stack([_spread(d) for d in (distances - self.centre).sum(2)])[:, None, None])
+        self.spread.copy_(
+            torch.stack([_spread(d) for d in (distances - self.centre).sum(2)])[:, None, None]
+        )
         self.spread[0] /= self.config.nearest
         near = ((distances - self.centre) / self.spread).sum((0, 2))
         unexplained = ((costs - self.member_centre) / self.member_spread).sum(2)
@@ -127,7 +142,9 @@ class Detector(nn.Module):
 
     def fold(self) -> None:
         """Make ready to score, by the weights, centres and spreads as they are now."""
-        self.folded = Folded(self.model, self.config.views(), self.member_centre, self.member_spread)
+        self.folded = FusedMembers(
+            self.model, self.config.views(), self.member_centre, self.member_spread
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain data from which `restored` makes the same detector."""
@@ -138,7 +155,9 @@ class Detector(nn.Module):
         """The detector whose `state` this is."""
         config = DetectorConfig(**{**about, "noise": tuple(about["noise"])})
         low, gaps = tensors["model.encoder.low"], tensors["model.encoder.gaps"]
-        model = build(low, low.clone(), tensors["model.encoder.noise"], gaps, config.latent, config.hidden)
+        model = build(
+            low, low.clone(), tensors["model.encoder.noise"], gaps, config.latent, config.hidden
+        )
         distances = [Nearest(tensors[f"{name}.rows"]) for name in ("nearest", "coarse")]
         detector = Detector(config, Scaling(low.shape[2]), model.requires_grad_(False), *distances)
         detector.calibration = tensors["calibration"]
@@ -164,9 +183,13 @@ def fit(
     """
     config = config or DetectorConfig()
     if x.dim() != 2 or len(x) < 2 or not x.shape[1]:
-        raise VaekitError(f"expected a table of at least 2 rows and 1 column, got the shape {tuple(x.shape)}")
+        raise VaekitError(
+            f"expected a table of at least 2 rows and 1 column, got the shape {tuple(x.shape)}"
+        )
     if not 0 <= contamination <= 0.5:
-        raise VaekitError(f"contamination={contamination:g}: expected a share of the rows between 0 and 0.5")
+        raise VaekitError(
+            f"contamination={contamination:g}: expected a share of the rows between 0 and 0.5"
+        )
     with seeded(seed), one_thread():
         detector = _fitted(x, config, least)
         if contamination:
@@ -194,10 +217,15 @@ def _fitted(x: Tensor, config: DetectorConfig, least: Tensor | None) -> Detector
     detector = Detector(config, scaling, model, *(Nearest(places[index]) for index in kept))
     some = torch.randperm(len(x))[: min(config.calibration, max(500, CELLS // x.shape[1]))]
     some = some[folds[some].argsort(stable=True)]
-    found = [_as_new(detector, x, some[folds[some] == fold], folds != fold, kept, least) for fold in folds.unique()]
+    found = [
+        _as_new(detector, x, some[folds[some] == fold], folds != fold, kept, least)
+        for fold in folds.unique()
+    ]
     costs, distances = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     held = detector.calibrate(costs, distances, folds[some])
-    detector.calibration = torch.where(_times(views[0])[some] >= OFTEN, detector.scores(x[some]), held).sort().values
+    detector.calibration = (
+        torch.where(_times(views[0])[some] >= OFTEN, detector.scores(x[some]), held).sort().values
+    )
     return detector.eval()
 
 
@@ -224,7 +252,9 @@ def _as_new(
     A scaling that saw a row has its extremes within what it knows, and those of a new row lie beyond.
     """
     scaling = Scaling.fitted(x[others], least)
-    near, coarse = (Nearest(_places(scaling(x[index.flatten()])).unflatten(0, index.shape)) for index in kept)
+    near, coarse = (
+        Nearest(_places(scaling(x[index.flatten()])).unflatten(0, index.shape)) for index in kept
+    )
     views = scaling(x[rows]).split(CHUNK, dim=1)
     costs = torch.cat([detector._costs(part) for part in views], dim=1)
     return costs, torch.cat([_distances(_places(part), near, coarse) for part in views], dim=1)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaekit.anomaly.members import CellScales, Denoising, Each
+from vaekit.anomaly.members import CellScales, Denoising, EachMember
 from vaekit.models.vae import VAE
 
 
-class Folded:
+class FusedMembers:
     """The mean over members of (-log p(x_c | z) - centre_mc) / spread_m, z the mean of q(z | x).
 
     Nothing bends between the hidden layers of a member: the mean of q is a linear map of the one and enters the other
@@ -25,7 +25,7 @@ class Folded:
     def __init__(self, model: VAE, sides: list[int], centre: Tensor, spread: Tensor) -> None:
         encoder, decoder = model.encoder, model.decoder
         assert isinstance(encoder, Denoising)
-        assert isinstance(decoder, Each)
+        assert isinstance(decoder, EachMember)
         assert isinstance(decoder.family, CellScales)
         self.denoising, self.sides = encoder, sides
         self.unit = torch.exp(-decoder.family.scales()) / (2 * len(sides) * spread).sqrt()
@@ -36,7 +36,9 @@ class Folded:
     def __call__(self, views: Tensor) -> Tensor:
         """Of views (2, B, C), (B, C), 0 where a cell is missing."""
         total = self.constant.repeat(views.shape[1], 1)
-        inputs = [self.denoising.inputs(view, self.sides.index(side)) for side, view in enumerate(views)]
+        inputs = [
+            self.denoising.inputs(view, self.sides.index(side)) for side, view in enumerate(views)
+        ]
         for side, unit, layers in zip(self.sides, self.unit, self.layers, strict=True):
             h = inputs[side]
             for bias, weight in layers[:-1]:
@@ -47,7 +49,9 @@ class Folded:
         return torch.where(views[0].isnan(), 0.0, total)
 
 
-def _layers(encoder: Each, decoder: Each, unit: Tensor) -> list[list[tuple[Tensor, Tensor]]]:
+def _layers(
+    encoder: EachMember, decoder: EachMember, unit: Tensor
+) -> list[list[tuple[Tensor, Tensor]]]:
     """For each member bias and weight of each layer, the last of which gives minus the mean of x in these units."""
     (w1, w2), (w3, w4) = encoder.net.weights, decoder.net.weights
     (b1, b2), (b3, b4) = encoder.net.biases, decoder.net.biases

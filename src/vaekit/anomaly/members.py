@@ -24,7 +24,7 @@ LANES = 16
 other instructions at the end of a batch than within it, and a row's score would follow its place."""
 
 
-class Each(nn.Module):
+class EachMember(nn.Module):
     """p(output | value) of M members: value (M, B, D) to a distribution of batch shape (M, B)."""
 
     def __init__(self, net: ManyMLP, family: Callable[[Tensor], Distribution]) -> None:
@@ -47,7 +47,9 @@ class Denoising(nn.Module):
     noise: Tensor
     gaps: Tensor
 
-    def __init__(self, encoder: Each, low: Tensor, high: Tensor, noise: Tensor, gaps: Tensor) -> None:
+    def __init__(
+        self, encoder: EachMember, low: Tensor, high: Tensor, noise: Tensor, gaps: Tensor
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.register_buffer("low", low)  # (M, 1, C)
@@ -93,7 +95,7 @@ def explained(model: VAE, x: Tensor) -> CellNormal:
 def build(low: Tensor, high: Tensor, noise: Tensor, gaps: Tensor, latent: int, hidden: int) -> VAE:
     """M members of one shape over C columns, from the range (M, 1, C) that each sees and its noise (M, 1, 1)."""
     members, _, columns = low.shape
-    inner = Each(ManyMLP(members, columns + len(gaps), (hidden,), 2 * latent), normal)
+    inner = EachMember(ManyMLP(members, columns + len(gaps), (hidden,), 2 * latent), normal)
     outputs = math.ceil(columns / LANES) * LANES
-    decoder = Each(ManyMLP(members, latent, (hidden,), outputs), CellScales(members, columns))
+    decoder = EachMember(ManyMLP(members, latent, (hidden,), outputs), CellScales(members, columns))
     return VAE(Denoising(inner, low, high, noise, gaps), StandardNormal(latent), decoder)

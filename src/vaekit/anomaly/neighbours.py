@@ -26,13 +26,17 @@ class Nearest(nn.Module):
         self.register_buffer("rows", rows)
         flat = rows.flatten(0, 1)
         table = torch.cat((-2 * flat, flat.square().sum(1, keepdim=True)), dim=1).T.contiguous()
-        self.register_buffer("table", table, persistent=False)  # (C + 1, G S): [x, 1] @ table = |x - row|^2 - |x|^2
+        self.register_buffer(
+            "table", table, persistent=False
+        )  # (C + 1, G S): [x, 1] @ table = |x - row|^2 - |x|^2
 
     def forward(self, x: Tensor) -> Tensor:
         """The squared distance of every column over the distance, (B, C): its sum is the distance."""
         if not len(self.rows):
             return torch.zeros_like(x)
-        square = products(F.pad(x, (0, 1), value=1.0), self.table).unflatten(1, self.rows.shape[:2])  # (B, G, S)
+        square = products(F.pad(x, (0, 1), value=1.0), self.table).unflatten(
+            1, self.rows.shape[:2]
+        )  # (B, G, S)
         first = _argmin(square)
         parts = self._squares(x, first)  # (B, G, C)
         total = parts.sum(2, keepdim=True)
@@ -47,7 +51,9 @@ class Nearest(nn.Module):
         """The squared differences (B, G, C) of x and the row of each group with that index, (B, G)."""
         groups, size, columns = self.rows.shape
         place = index + torch.arange(0, groups * size, size)
-        rows = self.rows.view(-1, columns).index_select(0, place.flatten()).unflatten(0, place.shape)
+        rows = (
+            self.rows.view(-1, columns).index_select(0, place.flatten()).unflatten(0, place.shape)
+        )
         return rows.sub_(x[:, None]).square_()
 
 

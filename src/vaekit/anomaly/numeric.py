@@ -18,7 +18,7 @@ UNSEEN = -1.0
 """The raw value of a class that was not there when the classes were learned."""
 
 
-class Plain:
+class NumericRows:
     """Raw rows (N, C) as plain numbers (N, F): what is measured as it is, classes by themselves and how rare they are.
 
     Raw values are numbers, class numbers 0..K-1, `UNSEEN`, or NaN where missing. Of two classes one column says which;
@@ -38,9 +38,12 @@ class Plain:
         self.owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
 
     @staticmethod
-    def learned(sizes: Sequence[int], raw: Tensor) -> Plain:
+    def learned(sizes: Sequence[int], raw: Tensor) -> NumericRows:
         """By training rows (N, C)."""
-        return Plain(sizes, [_rarity(size, values) for size, values in zip(sizes, raw.unbind(1), strict=True)])
+        return NumericRows(
+            sizes,
+            [_rarity(size, values) for size, values in zip(sizes, raw.unbind(1), strict=True)],
+        )
 
     def __call__(self, raw: Tensor) -> Tensor:
         """Rows (N, C) as (N, F) float64, NaN where a cell is missing."""
@@ -51,7 +54,7 @@ class Plain:
 
     def fitted(self, raw: Tensor) -> Tensor:
         """The training rows (N, C) themselves, (N, F) float64: a rare class as rare as without the row."""
-        return Plain(self.sizes, [_without_one(part) for part in self.rarity])(raw)
+        return NumericRows(self.sizes, [_without_one(part) for part in self.rarity])(raw)
 
     @property
     def least(self) -> Tensor:
@@ -84,7 +87,9 @@ def _without_one(rarity: Tensor) -> Tensor:
     if not len(rarity):
         return rarity
     counts = (rarity[-1] - rarity).exp() / 2  # and a half
-    return torch.where(counts < SELDOM + 1, rarity[-1] - (2 * (counts - 1).clamp_min(0.5)).log(), rarity)
+    return torch.where(
+        counts < SELDOM + 1, rarity[-1] - (2 * (counts - 1).clamp_min(0.5)).log(), rarity
+    )
 
 
 def _least(classes: int) -> Tensor:

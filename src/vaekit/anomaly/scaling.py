@@ -49,10 +49,14 @@ class Scaling(nn.Module):
         still = torch.where(size > 0, size, 1.0)
         scaling.unit.copy_(torch.where(spread > 1e-12 * size, spread, still))
         if least is not None:
-            scaling.unit.copy_(torch.maximum(scaling.unit, torch.where(least > 0, least, scaling.unit)))
+            scaling.unit.copy_(
+                torch.maximum(scaling.unit, torch.where(least > 0, least, scaling.unit))
+            )
         standard = ((x - scaling.mean) / scaling.unit).clamp(-FARTHEST, FARTHEST).float()
         for c, column in enumerate(standard.T):
-            scaling.knots[c], scaling.heights[c] = _corners(column[~column.isnan()], scaling.knots.shape[1])
+            scaling.knots[c], scaling.heights[c] = _corners(
+                column[~column.isnan()], scaling.knots.shape[1]
+            )
         return scaling
 
     def _scores(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from vaekit.anomaly.config import DetectorConfig
 from vaekit.anomaly.members import build
 from vaekit.core.objectives import elbo
 from vaekit.models.vae import VAE
-from vaekit.training.loop import Plan
+from vaekit.training.loop import Schedule
 from vaekit.training.optimisers import adamw
 from vaekit.training.step import Guard
 
@@ -20,13 +20,18 @@ def train(views: Tensor, folds: Tensor, config: DetectorConfig) -> VAE:
     folds (N,): the fold of every row. Draws come from torch's global generator.
     """
     model = build(*_ranges(views, config), _gaps(views), config.latent, config.hidden).train()
-    plan = Plan(config.steps_for(views.shape[1]), config.learning_rate, warmup=0.04)
-    optimiser, guard = adamw(model, weight_decay=0.0), Guard(model.parameters(), plan.clip, views.device)
+    plan = Schedule(config.steps_for(views.shape[1]), config.learning_rate, warmup=0.04)
+    optimiser, guard = (
+        adamw(model, weight_decay=0.0),
+        Guard(model.parameters(), plan.clip, views.device),
+    )
     rows = [torch.nonzero(folds != fold)[:, 0] for fold in config.folds_of_members()]
     batch = min(config.batch_size, *(len(r) for r in rows))
     sides = torch.tensor(config.views())[:, None]
     for step in range(plan.steps):
-        x = views[sides, torch.stack([r[torch.randint(len(r), (batch,))] for r in rows])]  # (M, B, C)
+        x = views[
+            sides, torch.stack([r[torch.randint(len(r), (batch,))] for r in rows])
+        ]  # (M, B, C)
         optimiser.param_groups[0]["lr"] = plan.rate(step)
         (-elbo(model(x), x, config.beta).mean(1).sum()).backward()
         guard.inspect(optimiser)

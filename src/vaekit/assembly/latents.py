@@ -15,7 +15,13 @@ from vaekit.core.objectives import WATCHED, Constant, Term
 from vaekit.data import Schema, modality
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
-from vaekit.models.codes.codebooks import AnyCodebook, Codebook, LearnedCodebook, ResidualCodebook, ScalarCodebook
+from vaekit.models.codes.codebooks import (
+    AnyCodebook,
+    Codebook,
+    LearnedCodebook,
+    ResidualCodebook,
+    ScalarCodebook,
+)
 from vaekit.models.codes.posteriors import (
     GumbelSoftmax,
     StraightThroughGumbelSoftmax,
@@ -84,11 +90,15 @@ def latent(network: Network, schema: Schema) -> Latent:
     """The latent of `network` for data of this schema."""
     word = str(network.latent)
     if isinstance(network.latent, int):
-        return _vector(syntax.bounded("latent", network.latent), network.posterior, len(schema.shape))
+        return _vector(
+            syntax.bounded("latent", network.latent), network.posterior, len(schema.shape)
+        )
     name, _ = syntax.choose("latent", word, {"16": "16", **LATENTS})
     word = word if ":" in word else LATENTS[name]
     if network.posterior != "normal":
-        raise VaekitError(f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'")
+        raise VaekitError(
+            f"posterior '{network.posterior}' is for continuous latents such as 16, not for '{word}'"
+        )
     if name in CATEGORIES:
         groups, classes = syntax.wholes("latent", word, "x", 2, least=2)
         syntax.bounded("latent", groups * classes, word)
@@ -116,7 +126,9 @@ def of_levels(network: Network) -> tuple[int, ...]:
     top, levels = network.latent, network.levels
     if not isinstance(top, int) or network.posterior != "normal":
         what = f"posterior '{network.posterior}'" if isinstance(top, int) else f"latent '{top}'"
-        raise VaekitError(f"levels={levels}: a hierarchy has normal latents such as 20, not {what}; use levels=1")
+        raise VaekitError(
+            f"levels={levels}: a hierarchy has normal latents such as 20, not {what}; use levels=1"
+        )
     if levels > MOST_LEVELS:
         raise VaekitError(f"levels={levels}: expected at most {MOST_LEVELS}")
     if network.architecture == "conv":
@@ -137,7 +149,9 @@ def _grid(word: str, schema: Schema) -> tuple[int, int]:
     """What codes lie on."""
     kind = modality(schema.modality)
     if kind.grid is None:
-        raise VaekitError(f"latent '{word}': codes lie on a grid, which {kind.name} have none of; use {FLAT}")
+        raise VaekitError(
+            f"latent '{word}': codes lie on a grid, which {kind.name} have none of; use {FLAT}"
+        )
     return kind.grid(schema)
 
 
@@ -146,7 +160,9 @@ def _vector(n: int, posterior: str, event_dim: int) -> Latent:
     if posterior == "normal":
         return Latent("continuous", (2 * n,), (n,), partial(_conditional, normal, event_dim))
     flow = FlowPosterior(n)
-    return Latent("continuous", (2 * n + flow.features,), (n,), partial(_conditional, flow, event_dim))
+    return Latent(
+        "continuous", (2 * n + flow.features,), (n,), partial(_conditional, flow, event_dim)
+    )
 
 
 def _conditional(family: Callable, event_dim: int, net: nn.Module) -> nn.Module:
@@ -157,7 +173,12 @@ def _categories(family: GumbelSoftmax | StraightThroughGumbelSoftmax, event_dim:
     size = (family.groups * family.classes,)
     terms = {"perplexity": Term(perplexity, WATCHED)}
     return Latent(
-        "categories", size, size, partial(_conditional, family, event_dim), terms, (family.groups, family.classes)
+        "categories",
+        size,
+        size,
+        partial(_conditional, family, event_dim),
+        terms,
+        (family.groups, family.classes),
     )
 
 
@@ -170,10 +191,14 @@ def _codebook(name: str, word: str) -> AnyCodebook:
             )
         return ScalarCodebook(levels)
     if name in ("vq", "vq-gradient"):
-        return (Codebook if name == "vq" else LearnedCodebook)(syntax.whole("latent", word, least=2), CODE_WIDTH)
+        return (Codebook if name == "vq" else LearnedCodebook)(
+            syntax.whole("latent", word, least=2), CODE_WIDTH
+        )
     depth, size = syntax.wholes("latent", word, "x", 2)
     if size < 2 or depth > 64:
-        raise VaekitError(f"latent '{word}': expected DEPTHxCODES, 2 codes or more and at most 64 deep, as rvq:4x256")
+        raise VaekitError(
+            f"latent '{word}': expected DEPTHxCODES, 2 codes or more and at most 64 deep, as rvq:4x256"
+        )
     return ResidualCodebook(depth, size, CODE_WIDTH)
 
 
@@ -183,4 +208,11 @@ def _quantised(codebook: AnyCodebook, grid: tuple[int, int]) -> Latent:
         terms |= {"commitment": Term(commitment, Constant(COMMITMENT))}
     if isinstance(codebook, LearnedCodebook):
         terms |= {"codebook": Term(codebook_cost)}
-    return Latent("codes", shape, shape, lambda net: VectorQuantiser(net, codebook), terms, codes=codebook.size)
+    return Latent(
+        "codes",
+        shape,
+        shape,
+        lambda net: VectorQuantiser(net, codebook),
+        terms,
+        codes=codebook.size,
+    )

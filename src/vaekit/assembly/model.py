@@ -26,19 +26,30 @@ def build_model(network: Network, schema: Schema) -> Model:
     inner = _unconditional(network, schema, context)
     if not columns:
         return inner
-    return Conditioned(inner, ConditionEmbedding(columns, context, network.condition_dropout), len(columns))
+    return Conditioned(
+        inner, ConditionEmbedding(columns, context, network.condition_dropout), len(columns)
+    )
 
 
 def build_objective(experiment: Experiment, data: int, schema: Schema) -> Objective:
     """The experiment's objective over `data` training images, with the terms that its latents bring."""
     network = experiment.model
     kind = latents.latent(network, schema)
-    levels = {f"rate_{i + 1}": Term(rate_of(i), WATCHED) for i in range(network.levels) if network.levels > 1}
-    return objective(experiment.objective, Setting(max(2, data), kind.shape[0], kind.kind, {**kind.terms, **levels}))
+    levels = {
+        f"rate_{i + 1}": Term(rate_of(i), WATCHED)
+        for i in range(network.levels)
+        if network.levels > 1
+    }
+    return objective(
+        experiment.objective,
+        Setting(max(2, data), kind.shape[0], kind.kind, {**kind.terms, **levels}),
+    )
 
 
 @torch.no_grad()
-def start_model(model: Model, network: Network, schema: Schema, raw: Tensor, x: Tensor, context: Tensor | None) -> None:
+def start_model(
+    model: Model, network: Network, schema: Schema, raw: Tensor, x: Tensor, context: Tensor | None
+) -> None:
     """Before the first step: the decoder begins at the middle of the data, and what learns from data looks at some.
 
     raw (M, ...) are training data as stored, x (N, ...) some as the model sees them, `context` (N, F) what is known.
@@ -95,7 +106,7 @@ def _unconditional(network: Network, schema: Schema, context: int) -> Model:
         return _hierarchy(network, schema, made, context)
     encoding, decoder = kind.parts(network, schema, (made.features, made.shape), context)
     encoder = made.encoder(encoding)
-    prior = priors.prior(network.prior, priors.Setting(made, encoder, schema.shape, context))
+    prior = priors.prior(network.prior, priors.LatentSetting(made, encoder, schema.shape, context))
     return VAE(encoder, prior, decoder)
 
 
@@ -103,8 +114,12 @@ def _hierarchy(network: Network, schema: Schema, top: latents.Latent, context: i
     """Latents on top of each other: the top one has the latent's length, and the prior."""
     kind = modality(schema.modality)
     if kind.hierarchy is None:
-        raise VaekitError(f"levels={network.levels}: there is no hierarchy for {kind.name}; use levels=1")
+        raise VaekitError(
+            f"levels={network.levels}: there is no hierarchy for {kind.name}; use levels=1"
+        )
     built = kind.hierarchy(network, schema, latents.of_levels(network), context)
     encoder = TopEncoder(built.rise, built.top)
-    built.prior = priors.prior(network.prior, priors.Setting(top, encoder, schema.shape, context))
+    built.prior = priors.prior(
+        network.prior, priors.LatentSetting(top, encoder, schema.shape, context)
+    )
     return built

@@ -94,7 +94,9 @@ def _bound(word: str, cost: Cost, setting: Setting) -> Objective:
             f"bound '{word}': all draws of an image's codes are the same, so several gain nothing; use elbo"
         )
     if cost.beta != 1:
-        raise VaekitError(f"objective.beta={cost.beta:g}: the {name} bound has no beta; leave it at 1 or use the elbo")
+        raise VaekitError(
+            f"objective.beta={cost.beta:g}: the {name} bound has no beta; leave it at 1 or use the elbo"
+        )
     if name == "miwae":
         groups, draws = syntax.wholes("bound", word, "x", 2, most=4096)
         syntax.bounded("bound", groups * draws, word, most=4096)
@@ -110,7 +112,9 @@ def _bound(word: str, cost: Cost, setting: Setting) -> Objective:
 def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objective:
     name, argument = syntax.choose("term of an objective", word, TERMS)
     if name in CONTINUOUS and setting.kind != "continuous":
-        raise VaekitError(f"'{word}' is for latents that are continuous, these are {setting.kind}; leave it out")
+        raise VaekitError(
+            f"'{word}' is for latents that are continuous, these are {setting.kind}; leave it out"
+        )
     if name in REPLACING and setting.kind == "codes":
         raise VaekitError(
             f"'{word}' would make the prior of codes worse, for the rate of codes is the prior's alone; leave it out"
@@ -122,7 +126,9 @@ def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objectiv
         )
     twin = next((other for other in SAME.get(name, (name,)) if other in built.terms), "")
     if twin:
-        raise VaekitError(f"objective '{cost.bound}': '{word}' is about the same as a term before it; take one of them")
+        raise VaekitError(
+            f"objective '{cost.bound}': '{word}' is about the same as a term before it; take one of them"
+        )
     return _ADD[name](built, word, argument, cost, setting)
 
 
@@ -140,7 +146,9 @@ REPLACING = ("free-bits", "target-rate")
 """Terms that stand in for the rate, which is then only logged."""
 
 
-def _free_bits(built: Objective, word: str, argument: str, cost: Cost, setting: Setting) -> Objective:
+def _free_bits(
+    built: Objective, word: str, argument: str, cost: Cost, setting: Setting
+) -> Objective:
     nats, _, group = argument.partition("/")
     if group and group not in GROUPS:
         raise VaekitError(f"'{word}': expected one of /{', /'.join(GROUPS)} after the number")
@@ -148,7 +156,9 @@ def _free_bits(built: Objective, word: str, argument: str, cost: Cost, setting: 
     return built.watching("rate").plus("free_bits", Term(term, _schedule(cost)))
 
 
-def _target_rate(built: Objective, word: str, argument: str, cost: Cost, setting: Setting) -> Objective:
+def _target_rate(
+    built: Objective, word: str, argument: str, cost: Cost, setting: Setting
+) -> Objective:
     term = Term(TargetRate(syntax.positive("term", word, argument)), Constant(RATE_WEIGHT))
     return built.watching("rate").plus("target_rate", term)
 
@@ -156,8 +166,12 @@ def _target_rate(built: Objective, word: str, argument: str, cost: Cost, setting
 def _beta_tc(built: Objective, word: str, argument: str, cost: Cost, setting: Setting) -> Objective:
     beta = syntax.positive("term", word, argument)
     if beta < 1:
-        raise VaekitError(f"'{word}': expected at least 1, for the rate has the total correlation once already")
-    return built.plus("tc", Term(TotalCorrelation(setting.data), LinearWarmup(beta - 1, cost.warmup)))
+        raise VaekitError(
+            f"'{word}': expected at least 1, for the rate has the total correlation once already"
+        )
+    return built.plus(
+        "tc", Term(TotalCorrelation(setting.data), LinearWarmup(beta - 1, cost.warmup))
+    )
 
 
 def _factor(built: Objective, word: str, argument: str, cost: Cost, setting: Setting) -> Objective:

@@ -11,9 +11,20 @@ from torch import nn
 from vaekit.assembly import syntax
 from vaekit.assembly.latents import Latent
 from vaekit.errors import VaekitError
-from vaekit.models.codes.priors import AutoregressiveCodes, LearnedCategories, UniformCategories, UniformCodes
+from vaekit.models.codes.priors import (
+    AutoregressiveCodes,
+    LearnedCategories,
+    UniformCategories,
+    UniformCodes,
+)
 from vaekit.models.flows import FlowPrior
-from vaekit.models.priors import LearnedNormal, NormalMixture, StandardNormal, UnitLaplace, VampPrior
+from vaekit.models.priors import (
+    LearnedNormal,
+    NormalMixture,
+    StandardNormal,
+    UnitLaplace,
+    VampPrior,
+)
 
 PRIORS = {
     "continuous": {
@@ -34,7 +45,7 @@ MANY = 10_000
 
 
 @dataclass(frozen=True)
-class Setting:
+class LatentSetting:
     """What a prior is made for: its latent, the encoder that infers it, the data's shape, the context's length."""
 
     latent: Latent
@@ -43,7 +54,7 @@ class Setting:
     context: int
 
 
-def prior(word: str, setting: Setting) -> nn.Module:
+def prior(word: str, setting: LatentSetting) -> nn.Module:
     """The prior that `word` names, or a VaekitError that lists those that suit the latent."""
     kind = setting.latent.kind
     _refuse_others(word, kind)
@@ -57,7 +68,9 @@ def _refuse_others(word: str, kind: str) -> None:
     others = [other for other, known in PRIORS.items() if other != kind and name in known]
     if others and name not in PRIORS[kind]:
         known = ", ".join(PRIORS[kind].values())
-        raise VaekitError(f"prior '{word}' is for latents that are {others[0]}, these are {kind}; there are: {known}")
+        raise VaekitError(
+            f"prior '{word}' is for latents that are {others[0]}, these are {kind}; there are: {known}"
+        )
 
 
 def components(word: str) -> int:
@@ -75,20 +88,20 @@ def default(kind: str, conditional: bool) -> str:
     return "flow" if conditional and kind == "continuous" else next(iter(PRIORS[kind]))
 
 
-def _dims(setting: Setting) -> int:
+def _dims(setting: LatentSetting) -> int:
     return setting.latent.shape[0]
 
 
-def _vamp(word: str, setting: Setting) -> nn.Module:
+def _vamp(word: str, setting: LatentSetting) -> nn.Module:
     inputs = torch.rand(components(word), *setting.shape)
     return VampPrior(setting.encoder, inputs, context=setting.context)
 
 
-def _grid(setting: Setting) -> tuple[int, ...]:
+def _grid(setting: LatentSetting) -> tuple[int, ...]:
     return setting.latent.shape[1:]
 
 
-_MAKERS: dict[str, dict[str, Callable[[str, Setting], nn.Module]]] = {
+_MAKERS: dict[str, dict[str, Callable[[str, LatentSetting], nn.Module]]] = {
     "continuous": {
         "standard": lambda word, s: StandardNormal(_dims(s)),
         "laplace": lambda word, s: UnitLaplace(_dims(s)),

@@ -33,39 +33,39 @@ class Resolved:
     """An experiment without `auto`, the data as its likelihood wants them, and why."""
 
     experiment: Experiment
-    images: Dataset
+    data: Dataset
     reasons: list[str] = field(default_factory=list)
     parameters: int = 0
     steps: int = 0
     macs: int = 0
-    """Multiply-adds of one image's forward pass."""
+    """Multiply-adds of one datum's forward pass."""
 
 
-def resolve(experiment: Experiment, images: Dataset) -> Resolved:
+def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
-    reasons = [f"told of each image: {describe(field)}" for field in images.schema.conditions]
+    reasons = [f"told of each datum: {describe(field)}" for field in data.schema.conditions]
     kind = latents.kind_of(experiment.model)
-    changes, schema = modality(images.schema.modality).settle(experiment, images, kind, reasons)
-    settled = experiment.override(*changes, *_prior(experiment, images, reasons))
-    settled = settled.override(*_length(settled, images, reasons))
-    training = len(images) - held_out(settled, len(images))
+    changes, schema = modality(data.schema.modality).settle(experiment, data, kind, reasons)
+    settled = experiment.override(*changes, *_prior(experiment, data, reasons))
+    settled = settled.override(*_length(settled, data, reasons))
+    training = len(data) - held_out(settled, len(data))
     objective = build_objective(settled, training, schema)
     _fits_data(settled, schema, training)
     model = build_untrained(settled.model, schema)
     require_fit(model, schema, objective)
     parameters, macs = count_cost(model, schema)
-    steps = total_steps(settled, len(images))
+    steps = total_steps(settled, len(data))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
-    return Resolved(settled, with_schema(images, schema), reasons, parameters, steps, macs)
+    return Resolved(settled, with_schema(data, schema), reasons, parameters, steps, macs)
 
 
 def held_out(experiment: Experiment, n: int) -> int:
-    """How many of n images are held out."""
+    """How many of n data are held out."""
     return min(max(1, round(n * experiment.data.holdout)), 10_000, n - 1)
 
 
 def total_steps(experiment: Experiment, n: int) -> int:
-    """The steps of a resolved run on n images, the held-out ones among them."""
+    """The steps of a resolved run on n data, the held-out ones among them."""
     train = experiment.train
     assert train.batch != "auto"
     assert train.epochs != "auto"
@@ -79,38 +79,44 @@ def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
     if places and places[1] > training * places[0]:
         raise VaekitError(
             f"latent '{network.latent}': {places[1]:,} codes are more than the {training * places[0]:,} places in "
-            f"{training:,} training images; ask for fewer, such as vq:{max(2, training * places[0] // 8)}"
+            f"{training:,} training data; ask for fewer, such as vq:{max(2, training * places[0] // 8)}"
         )
     if wanted > training:
         raise VaekitError(
-            f"prior '{network.prior}': {wanted:,} components for {training:,} training images; ask for fewer"
+            f"prior '{network.prior}': {wanted:,} components for {training:,} training data; ask for fewer"
         )
 
 
-def _prior(experiment: Experiment, images: Dataset, reasons: list[str]) -> list[str]:
+def _prior(experiment: Experiment, data: Dataset, reasons: list[str]) -> list[str]:
     """A standard prior is no match for the codes of one class: of MNIST, only 56 % came as asked, 90 % with a flow."""
     if experiment.model.prior != "auto":
         return []
-    name = priors.default(latents.kind_of(experiment.model), bool(images.schema.conditions))
+    name = priors.default(latents.kind_of(experiment.model), bool(data.schema.conditions))
     if name == "flow":
         reasons.append("prior flow: it follows the conditions, so that what is asked for comes")
     elif name != "standard":
-        reasons.append(f"prior {name}: learned, so that samples come from the model and not from codes at random")
+        reasons.append(
+            f"prior {name}: learned, so that samples come from the model and not from codes at random"
+        )
     return [f"model.prior={name}"]
 
 
-def _length(experiment: Experiment, images: Dataset, reasons: list[str]) -> list[str]:
-    train, n = experiment.train, len(images) - held_out(experiment, len(images))
+def _length(experiment: Experiment, data: Dataset, reasons: list[str]) -> list[str]:
+    train, n = experiment.train, len(data) - held_out(experiment, len(data))
     if train.batch == "auto":
-        most = 512 if experiment.model.architecture == "mlp" else 128  # maps of features fill the memory
+        most = (
+            512 if experiment.model.architecture == "mlp" else 128
+        )  # maps of features fill the memory
         batch = min(most, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
-        reasons.append(f"batch {batch}: {n:,} training images")
+        reasons.append(f"batch {batch}: {n:,} training data")
     else:
         batch = train.batch
     if train.steps:
         epochs = -(-train.steps * batch // n)
     else:
-        epochs = min(500, max(20, round(STEPS * batch / n))) if train.epochs == "auto" else train.epochs
+        epochs = (
+            min(500, max(20, round(STEPS * batch / n))) if train.epochs == "auto" else train.epochs
+        )
     return [f"train.batch={batch}", f"train.epochs={epochs}"]
 
 
@@ -120,20 +126,32 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     reasons.append(f"device {device}: {why}")
     precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
     if train.strategy == "fsdp" and train.optimiser == "soap":
-        raise VaekitError("optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw")
+        raise VaekitError(
+            "optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw"
+        )
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
         reasons.append(f"precision {precision}")
     if compiled == "auto":
         able = device == "cuda" or shutil.which("c++") is not None
-        long = per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
+        long = (
+            per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
+        )
         compiled = able and device != "mps" and train.strategy != "fsdp" and long
-        reasons.append("compiled: the run is long enough to gain by it" if compiled else "not compiled: a short run")
-    return [f"train.device={device}", f"train.precision='{precision}'", f"train.compile={str(compiled).lower()}"]
+        reasons.append(
+            "compiled: the run is long enough to gain by it"
+            if compiled
+            else "not compiled: a short run"
+        )
+    return [
+        f"train.device={device}",
+        f"train.precision='{precision}'",
+        f"train.compile={str(compiled).lower()}",
+    ]
 
 
-def with_schema(images: Dataset, schema: Schema) -> Dataset:
+def with_schema(data: Dataset, schema: Schema) -> Dataset:
     from dataclasses import replace
 
-    test = images.test and replace(images.test, schema=schema)
-    return replace(images, schema=schema, test=test)
+    test = data.test and replace(data.test, schema=schema)
+    return replace(data, schema=schema, test=test)

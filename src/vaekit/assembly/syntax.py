@@ -31,8 +31,14 @@ def wholes(
     text = word.partition(":")[2]
     parts = [part.strip() for part in (text.split(separator) if separator else [text])]
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
-    if len(numbers) != len(parts) or (count and len(numbers) != count) or not all(n >= least for n in numbers):
-        raise VaekitError(f"{kind} '{word}': expected {_wanted(separator, count)} of at least {least} after the colon")
+    if (
+        len(numbers) != len(parts)
+        or (count and len(numbers) != count)
+        or not all(n >= least for n in numbers)
+    ):
+        raise VaekitError(
+            f"{kind} '{word}': expected {_wanted(separator, count)} of at least {least} after the colon"
+        )
     for number in numbers:
         bounded(kind, number, word, most)
     return tuple(numbers)
@@ -41,7 +47,9 @@ def wholes(
 def bounded(kind: str, number: int, word: str = "", most: int = MOST) -> int:
     """The number, of `word`, if it is no more than `most`."""
     if number > most:
-        raise VaekitError(f"{kind} '{word or number}': {number:,} is more than the {most:,} that can be had")
+        raise VaekitError(
+            f"{kind} '{word or number}': {number:,} is more than the {most:,} that can be had"
+        )
     return number
 
 

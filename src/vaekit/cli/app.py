@@ -24,14 +24,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, generate, reconstruct, encode, interpolate, impute, score, augment, evaluate, info):
+for verb in (
+    train,
+    generate,
+    reconstruct,
+    encode,
+    interpolate,
+    impute,
+    score,
+    augment,
+    evaluate,
+    info,
+):
     examples = (verb.__doc__ or "").split("Examples:")
     app.command(help=examples[0], epilog="Examples:" + examples[1])(verb)
 
 
 @app.callback(invoke_without_command=False)
 def _options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (works after a verb, too)."),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show the traceback of an error (works after a verb, too)."
+    ),
     version: bool = typer.Option(
         False, "--version", help="Show the version.", is_eager=True, callback=lambda v: _version(v)
     ),
@@ -74,5 +87,7 @@ def main() -> None:
         if debug:
             raise
         reason = textwrap.shorten(str(error), 400, placeholder=" ...")
-        complain(f"unexpected {type(error).__name__}: {reason} (this is a bug: run again with --debug and report it)")
+        complain(
+            f"unexpected {type(error).__name__}: {reason} (this is a bug: run again with --debug and report it)"
+        )
         sys.exit(1)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.shared import Array, Channels, Device, Json, Resize, RunFolder, Seed, Source, images_of, load
+from vaekit.cli.shared import (
+    Array,
+    Channels,
+    Device,
+    Json,
+    Resize,
+    RunFolder,
+    Seed,
+    Source,
+    images_of,
+    load,
+)
 from vaekit.cli.terminal import out as stdout
 from vaekit.cli.terminal import reading, show, tell
 from vaekit.cli.words import at_least, listed, sides
@@ -25,8 +36,12 @@ METRICS = ("nll", "samples", "disentanglement", "augmentation")
 def evaluate(
     run: RunFolder,
     data: Source = None,
-    draws: Annotated[int, typer.Option(help="Importance draws per image or row for the NLL; 0 leaves it out.")] = 500,
-    limit: Annotated[int | None, typer.Option(help="Images or rows for the NLL (default all).")] = None,
+    draws: Annotated[
+        int, typer.Option(help="Importance draws per image or row for the NLL; 0 leaves it out.")
+    ] = 500,
+    limit: Annotated[
+        int | None, typer.Option(help="Images or rows for the NLL (default all).")
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -36,15 +51,25 @@ def evaluate(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Of a table: the column that classifiers learn from new rows."),
+        typer.Option(
+            metavar="COLUMN", help="Of a table: the column that classifiers learn from new rows."
+        ),
     ] = None,
     factors: Annotated[
-        str, typer.Option(help="For disentanglement: what images are made of; label, arrays, columns of --table.")
+        str,
+        typer.Option(
+            help="For disentanglement: what images are made of; label, arrays, columns of --table."
+        ),
     ] = "label",
     table: Annotated[str | None, typer.Option(help="A CSV file with a row for each image.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="For samples: gmm:K or flow instead of the prior.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="For samples: gmm:K or flow instead of the prior.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Of a table: the page, a new .html (default: in a folder inside RUN).")
+        Path | None,
+        typer.Option(
+            "--out", help="Of a table: the page, a new .html (default: in a folder inside RUN)."
+        ),
     ] = None,
     resize: Resize = None,
     channels: Channels = None,
@@ -79,13 +104,17 @@ def evaluate(
     asked = listed("--metrics", metrics, METRICS)
     _check_of_tables(trained, asked, target, out)
     if sampler and "samples" not in asked:
-        raise VaekitError(f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}")
+        raise VaekitError(
+            f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}"
+        )
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     short = {} if named else _too_few(images, asked)
     asked = [name for name in asked if name not in short]
     with reading(quiet=False) as hook:
         numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
-        further, tables = _further(trained, images, asked, sampler, factors, table, target, seed, hook)
+        further, tables = _further(
+            trained, images, asked, sampler, factors, table, target, seed, hook
+        )
     reasons = numbers.get("left_out", {}) | further.pop("left_out", {}) | short
     numbers |= further | ({"left_out": reasons} if reasons else {})
     if not draws or "nll" not in asked:
@@ -147,25 +176,38 @@ def _too_few(images: Dataset, asked: list[str]) -> dict[str, str]:
     return {"samples": told}
 
 
-def _check_of_tables(trained: Trained, asked: list[str], target: str | None, out: Path | None) -> None:
+def _check_of_tables(
+    trained: Trained, asked: list[str], target: str | None, out: Path | None
+) -> None:
     """Refuse, before anything takes time, what is asked of new rows and cannot be."""
     from vaekit.config import nearest
 
     names: tuple[str, ...] = getattr(trained.schema, "names", ())
-    for option, value, of in (("--target", target, {"samples", "augmentation"}), ("--out", out, {"samples"})):
+    for option, value, of in (
+        ("--target", target, {"samples", "augmentation"}),
+        ("--out", out, {"samples"}),
+    ):
         if value is not None and trained.schema.modality != "tables":
-            raise VaekitError(f"{option}: is for tables, and this run is of {trained.schema.modality}")
+            raise VaekitError(
+                f"{option}: is for tables, and this run is of {trained.schema.modality}"
+            )
         if value is not None and not of & set(asked):
-            raise VaekitError(f"{option} {value}: is about new rows; add --metrics {','.join([*asked, 'samples'])}")
+            raise VaekitError(
+                f"{option} {value}: is about new rows; add --metrics {','.join([*asked, 'samples'])}"
+            )
     if target is not None and "samples" in asked and target not in names:
-        raise VaekitError(f"--target {target}: the model has no such column{nearest(target, list(names))}")
+        raise VaekitError(
+            f"--target {target}: the model has no such column{nearest(target, list(names))}"
+        )
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise VaekitError(f"--out {out}: expected the name of a page that ends on .html")
     if out is not None and out.exists():
         raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
 
 
-def _page(run: Path, out: Path | None, numbers: dict[str, Any], tables: Tables, target: str | None) -> dict[str, Any]:
+def _page(
+    run: Path, out: Path | None, numbers: dict[str, Any], tables: Tables, target: str | None
+) -> dict[str, Any]:
     """Write the page; what is to be told beside the numbers: its name, and the verdicts."""
     from vaekit.files import new_folder, write
     from vaekit.report.evaluation import evaluation
@@ -204,12 +246,18 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
 
 def _without_number(numbers: dict[str, Any], datum: str) -> list[str]:
     """Why some of the results are no number, and null in JSON."""
-    estimates = {name: part for name, part in numbers.items() if isinstance(part, dict) and "value" in part}
+    estimates = {
+        name: part for name, part in numbers.items() if isinstance(part, dict) and "value" in part
+    }
     values = {name: part["value"] for name, part in estimates.items()}
     values |= {name: part for name, part in numbers.items() if isinstance(part, float)}
     lone = [name for name, part in estimates.items() if part["n"] == 1]
     endless = [name for name, value in values.items() if not math.isfinite(value)]
-    told = [f"{', '.join(lone)}: a single {datum} has no standard error (null in JSON)"] if lone else []
+    told = (
+        [f"{', '.join(lone)}: a single {datum} has no standard error (null in JSON)"]
+        if lone
+        else []
+    )
     return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
 
 
@@ -226,11 +274,16 @@ def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str
             continue
         if isinstance(value, dict) and "value" not in value:
             parts = _readable(value, datum, before if name in GROUPS else f"{full} ")
-            lines |= {f"{full} {part}" if part in lines else part: figure for part, figure in parts.items()}
+            lines |= {
+                f"{full} {part}" if part in lines else part: figure
+                for part, figure in parts.items()
+            }
         else:
             lines[full] = _figure(value, datum)
     floor = _readable(numbers["floor"], datum, before) if "floor" in numbers else {}
-    return lines | {name: f"{lines[name]} (training {datum}s: {value})" for name, value in floor.items()}
+    return lines | {
+        name: f"{lines[name]} (training {datum}s: {value})" for name, value in floor.items()
+    }
 
 
 def _figure(value: Any, datum: str) -> str:

@@ -14,7 +14,7 @@ def page(facts: dict[str, Any]) -> str:
     """The facts of `vaekit.runs.status.status`, a line or a few each, and what one can type next."""
     from vaekit.data import modality
 
-    datum = modality(facts["images"]["modality"]).datum
+    datum = modality(facts["data_schema"]["modality"]).datum
     parts = {
         "run": [facts["run"]],
         "data": _data(facts),
@@ -25,17 +25,23 @@ def page(facts: dict[str, Any]) -> str:
         "evaluation": _evaluation(facts["evaluation"], datum),
         "next": _next(facts),
     }
-    marked = [(name if i == 0 else "", line) for name, lines in parts.items() for i, line in enumerate(lines)]
+    marked = [
+        (name if i == 0 else "", line)
+        for name, lines in parts.items()
+        for i, line in enumerate(lines)
+    ]
     return "\n".join(f"{name:<12}{line}" for name, line in marked)
 
 
 def _data(facts: dict[str, Any]) -> list[str]:
-    schema, count = facts["images"], facts["image_count"]
+    schema, count = facts["data_schema"], facts["count"]
     if schema["modality"] == "tables":
         return _table(facts, schema)
     what = f"{schema['height']}x{schema['width']} {'grey' if schema['channels'] == 1 else 'colour'}"
     classes = f", {len(schema['classes'])} classes" if schema["classes"] else ""
-    bits = {"none": "", "static": ", made bits once", "dynamic": ", made bits anew at every visit"}[schema["binarise"]]
+    bits = {"none": "", "static": ", made bits once", "dynamic": ", made bits anew at every visit"}[
+        schema["binarise"]
+    ]
     held = f"; {facts['held_out']:,} of them held out" if count else ""
     told = ", ".join(_told(field) for field in schema["conditions"])
     line = f"{f'{count:,} images' if count else 'images'} of {facts['data']['source']}: {what}{classes}{bits}{held}"
@@ -83,7 +89,11 @@ def _training(facts: dict[str, Any]) -> list[str]:
     how = f"batch {train['batch']}, {train['optimiser']}, learning rate {train['lr']:g}, seed {train['seed']}"
     where = f"{train['device']}, precision {train['precision']}, {'compiled' if train['compile'] else 'not compiled'}"
     lost = saved is not None and saved < facts["steps_done"] and not facts["training"]
-    took = [] if facts["seconds"] is None else [f"{span(facts['seconds'])} of training up to the last save"]
+    took = (
+        []
+        if facts["seconds"] is None
+        else [f"{span(facts['seconds'])} of training up to the last save"]
+    )
     return [
         ending(facts),
         *([f"saved at step {saved:,}: from there --resume goes on"] if lost else []),
@@ -103,16 +113,26 @@ def _best(row: dict[str, Any] | None, datum: str) -> str:
 def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     if not numbers or not {"n", "data", "elbo"} <= numbers.keys():
         return []
-    lines = [f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}" for k in MEASURES if k in numbers]
+    lines = [
+        f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}"
+        for k in MEASURES
+        if k in numbers
+    ]
     lines[-1] += f" (K = {numbers['nll']['draws']})" if "nll" in numbers else ""
-    lines += [f"{numbers['bits_per_dim']:.4f} bits per dimension"] if "bits_per_dim" in numbers else []
+    lines += (
+        [f"{numbers['bits_per_dim']:.4f} bits per dimension"] if "bits_per_dim" in numbers else []
+    )
     if "codes_used" in numbers:
         used = f"{numbers['codes_used']:.1%} of {numbers['codes']:,} codes in use"
     elif "rates" in numbers:
         used = f"rates of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
     else:
         used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
-    return [f"nats per {datum}, {numbers['n']:,} {numbers['data']} {datum}s", ", ".join(lines), used]
+    return [
+        f"nats per {datum}, {numbers['n']:,} {numbers['data']} {datum}s",
+        ", ".join(lines),
+        used,
+    ]
 
 
 def _error(number: dict[str, Any]) -> str:
@@ -123,10 +143,14 @@ def _error(number: dict[str, Any]) -> str:
 def _next(facts: dict[str, Any]) -> list[str]:
     """Commands that can be pasted."""
     run = quoted(facts["run"])
-    on = facts["steps_saved"] is not None and facts["ended"] not in ("done", "patience") and not facts["training"]
+    on = (
+        facts["steps_saved"] is not None
+        and facts["ended"] not in ("done", "patience")
+        and not facts["training"]
+    )
     lines = [f"vaekit train --resume {run}"] if on else []
     if facts["usable"]:
-        lines += onward(facts["run"], facts["images"]["modality"])
+        lines += onward(facts["run"], facts["data_schema"]["modality"])
     elif not on and not facts["training"]:
         lines += [f"vaekit train --config {quoted(Path(facts['run']) / 'experiment.yaml')}"]
     return lines + ([f"open {facts['report']} in a browser"] if facts["report"] else [])

@@ -14,22 +14,35 @@ from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.data.tables import Table, TableSchema
-    from vaekit.data.tables.fill import Mended
+    from vaekit.data.tables.fill import FilledTable
     from vaekit.tasks.trained import Trained
 
 ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
 
 TableOut = Annotated[
     Path | None,
-    typer.Option("--out", help="A new file: .csv, .tsv, .parquet or .jsonl (default: a CSV in a folder inside RUN)."),
+    typer.Option(
+        "--out",
+        help="A new file: .csv, .tsv, .parquet or .jsonl (default: a CSV in a folder inside RUN).",
+    ),
 ]
 Escape = Annotated[
-    bool, typer.Option("--escape", help="An apostrophe before words that a spreadsheet would run as formulas.")
+    bool,
+    typer.Option(
+        "--escape", help="An apostrophe before words that a spreadsheet would run as formulas."
+    ),
 ]
 
 
 def generate(
-    trained: Trained, run: Path, n: int, where: dict[str, str], seed: int, out: Path | None, escape: bool, as_json: bool
+    trained: Trained,
+    run: Path,
+    n: int,
+    where: dict[str, str],
+    seed: int,
+    out: Path | None,
+    escape: bool,
+    as_json: bool,
 ) -> None:
     """n new rows; cells asked for by `where` are conditions that the model is told, or columns that it is held to."""
     import torch
@@ -39,7 +52,11 @@ def generate(
     from vaekit.tasks import rows
 
     schema = _tables_only(trained, "rows")
-    told = {name: word for name, word in where.items() if name in {field.name for field in schema.conditions}}
+    told = {
+        name: word
+        for name, word in where.items()
+        if name in {field.name for field in schema.conditions}
+    }
     held = {name: word for name, word in where.items() if name not in told}
     context = trained.context(told)
     with seeded(seed), torch.no_grad():
@@ -54,7 +71,9 @@ def generate(
 def impute(
     run: RunFolder,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table with missing cells.")],
-    draws: Annotated[int, typer.Option(min=1, help="How many filled copies; they differ as much as is unsure.")] = 1,
+    draws: Annotated[
+        int, typer.Option(min=1, help="How many filled copies; they differ as much as is unsure.")
+    ] = 1,
     seed: Seed = 0,
     device: Device = "auto",
     out: TableOut = None,
@@ -83,7 +102,9 @@ def impute(
     schema, table = _tables_only(trained, "impute"), _read(trained, data)
     frame = open_frame(data)
     if draws > 1 and "draw" in frame.names:
-        raise VaekitError(f"{data}: has a column 'draw' already, which --draws writes; give it another name")
+        raise VaekitError(
+            f"{data}: has a column 'draw' already, which --draws writes; give it another name"
+        )
     with seeded(seed):
         copies = [rows.filled(trained.model, table) for _ in range(draws)]
     known = None if table.context is None else table.context.repeat(draws, 1)
@@ -100,9 +121,14 @@ def impute(
 
 def augment(
     run: RunFolder,
-    balance: Annotated[str, typer.Option(metavar="COLUMN", help="The category whose rare classes are filled up.")],
+    balance: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The category whose rare classes are filled up.")
+    ],
     n: Annotated[
-        int | None, typer.Option("-n", "--number", help="Rows that each class shall have (default: the commonest's).")
+        int | None,
+        typer.Option(
+            "-n", "--number", help="Rows that each class shall have (default: the commonest's)."
+        ),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -130,12 +156,18 @@ def augment(
     trained = load(run, device)
     schema = _tables_only(trained, "augment")
     if "synthetic" in schema.order:
-        raise VaekitError(f"{run}: its table has a column 'synthetic', which augment writes; train with another name")
+        raise VaekitError(
+            f"{run}: its table has a column 'synthetic', which augment writes; train with another name"
+        )
     real: Any = training_part(trained)
     with seeded(seed):
         made = rows.balanced(trained.model, real, schema, balance, n, tell)
     context = None if made.context is None else torch.cat((real.context, made.context))
-    known = None if real.computed is None else torch.cat((real.computed, compute(made.raw, schema, made.context)))
+    known = (
+        None
+        if real.computed is None
+        else torch.cat((real.computed, compute(made.raw, schema, made.context)))
+    )
     columns = decode(torch.cat((real.raw.values, made.raw)), schema, context, computed=known)
     new = np.repeat((False, True), (len(real), len(made.raw)))
     _tell_absent(schema, "Rows, real ones too, come without")
@@ -192,7 +224,7 @@ def _tell_unsaid(schema: TableSchema, told: Mapping[str, str]) -> None:
         )
 
 
-def _tell_left(mended: Mended, rows: Sequence[int], schema: TableSchema, data: str) -> None:
+def _tell_left(mended: FilledTable, rows: Sequence[int], schema: TableSchema, data: str) -> None:
     """Which cells stay empty, and why; that there was none to fill."""
     if rows:
         were, places = ("row was", "it was") if len(rows) == 1 else ("rows were", "they were")
@@ -227,7 +259,9 @@ def write(columns: Any, run: Path, out: Path | None, folder: str, stem: str, esc
     if out is None:
         out = new_folder(run / folder) / f"{stem}.csv"
     if out.suffix.lower() not in ENDINGS:
-        raise VaekitError(f"--out {out}: expected a file that ends on .csv, .tsv, .parquet or .jsonl")
+        raise VaekitError(
+            f"--out {out}: expected a file that ends on .csv, .tsv, .parquet or .jsonl"
+        )
     if out.exists():
         raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
     return write(columns, out, escape)

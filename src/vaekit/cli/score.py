@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaekit.data import Dataset
     from vaekit.data.tables import Table
-    from vaekit.tasks.score import Oddness
+    from vaekit.tasks.score import Scores
     from vaekit.tasks.trained import Trained
 
 LATENTS = "(latents)"
@@ -38,14 +38,24 @@ LONG = 40
 def score(
     run: RunFolder,
     data: Annotated[
-        str | None, typer.Argument(metavar="[DATA]", help="Rows or images (default: the run's held-out or test part).")
+        str | None,
+        typer.Argument(
+            metavar="[DATA]", help="Rows or images (default: the run's held-out or test part)."
+        ),
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(help="ensemble (of rows the default), reconstruction (of images), elbo, nll or latent."),
+        typer.Option(
+            help="ensemble (of rows the default), reconstruction (of images), elbo, nll or latent."
+        ),
     ] = None,
     fpr: Annotated[
-        float, typer.Option(min=0, max=1, help="False alarms that are allowed: this share of normal data is flagged.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="False alarms that are allowed: this share of normal data is flagged.",
+        ),
     ] = 0.01,
     contamination: Annotated[
         float,
@@ -84,7 +94,12 @@ def score(
     fpr = _rate(fpr, found.calibrated, trained.modality.datum)
     columns = _columns(new, found, fpr)
     path = write(columns, run, out, "scored", "scores", False)
-    told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(columns["odd"].sum()), "fpr": fpr}
+    told: dict[str, Any] = {
+        "table": str(path),
+        "n": len(new),
+        "odd": int(columns["odd"].sum()),
+        "fpr": fpr,
+    }
     if not of_rows:
         told["sheet"] = str(_sheet(new, found, path.with_suffix(".png")))
     oddest = _oddest(columns)
@@ -97,7 +112,9 @@ def _rate(fpr: float, n: int, datum: str) -> float:
     """The rate that is asked for, or the least that n held-out data can tell of."""
     if fpr * (n + 1) >= 1:
         return fpr
-    tell(f"{n:,} {datum}s tell of false-alarm rates of {1 / (n + 1):.3g} at the least: that is taken, not {fpr:g}")
+    tell(
+        f"{n:,} {datum}s tell of false-alarm rates of {1 / (n + 1):.3g} at the least: that is taken, not {fpr:g}"
+    )
     return 1 / (n + 1)
 
 
@@ -111,14 +128,17 @@ def _read(trained: Trained, data: str | None, by: str) -> Dataset:
 # The table that is written
 
 
-def _columns(new: Dataset, found: Oddness, fpr: float) -> dict[str, Any]:
+def _columns(new: Dataset, found: Scores, fpr: float) -> dict[str, Any]:
     """The columns of the table of scores by name, numbers as they are written."""
     import numpy as np
 
     columns: dict[str, Any] = (
         {"file": np.array(new.files, object)} if new.files else {"row": np.arange(1, len(new) + 1)}
     )
-    columns |= {"score": significant(found.scores.numpy()), "p_value": significant(found.p_values.numpy())}
+    columns |= {
+        "score": significant(found.scores.numpy()),
+        "p_value": significant(found.p_values.numpy()),
+    }
     columns["odd"] = found.p_values.numpy() <= fpr * (1 + 1e-6)  # 1 / 51 in float32 is 1 / 51
     if new.schema.modality == "tables":
         names, parts = _by_column(new, found)
@@ -133,11 +153,14 @@ def significant(values: np.ndarray) -> np.ndarray:
 
     size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1.0)).astype(float)
     places = DIGITS - 1 - np.floor(np.log10(size))
-    up, down = 10.0 ** places.clip(0, 300), 10.0 ** (-places).clip(0, 300)  # whole powers of ten, so as to round well
+    up, down = (
+        10.0 ** places.clip(0, 300),
+        10.0 ** (-places).clip(0, 300),
+    )  # whole powers of ten, so as to round well
     return np.where(places >= 0, np.round(values * up) / up, np.round(values / down) * down)
 
 
-def _by_column(new: Any, found: Oddness) -> tuple[list[str], np.ndarray]:
+def _by_column(new: Any, found: Scores) -> tuple[list[str], np.ndarray]:
     """The names of what adds to the scores, and what each adds (N, K)."""
     import numpy as np
 
@@ -157,7 +180,9 @@ def _because(new: Any, names: list[str], parts: np.ndarray, odd: np.ndarray) -> 
         for k, i in enumerate(rows):
             first = np.argsort(-parts[i], kind="stable")[:REASONS]
             least = max(NOTABLE * parts[i].clip(0).sum(), 1e-12)
-            because[i] = ", ".join(_reason(names[c], cells, k) for c in first if parts[i, c] >= least)
+            because[i] = ", ".join(
+                _reason(names[c], cells, k) for c in first if parts[i, c] >= least
+            )
     return because
 
 
@@ -172,9 +197,13 @@ def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
     shown = decode(raw, schema)
     cells = {}
     for column, values in zip(schema.columns, raw.numpy().T, strict=True):
-        words = [_cell(cell) if cell is not None else " missing" for cell in shown[column.name].tolist()]
+        words = [
+            _cell(cell) if cell is not None else " missing" for cell in shown[column.name].tolist()
+        ]
         unseen = column.discrete & (values == UNSEEN)
-        cells[column.name] = [" of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)]
+        cells[column.name] = [
+            " of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)
+        ]
     return cells
 
 
@@ -214,7 +243,9 @@ def _print(oddest: list[dict[str, Any]]) -> None:
     lines = [list(oddest[0]), *([_shown(value) for value in row.values()] for row in oddest)]
     widths = [max(len(line[c]) for line in lines) for c in range(len(lines[0]))]
     for line in lines:
-        console.print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        console.print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
     console.print()
 
 
@@ -231,7 +262,10 @@ def _sheet(images: Any, found: Any, path: Path) -> Path:
     first = found.scores.argsort(descending=True)[:16]
     pictures = as_tensor(images.subset(first))
     maps = found.parts[first].mean(1, keepdim=True)
-    low, high = found.parts.mean(1).flatten().quantile(0.5) if found.parts.numel() < 2**24 else maps.min(), maps.max()
+    low, high = (
+        found.parts.mean(1).flatten().quantile(0.5) if found.parts.numel() < 2**24 else maps.min(),
+        maps.max(),
+    )
     shown = ((maps - low) / (high - low).clamp_min(1e-9)).clamp(0, 1).expand_as(pictures)
     save_sheet(path, side_by_side(pictures, shown, min(8, len(first))), min(8, len(first)))
     return path

@@ -15,24 +15,38 @@ if TYPE_CHECKING:
     from vaekit.data.images import Images
     from vaekit.tasks.trained import Trained
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/digits.")
+]
 Source = Annotated[
-    str | None, typer.Argument(metavar="[DATA]", help="Images or a table (default: the run's held-out or test part).")
+    str | None,
+    typer.Argument(
+        metavar="[DATA]", help="Images or a table (default: the run's held-out or test part)."
+    ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="Folder, of rows a .csv or .parquet file, to write to (default inside RUN); never overwritten."
+        "--out",
+        help="Folder, of rows a .csv or .parquet file, to write to (default inside RUN); never overwritten.",
     ),
 ]
 Seed = Annotated[
-    int, typer.Option(min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any.")
+    int,
+    typer.Option(
+        min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any."
+    ),
 ]
 Resize = Annotated[
-    str | None, typer.Option(help="Resize images to this side, or HxW, first (default: only if training resized).")
+    str | None,
+    typer.Option(
+        help="Resize images to this side, or HxW, first (default: only if training resized)."
+    ),
 ]
 Array = Annotated[str | None, typer.Option(help="Which array of an .npz file.")]
-Channels = Annotated[int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")]
+Channels = Annotated[
+    int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 

@@ -68,7 +68,9 @@ class Meter:
         self.datum = datum
         self.total, self.terms, self.step, self.limit = total, terms, step, limit
         self.first, self.began = step(), time.monotonic()
-        self.mark: tuple[int, float] | None = None  # when the first step was over, which may include compiling
+        self.mark: tuple[int, float] | None = (
+            None  # when the first step was over, which may include compiling
+        )
         self.wait = COMPILING if compiles else "the first step"
         self.costs: list[str] = []
         self.held: list[str] = []
@@ -93,7 +95,10 @@ class Meter:
         """Take up a row of the log."""
         if row["split"] == "val":
             name, sign = ("nll", 1) if "nll" in row else ("elbo", -1)
-            self.held = [f"held-out {name} {row[name]:.2f}", f"best {sign * row['best']:.2f} at {row['best_step']:,}"]
+            self.held = [
+                f"held-out {name} {row[name]:.2f}",
+                f"best {sign * row['best']:.2f} at {row['best_step']:,}",
+            ]
         else:
             self.costs = [f"{name} {row[name]:.2f}" for name in self.terms]
             self.costs += [f"skipped {row['skipped']}"] if row["skipped"] else []
@@ -103,7 +108,9 @@ class Meter:
             self.told = time.monotonic()
             print("  ".join(self._where() + self._costs()), file=sys.stderr, flush=True)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
         """What stands last in a line gives way first; the bar takes the room that is left."""
         where, width = _fitting(self._where(), options.max_width), options.max_width
         spare = min(24, width - len(where) - 2)
@@ -115,7 +122,12 @@ class Meter:
 
     def _where(self) -> list[str]:
         elapsed = f"{clock(time.monotonic() - self.began)} elapsed"
-        return [f"step {self.step():,}/{self.total:,}", *self._left(), elapsed, *([self.speed] if self.speed else [])]
+        return [
+            f"step {self.step():,}/{self.total:,}",
+            *self._left(),
+            elapsed,
+            *([self.speed] if self.speed else []),
+        ]
 
     def _left(self) -> list[str]:
         step, now = self.step(), time.monotonic()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vaekit.cli.plan import expected_time, plan
 from vaekit.cli.terminal import Meter, out, reading, show, tell
-from vaekit.cli.words import leading, onward, quoted, sides, span
+from vaekit.cli.words import leading, onward, quoted, sides
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ SHORTCUTS = {
 
 
 PANELS = ("What to do", "Data", "Model", "Training", "Machine")
-to_do, of_data, of_model, of_training, of_machine = (partial(typer.Option, rich_help_panel=name) for name in PANELS)
+to_do, of_data, of_model, of_training, of_machine = (
+    partial(typer.Option, rich_help_panel=name) for name in PANELS
+)
 
 
 def train(
@@ -68,10 +71,13 @@ def train(
     ] = None,
     fields: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FIELD=VALUE", help="Any field of experiment.yaml, such as train.patience=5."),
+        typer.Argument(
+            metavar="FIELD=VALUE", help="Any field of experiment.yaml, such as train.patience=5."
+        ),
     ] = None,
     out_: Annotated[
-        Path | None, to_do("--out", help="The run's folder (default runs/<name>); never overwritten.")
+        Path | None,
+        to_do("--out", help="The run's folder (default runs/<name>); never overwritten."),
     ] = None,
     resume: Annotated[
         Path | None,
@@ -82,11 +88,18 @@ def train(
     ] = None,
     recipe: Annotated[
         str,
-        to_do(help="Settings to start from: images, tables, digits, mnist-density, mnist-iwae; auto goes by SOURCE."),
+        to_do(
+            help="Settings to start from: images, tables, digits, mnist-density, mnist-iwae; auto goes by SOURCE."
+        ),
     ] = "auto",
-    config: Annotated[Path | None, to_do(help="Start from an experiment.yaml; SOURCE and settings change it.")] = None,
+    config: Annotated[
+        Path | None, to_do(help="Start from an experiment.yaml; SOURCE and settings change it.")
+    ] = None,
     dry_run: Annotated[
-        bool, to_do("--dry-run", help="Print the plan, with memory and about how long it takes, and stop.")
+        bool,
+        to_do(
+            "--dry-run", help="Print the plan, with memory and about how long it takes, and stop."
+        ),
     ] = False,
     fast_dev_run: Annotated[
         bool, to_do("--fast-dev-run", help="Five steps and all that follows, to see that it runs.")
@@ -95,13 +108,18 @@ def train(
     quiet: Annotated[bool, to_do("--quiet", "-q", help="No notes and no progress.")] = False,
     array: Annotated[str | None, of_data(help="Which array of an .npz file.")] = None,
     labels: Annotated[
-        str | None, of_data(help="Which array of an .npz file, or column of a table, holds the labels.")
+        str | None,
+        of_data(help="Which array of an .npz file, or column of a table, holds the labels."),
     ] = None,
-    resize: Annotated[str | None, of_data(help="Resize images to this side, or HxW, such as 64 or 48x64.")] = None,
+    resize: Annotated[
+        str | None, of_data(help="Resize images to this side, or HxW, such as 64 or 48x64.")
+    ] = None,
     channels: Annotated[int | None, of_data(help="Read all as grey (1) or as colour (3).")] = None,
     condition: Annotated[
         str | None,
-        of_data(help="What the model is told: label (the classes), arrays, columns of the table; several with commas."),
+        of_data(
+            help="What the model is told: label (the classes), arrays, columns of the table; several with commas."
+        ),
     ] = None,
     constraint: Annotated[
         list[str] | None,
@@ -111,21 +129,32 @@ def train(
         ),
     ] = None,
     table: Annotated[
-        str | None, of_data(help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder).")
+        str | None,
+        of_data(
+            help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder)."
+        ),
     ] = None,
     latent: Annotated[
         str | None,
-        of_model(help="Dimensions (16), or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5."),
+        of_model(
+            help="Dimensions (16), or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5."
+        ),
     ] = None,
     levels: Annotated[
         int | None, of_model(help="Latents on top of each other: a hierarchy, from the top down.")
     ] = None,
     posterior: Annotated[str | None, of_model(help="normal, or flow.")] = None,
-    size: Annotated[str | None, of_model(help="How large the networks are: tiny, small, base or large.")] = None,
-    architecture: Annotated[str | None, of_model(help="auto (by the data), mlp or conv; chain of tables.")] = None,
+    size: Annotated[
+        str | None, of_model(help="How large the networks are: tiny, small, base or large.")
+    ] = None,
+    architecture: Annotated[
+        str | None, of_model(help="auto (by the data), mlp or conv; chain of tables.")
+    ] = None,
     prior: Annotated[
         str | None,
-        of_model(help="standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform."),
+        of_model(
+            help="standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform."
+        ),
     ] = None,
     likelihood: Annotated[
         str | None,
@@ -134,27 +163,41 @@ def train(
         ),
     ] = None,
     binarise: Annotated[
-        str | None, of_model(help="Grey pixels as bits: auto, none, static (once) or dynamic (anew at every visit).")
+        str | None,
+        of_model(
+            help="Grey pixels as bits: auto, none, static (once) or dynamic (anew at every visit)."
+        ),
     ] = None,
     epochs: Annotated[int | None, of_training(help="Passes over the data.")] = None,
     steps: Annotated[int | None, of_training(help="Steps, instead of epochs.")] = None,
-    batch: Annotated[int | None, of_training(help="Images or rows a step, over all processes.")] = None,
+    batch: Annotated[
+        int | None, of_training(help="Images or rows a step, over all processes.")
+    ] = None,
     lr: Annotated[float | None, of_training(help="Highest learning rate.")] = None,
-    beta: Annotated[float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")] = None,
+    beta: Annotated[
+        float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")
+    ] = None,
     bound: Annotated[
         str | None,
         of_training(
-            "--objective", "--bound", help="elbo, iwae:K, miwae:MxK, ciwae:K, dreg:K, stl; + terms, as elbo+beta-tc:6."
+            "--objective",
+            "--bound",
+            help="elbo, iwae:K, miwae:MxK, ciwae:K, dreg:K, stl; + terms, as elbo+beta-tc:6.",
         ),
     ] = None,
     seed: Annotated[int | None, of_training(help="Everything random follows from it.")] = None,
     max_time: Annotated[
-        float | None, of_training(metavar="MINUTES", help="End after so many minutes, saved and with a report.")
+        float | None,
+        of_training(metavar="MINUTES", help="End after so many minutes, saved and with a report."),
     ] = None,
-    device: Annotated[str | None, of_machine(help="auto (the fastest here), cpu, cuda or mps.")] = None,
+    device: Annotated[
+        str | None, of_machine(help="auto (the fastest here), cpu, cuda or mps.")
+    ] = None,
     devices: Annotated[int | None, of_machine(help="How many of them, a process each.")] = None,
     nodes: Annotated[int | None, of_machine(help="How many machines.")] = None,
-    precision: Annotated[str | None, of_machine(help="auto, 32 or bf16 (products of the networks).")] = None,
+    precision: Annotated[
+        str | None, of_machine(help="auto, 32 or bf16 (products of the networks).")
+    ] = None,
 ) -> None:
     """Train a VAE on images or on a table, and write a report.
 
@@ -180,16 +223,30 @@ def train(
     """
     from vaekit.api import assignment
 
-    given = {name: value for name, value in locals().items() if name in SHORTCUTS and value is not None}
+    given = {
+        name: value for name, value in locals().items() if name in SHORTCUTS and value is not None
+    }
     if resize:
         given["resize"] = sides(resize)
     if fast_dev_run:
         given["steps"] = 5
-    if config and source and "=" in source and not Path(source).exists():  # the first field, not a source
+    if (
+        config and source and "=" in source and not Path(source).exists()
+    ):  # the first field, not a source
         fields, source = [source, *(fields or [])], None
-    changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(fields or [])
+    changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(
+        fields or []
+    )
     if resume:
-        if source or fields or given.keys() - {"device", "max_time"} or out_ or config or dry_run or recipe != "auto":
+        if (
+            source
+            or fields
+            or given.keys() - {"device", "max_time"}
+            or out_
+            or config
+            or dry_run
+            or recipe != "auto"
+        ):
             raise VaekitError(
                 "--resume goes on with the run's own settings, data and folder; leave out all but --device and "
                 f"--max-time, or start a new run with --config {quoted(resume / 'experiment.yaml')}"
@@ -197,15 +254,21 @@ def train(
         _finish(_reopen(resume, device, max_time, quiet), as_json, quiet)
         return
     if config and recipe != "auto":
-        raise VaekitError(f"--recipe {recipe}: {config} is a whole experiment already; leave out one of the two")
+        raise VaekitError(
+            f"--recipe {recipe}: {config} is a whole experiment already; leave out one of the two"
+        )
     resolved = _resolve(source, recipe, config, changes, quiet)
     if dry_run:
-        show(_plan(resolved), as_json)
+        show(plan(resolved), as_json)
         return
-    _finish(_begin(resolved, source or resolved.experiment.data.source, out_, quiet), as_json, quiet)
+    _finish(
+        _begin(resolved, source or resolved.experiment.data.source, out_, quiet), as_json, quiet
+    )
 
 
-def _resolve(source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool) -> Resolved:
+def _resolve(
+    source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool
+) -> Resolved:
     from vaekit.api import assignment, changed, read
     from vaekit.assembly.recipes import choose
     from vaekit.assembly.settle import resolve
@@ -213,11 +276,15 @@ def _resolve(source: str | None, recipe: str, config: Path | None, changes: list
 
     if config:
         experiment = Experiment.read(config)
-        experiment = experiment.override(assignment("data.source", source)) if source else experiment
+        experiment = (
+            experiment.override(assignment("data.source", source)) if source else experiment
+        )
     elif source:
         experiment = choose(source, recipe)
     else:
-        raise VaekitError("expected something to train on, such as: vaekit train digits, or vaekit train photos/")
+        raise VaekitError(
+            "expected something to train on, such as: vaekit train digits, or vaekit train photos/"
+        )
     experiment = changed(experiment, changes)
     with reading(quiet) as hook:
         images = read(experiment, progress=hook)
@@ -233,21 +300,17 @@ def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) ->
     from vaekit.files import new_folder
     from vaekit.runs.run import Run
 
-    time = "" if quiet or not leading() or resolved.steps < WORTH_TIMING else f", {_time(resolved, 0.3)}"
+    time = (
+        ""
+        if quiet or not leading() or resolved.steps < WORTH_TIMING
+        else f", {expected_time(resolved, 0.3)}"
+    )
     run = Run(resolved, lambda: new_folder(folder or default_folder(source)))
     if not quiet:
-        tell(f"run {run.folder}: {resolved.parameters:,} parameters, {resolved.steps:,} steps{time}")
+        tell(
+            f"run {run.folder}: {resolved.parameters:,} parameters, {resolved.steps:,} steps{time}"
+        )
     return run
-
-
-def _time(resolved: Resolved, budget: float) -> str:
-    from vaekit.runs.timing import forecast
-
-    seconds, train = forecast(resolved, budget), resolved.experiment.train
-    how = f"roughly, from a few steps timed {'before compiling' if train.compile else 'here'}"
-    if train.max_minutes and train.max_minutes * 60 < seconds:
-        return f"{train.max_minutes:g} min (--max-time) of about {span(seconds)} ({how})"
-    return f"about {span(seconds)} ({how})"
 
 
 def _reopen(folder: Path, device: str | None, minutes: float | None, quiet: bool) -> Run:
@@ -275,12 +338,16 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
                 if isinstance(event, Ended):
                     why = event.why
     except KeyboardInterrupt:  # the second Ctrl-C
-        tell(f"aborted; what {run.folder} last saved is kept: vaekit train --resume {quoted(run.folder)}")
+        tell(
+            f"aborted; what {run.folder} last saved is kept: vaekit train --resume {quoted(run.folder)}"
+        )
         raise
     if why == "stopped":
         if run.leads:
             on = f"vaekit train --resume {quoted(run.folder)}"
-            tell(f"stopped at step {run.progress.step:,} and saved, without a report yet; go on with: {on}")
+            tell(
+                f"stopped at step {run.progress.step:,} and saved, without a report yet; go on with: {on}"
+            )
         raise typer.Exit(130)
     if run.leads:
         _tell_end(run, why, as_json)
@@ -317,7 +384,9 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
     if as_json:
         show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
         return
-    out.print(f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s")
+    out.print(
+        f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s"
+    )
     if why != "done":
         tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
@@ -328,24 +397,3 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
     if why == "time":
         tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")
     tell("next: " + "\n      ".join(onward(run.folder, run.modality.name)))
-
-
-def _plan(resolved: Resolved) -> dict[str, Any]:
-    experiment, schema = resolved.experiment, resolved.images.schema
-    train = experiment.train
-    weights = resolved.parameters * 4 * 5  # weights, gradients, two moments, the moving average
-    data = 0 if resolved.images.raw.__class__.__name__ == "DiskImages" else len(resolved.images) * schema.dims
-    return {
-        "data": f"{len(resolved.images):,} {schema}",
-        "model": f"{experiment.model.architecture} {experiment.model.hidden or experiment.model.size}, "
-        f"latent {experiment.model.latent}, prior {experiment.model.prior}",
-        "parameters": resolved.parameters,
-        "memory": f"{weights / 2**20:.1f} MiB weights and optimiser, {data / 2**20:.1f} MiB data",
-        "likelihood": ", ".join([experiment.model.likelihood, *(f"{k} {v}" for k, v in schema.reported.items())]),
-        "objective": f"{experiment.objective.bound}, beta {experiment.objective.beta:g}",
-        "batch": train.batch,
-        "steps": resolved.steps,
-        "epochs": train.epochs,
-        "time": _time(resolved, 1.0),
-        "device": f"{train.device}, precision {train.precision}, compiled {train.compile}",
-    }

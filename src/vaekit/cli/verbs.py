@@ -50,13 +50,19 @@ def generate(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="Draw from a density fitted to the training data's codes, not the prior: gmm:K or flow."),
+        typer.Option(
+            help="Draw from a density fitted to the training data's codes, not the prior: gmm:K or flow."
+        ),
     ] = None,
     guidance: Annotated[
-        float, typer.Option(min=0, help="Of images, above 1: more of what --where asks, less variety.")
+        float,
+        typer.Option(min=0, help="Of images, above 1: more of what --where asks, less variety."),
     ] = 1.0,
     pixels: Annotated[
-        str | None, typer.Option(help="Of images: the decoder's mean (default), or sample: drawn from the likelihood.")
+        str | None,
+        typer.Option(
+            help="Of images: the decoder's mean (default), or sample: drawn from the likelihood."
+        ),
     ] = None,
     escape: rows.Escape = False,
     seed: Seed = 0,
@@ -93,7 +99,9 @@ def generate(
         rows.generate(trained, run, n, asked, seed, out, escape, as_json)
         return
     if guidance != 1 and not asked and trained.schema.conditions:
-        raise VaekitError(f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7")
+        raise VaekitError(
+            f"--guidance {guidance:g} strengthens what --where asks for: add such as --where label=7"
+        )
     if sampler:
         trained = sampled(trained, sampler, tell)
     pictures = trained.generate(n, seed, pixels, asked, guidance)
@@ -127,10 +135,14 @@ def reconstruct(
     _pictures_only(trained, "reconstruct")
     images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
     originals = _pictures(images, n)
-    copies = trained.reconstruct(originals, None if images.context is None else images.context[: len(originals)])
+    copies = trained.reconstruct(
+        originals, None if images.context is None else images.context[: len(originals)]
+    )
     columns = min(16, len(originals))
     pairs = side_by_side(originals, copies, columns)
-    folder = _write(trained, copies, out or run / "reconstructed", "reconstructions", (pairs, columns), as_json)
+    folder = _write(
+        trained, copies, out or run / "reconstructed", "reconstructions", (pairs, columns), as_json
+    )
     _list_skipped(images, folder)
 
 
@@ -166,21 +178,31 @@ def encode(
         _refuse_of_pictures({"--resize": resize, "--channels": channels, "--array": array})
         rows.encode(trained, run, data, out, as_json)
         return
-    images = images_of(trained, data, size=sides(resize), channels=channels, array=array, labels=labels)
+    images = images_of(
+        trained, data, size=sides(resize), channels=channels, array=array, labels=labels
+    )
     few = [images.subset(i) for i in torch.arange(len(images)).split(ROWS)]
     parts = [trained.encode(as_tensor(part), part.context) for part in few]
-    mean, scale = (torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True))
+    mean, scale = (
+        torch.cat(part) for part in zip(*((p.mean, p.scale) for p in parts), strict=True)
+    )
     folder = _folder(out or run / "encoded")
     _save_codes(folder, mean, scale, images)
     _list_skipped(images, folder)
     tell(f"means and standard deviations of {counted(len(mean), 'image')}")
-    show({"codes": str(folder / "codes.npz"), "table": str(folder / "codes.csv"), "n": len(mean)}, as_json)
+    show(
+        {"codes": str(folder / "codes.npz"), "table": str(folder / "codes.csv"), "n": len(mean)},
+        as_json,
+    )
 
 
 def interpolate(
     run: RunFolder,
     a: Annotated[
-        str, typer.Argument(help="An image file, or a number: that image of the run's held-out or test part.")
+        str,
+        typer.Argument(
+            help="An image file, or a number: that image of the run's held-out or test part."
+        ),
     ],
     b: Annotated[str, typer.Argument(help="Another.")],
     steps: Annotated[int, typer.Option(help="Images on the way, ends included.")] = 12,
@@ -211,7 +233,9 @@ def interpolate(
     first, last = (as_tensor(end)[0] for end in ends)
     known = [end.context for end in ends if end.context is not None]
     pictures = trained.interpolate(first, last, steps, torch.cat(known) if known else None)
-    _write(trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json)
+    _write(
+        trained, pictures, out or run / "interpolated", "interpolation", (pictures, steps), as_json
+    )
 
 
 def _pictures_only(trained: Trained, verb: str) -> None:
@@ -231,7 +255,9 @@ def _asked(words: list[str], known: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, sign, value = _taken_apart(word, known)
         if not sign:
-            raise VaekitError(f"--where {word}: expected field=value, such as label=7, or a range, such as age>60")
+            raise VaekitError(
+                f"--where {word}: expected field=value, such as label=7, or a range, such as age>60"
+            )
         if name in asked:
             raise VaekitError(
                 f"--where {word}: {name} is asked to be {asked[name]} already; say it once, a range as {name}=30..40"
@@ -242,9 +268,19 @@ def _asked(words: list[str], known: Sequence[str]) -> dict[str, str]:
 
 def _taken_apart(word: str, known: Sequence[str]) -> tuple[str, str, str]:
     """Name, first sign and value; a name that is known may hold signs itself."""
-    owner = max((name for name in known if re.match(re.escape(name) + r"\s*[=<>]", word)), key=len, default="")
-    match = re.fullmatch(re.escape(owner) + r"\s*([=<>])(.*)" if owner else r"[^=<>]*([=<>])(.*)", word, re.DOTALL)
-    return (owner or word[: match.start(1)].strip(), match[1], match[2].strip()) if match else (word, "", "")
+    owner = max(
+        (name for name in known if re.match(re.escape(name) + r"\s*[=<>]", word)),
+        key=len,
+        default="",
+    )
+    match = re.fullmatch(
+        re.escape(owner) + r"\s*([=<>])(.*)" if owner else r"[^=<>]*([=<>])(.*)", word, re.DOTALL
+    )
+    return (
+        (owner or word[: match.start(1)].strip(), match[1], match[2].strip())
+        if match
+        else (word, "", "")
+    )
 
 
 def _pictures(images: Images, n: int) -> Tensor:
@@ -277,7 +313,12 @@ def _folder(wanted: Path) -> Path:
 
 
 def _write(
-    trained: Trained, pictures: Tensor, wanted: Path, stem: str, shown: tuple[Tensor, int] | None, as_json: bool
+    trained: Trained,
+    pictures: Tensor,
+    wanted: Path,
+    stem: str,
+    shown: tuple[Tensor, int] | None,
+    as_json: bool,
 ) -> Path:
     from vaekit.report.plots import save_sheet
 

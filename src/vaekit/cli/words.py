@@ -15,7 +15,9 @@ def sides(word: str | None) -> int | tuple[int, int] | None:
         return None
     numbers = word.lower().split("x")
     if len(numbers) > 2 or not all(n.isascii() and n.isdigit() for n in numbers):
-        raise VaekitError(f"--resize {word}: expected a side such as 64, or height and width such as 64x48")
+        raise VaekitError(
+            f"--resize {word}: expected a side such as 64, or height and width such as 64x48"
+        )
     return int(numbers[0]) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
 
 
@@ -51,7 +53,9 @@ def span(seconds: float) -> str:
 def clock(seconds: float) -> str:
     """A length of time as a clock shows it: 0:42, 12:05, 3:30:00."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    return f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    return (
+        f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    )
 
 
 def quoted(path: str | Path) -> str:
@@ -61,7 +65,11 @@ def quoted(path: str | Path) -> str:
 
 def onward(run: str | Path, modality: str) -> list[str]:
     """What one can type of a trained run."""
-    verbs = ["generate {} -n 1000 --seed 1", "score {}"] if modality == "tables" else ["generate {} -n 64 --seed 1"]
+    verbs = (
+        ["generate {} -n 1000 --seed 1", "score {}"]
+        if modality == "tables"
+        else ["generate {} -n 64 --seed 1"]
+    )
     return [f"vaekit {verb.format(quoted(run))}" for verb in [*verbs, "evaluate {}"]]
 
 

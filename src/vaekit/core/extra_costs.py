@@ -76,7 +76,9 @@ class TargetRate(nn.Module):
     def __init__(self, nats: float, rise: float = 0.5) -> None:
         super().__init__()
         self.nats, self.rise = nats, rise
-        self.register_buffer("progress", torch.tensor(0.0))  # the fraction of the run that is done; the run sets it
+        self.register_buffer(
+            "progress", torch.tensor(0.0)
+        )  # the fraction of the run that is done; the run sets it
 
     def forward(self, trace: Trace, x: Tensor) -> Tensor:
         reached = (self.progress / self.rise).clamp_max(1.0) if self.rise > 0 else 1.0
@@ -107,7 +109,9 @@ class TotalCorrelation:
     def __call__(self, trace: Trace, x: Tensor) -> Tensor:
         draw = _only(trace)
         q = _factors(draw.posterior)
-        each = q.log_prob(draw.z.unsqueeze(-1 - len(draw.posterior.event_shape)))  # (..., B, B, ...): z_i under x_j
+        each = q.log_prob(
+            draw.z.unsqueeze(-1 - len(draw.posterior.event_shape))
+        )  # (..., B, B, ...): z_i under x_j
         each = each.flatten(-len(draw.posterior.event_shape))
         if each.shape[-2] == 1:
             return each.sum((-1, -2)) * 0.0  # a datum alone says nothing of others
@@ -186,7 +190,9 @@ def mmd(trace: Trace, x: Tensor) -> Tensor:
     draw, z = _only(trace), _flat(trace)
     batch = z.shape[-2]
     p = _drawn(draw.prior, batch, z)
-    excess = _kernel(z, z) + _kernel(p, p) - 2 * _kernel(z, p)  # summed over i and j, both mixed terms are the same
+    excess = (
+        _kernel(z, z) + _kernel(p, p) - 2 * _kernel(z, p)
+    )  # summed over i and j, both mixed terms are the same
     own = torch.eye(batch, dtype=torch.bool, device=z.device)
     return excess.masked_fill(own, 0.0).sum((-1, -2)) / max(1, batch * (batch - 1))
 
@@ -199,7 +205,9 @@ def _drawn(prior: Distribution, batch: int, like: Tensor) -> Tensor:
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
     """The inverse multiquadratic kernel of all pairs of a, b (..., B, Z), shape (..., B, B)."""
-    square = a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :] - 2 * _product(a, b.mT)
+    square = (
+        a.square().sum(-1)[..., :, None] + b.square().sum(-1)[..., None, :] - 2 * _product(a, b.mT)
+    )
     square = square.clamp_min(0.0)  # rounding may leave less
     widths = [2 * a.shape[-1] * scale for scale in MMD_SCALES]
     return sum((c / (c + square) for c in widths), start=torch.zeros_like(square)) / len(widths)

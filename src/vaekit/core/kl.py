@@ -21,7 +21,11 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
     """Whether KL(q || p) is registered for this pair of distribution types."""
     if isinstance(q, Independent) and isinstance(p, Independent):
         same = q.reinterpreted_batch_ndims == p.reinterpreted_batch_ndims
-        return same and _is_registered(Independent, Independent) and has_closed_form(q.base_dist, p.base_dist)
+        return (
+            same
+            and _is_registered(Independent, Independent)
+            and has_closed_form(q.base_dist, p.base_dist)
+        )
     return _is_registered(type(q), type(p))
 
 
@@ -35,5 +39,7 @@ _is_registered._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @cache
 def _lookup(q: type[Distribution], p: type[Distribution]) -> bool:
-    form = _KL_MEMOIZE[q, p] = _dispatch_kl(q, p)  # so that a compiled step finds it there, and need not dispatch
+    form = _KL_MEMOIZE[q, p] = _dispatch_kl(
+        q, p
+    )  # so that a compiled step finds it there, and need not dispatch
     return form is not NotImplemented

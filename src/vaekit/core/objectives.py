@@ -45,7 +45,9 @@ def miwae(trace: Trace, x: Tensor, groups: int) -> Tensor:
     draws = log_weight.shape[0]
     if groups < 1 or draws % groups:
         raise ValueError(f"{draws} draws cannot be dealt out to {groups} equal groups")
-    each = torch.logsumexp(log_weight.unflatten(0, (groups, -1)), dim=1) - math.log(draws // groups)  # (M, B)
+    each = torch.logsumexp(log_weight.unflatten(0, (groups, -1)), dim=1) - math.log(
+        draws // groups
+    )  # (M, B)
     return each.mean(0)
 
 
@@ -77,7 +79,11 @@ def dreg(trace: Trace, x: Tensor) -> Tensor:
     log_weight = trace.likelihood.log_prob(x) - _path_rate(draw)  # (S, B)
     share = torch.softmax(log_weight.detach(), dim=0)
     if draw.z.requires_grad:
-        draw.z.register_hook(lambda slope: slope * share.reshape(share.shape + (1,) * len(draw.posterior.event_shape)))
+        draw.z.register_hook(
+            lambda slope: (
+                slope * share.reshape(share.shape + (1,) * len(draw.posterior.event_shape))
+            )
+        )
     return torch.logsumexp(log_weight, dim=0) - math.log(log_weight.shape[0])
 
 
@@ -235,8 +241,12 @@ class Objective:
     def watching(self, name: str) -> Objective:
         """This objective with the term `name` logged only, for another that stands in for it."""
         if name not in self.terms or self.terms[name].schedule == WATCHED:
-            raise ValueError(f"the objective does not pay for '{name}', so nothing can stand in for it")
-        return replace(self, terms={**self.terms, name: replace(self.terms[name], schedule=WATCHED)})
+            raise ValueError(
+                f"the objective does not pay for '{name}', so nothing can stand in for it"
+            )
+        return replace(
+            self, terms={**self.terms, name: replace(self.terms[name], schedule=WATCHED)}
+        )
 
 
 def beta_elbo(beta: Schedule | float = 1.0, draws: tuple[int, ...] = ()) -> Objective:
@@ -246,7 +256,11 @@ def beta_elbo(beta: Schedule | float = 1.0, draws: tuple[int, ...] = ()) -> Obje
 
 def sticking_the_landing(beta: Schedule | float = 1.0, draws: tuple[int, ...] = ()) -> Objective:
     """distortion + beta path_rate: the ELBO by Roeder et al. 2017; the rate in closed form is logged beside it."""
-    terms = {"distortion": Term(distortion), "path_rate": Term(path_rate, _schedule(beta)), "rate": Term(rate, WATCHED)}
+    terms = {
+        "distortion": Term(distortion),
+        "path_rate": Term(path_rate, _schedule(beta)),
+        "rate": Term(rate, WATCHED),
+    }
     return Objective(terms, draws)
 
 

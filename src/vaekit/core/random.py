@@ -30,7 +30,9 @@ def own_noise(x: Tensor, draws: int, shape: tuple[int, ...]) -> Tensor:
     A datum takes the set of noise that its bytes point to: it has the same in any company, and since others have
     others, the errors of estimates that noise makes average out over data.
     """
-    plain = torch.where(x.isnan(), 1e30, x).add(0.0).cpu().flatten(1).contiguous()  # one NaN, one zero
+    plain = (
+        torch.where(x.isnan(), 1e30, x).add(0.0).cpu().flatten(1).contiguous()
+    )  # one NaN, one zero
     odd = torch.arange(1, 2 * plain.shape[1], 2) * 0x9E3779B1 + 0x85EBCA6B
     mixed = ((plain.view(torch.int32).long() + 0x27D4EB2F) * odd).sum(1)
     place = ((mixed ^ (mixed >> 29)) * 0x165667B1 >> 13).remainder(SETS)

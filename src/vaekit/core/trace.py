@@ -57,7 +57,9 @@ class Model(nn.Module, ABC):
     """p(x, z | c) with an inference q(z | x, c): the verbs that the rest of the system knows of a model."""
 
     @abstractmethod
-    def forward(self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()) -> Trace:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()
+    ) -> Trace:
         """Infer the latents of x (B, ...) and predict x back; `draws=(S,)` takes S latents per datum."""
 
     @abstractmethod

@@ -11,9 +11,22 @@ from vaekit.data.dataset import Dataset, Progress, Raw, Resident, Schema
 from vaekit.data.modality import Modality
 from vaekit.errors import VaekitError
 
-__all__ = ["Dataset", "Modality", "Progress", "Raw", "Resident", "Schema", "modality", "named", "schema"]
+__all__ = [
+    "Dataset",
+    "Modality",
+    "Progress",
+    "Raw",
+    "Resident",
+    "Schema",
+    "modality",
+    "named",
+    "schema",
+]
 
-MODALITIES = {"tables": "vaekit.data.tables.modality:TABLES", "images": "vaekit.data.images.modality:IMAGES"}
+MODALITIES = {
+    "tables": "vaekit.data.tables.modality:TABLES",
+    "images": "vaekit.data.images.modality:IMAGES",
+}
 """Where each is found, imported when it is first needed."""
 
 
@@ -29,14 +42,20 @@ def named(source: str) -> Modality:
     found = next((kind for kind in kinds if kind.recognises(source)), None)
     if found is None and (tables := _tables_in(Path(source).expanduser())):
         many = f" (of {len(tables):,} tables in it)" if len(tables) > 1 else ""
-        raise VaekitError(f"{source}: this is a folder, and not of pictures; did you mean {tables[0]}{many}?")
+        raise VaekitError(
+            f"{source}: this is a folder, and not of pictures; did you mean {tables[0]}{many}?"
+        )
     return found or modality("images")
 
 
 def _tables_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and modality("tables").recognises(str(path)))
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and modality("tables").recognises(str(path))
+    )
 
 
 def schema(form: Mapping[str, Any]) -> Schema:

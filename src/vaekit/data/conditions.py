@@ -63,8 +63,15 @@ def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = 
         return _flags(name, values, names)
     asked = bool(kind)
     kind = kind or _suggested(values, names)
-    if kind == "category" and not asked and not names and 2 < len(np.unique(values)) == len(values) <= MOST:
-        raise VaekitError(f"condition '{name}' is another for each of {len(values):,}; choose one that some share")
+    if (
+        kind == "category"
+        and not asked
+        and not names
+        and 2 < len(np.unique(values)) == len(values) <= MOST
+    ):
+        raise VaekitError(
+            f"condition '{name}' is another for each of {len(values):,}; choose one that some share"
+        )
     if kind == "number":
         return _number(name, values)
     if kind != "category":
@@ -74,7 +81,10 @@ def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = 
 
 def encode(values: Mapping[str, np.ndarray], conditions: Sequence[Condition], n: int) -> Tensor:
     """Rows (n, F) of the fields' columns; NaN where a value is missing or not known to the field."""
-    columns = [_column(field, values[field.name]) if field.name in values else _blank(field, n) for field in conditions]
+    columns = [
+        _column(field, values[field.name]) if field.name in values else _blank(field, n)
+        for field in conditions
+    ]
     return torch.cat(columns, dim=1)
 
 
@@ -93,12 +103,18 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
     flags = {flag: field for field in conditions if field.kind == "flags" for flag in field.classes}
     for word in words:
         if word not in known and word not in flags:
-            hint = nearest(word, [*known, *flags]) if known else "; it was trained without --condition"
+            hint = (
+                nearest(word, [*known, *flags]) if known else "; it was trained without --condition"
+            )
             raise VaekitError(f"the model has no condition '{word}'{hint}")
     for field in conditions:
-        own = {flag: words[flag] for flag in field.classes if field.kind == "flags" and flag in words}
+        own = {
+            flag: words[flag] for flag in field.classes if field.kind == "flags" and flag in words
+        }
         if field.name in words and own:
-            raise VaekitError(f"condition {field.name}: asked for as a whole and by {next(iter(own))}; say one of them")
+            raise VaekitError(
+                f"condition {field.name}: asked for as a whole and by {next(iter(own))}; say one of them"
+            )
         if field.name in words:
             row[0, start : start + field.width] = _asked(field, words[field.name])
         for flag, word in own.items():
@@ -121,14 +137,18 @@ def check(context: Tensor, conditions: Sequence[Condition]) -> None:
 
 def sizes(conditions: Sequence[Condition]) -> tuple[int, ...]:
     """For every column of the context: how many classes it counts, 0 for a number or a flag."""
-    return tuple(s for f in conditions for s in ([len(f.classes)] if f.kind == "category" else [0] * f.width))
+    return tuple(
+        s for f in conditions for s in ([len(f.classes)] if f.kind == "category" else [0] * f.width)
+    )
 
 
 def describe(field: Condition) -> str:
     """ "label (10 classes)", "age (number, about 35 ± 12)", "attr (40 flags)"."""
     if field.kind == "number":
         return f"{field.name} (number, about {field.mean:.4g} ± {field.scale:.4g})"
-    return f"{field.name} ({len(field.classes)} {'classes' if field.kind == 'category' else 'flags'})"
+    return (
+        f"{field.name} ({len(field.classes)} {'classes' if field.kind == 'category' else 'flags'})"
+    )
 
 
 def is_missing(values: np.ndarray) -> np.ndarray:
@@ -168,21 +188,33 @@ def _classes(name: str, values: np.ndarray) -> tuple[str, ...]:
     classes = np.unique(values[~is_missing(values)])
     if len(classes) < 2 or len(classes) > MOST:
         found = "only one value" if len(classes) else "no values"
-        found = found if len(classes) < 2 else f"{len(classes):,} different values, which no class has often enough"
-        raise VaekitError(f"condition '{name}' has {found}; choose a column that tells the data apart")
+        found = (
+            found
+            if len(classes) < 2
+            else f"{len(classes):,} different values, which no class has often enough"
+        )
+        raise VaekitError(
+            f"condition '{name}' has {found}; choose a column that tells the data apart"
+        )
     return tuple(dict.fromkeys(_word(value) for value in classes.tolist()))
 
 
 def _word(value: object) -> str:
     """A class's name: 3.0 is "3"."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return (
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    )
 
 
 def _number(name: str, values: np.ndarray) -> Condition:
     numbers = _as_numbers(name, values[~is_missing(values)])
     if not len(numbers) or numbers.std() <= 1e-9 * abs(numbers.mean()):
-        raise VaekitError(f"condition '{name}' has {'one value only' if len(numbers) else 'no values'}; choose another")
-    return Condition(name=name, kind="number", mean=float(numbers.mean()), scale=float(numbers.std()))
+        raise VaekitError(
+            f"condition '{name}' has {'one value only' if len(numbers) else 'no values'}; choose another"
+        )
+    return Condition(
+        name=name, kind="number", mean=float(numbers.mean()), scale=float(numbers.std())
+    )
 
 
 def _as_numbers(name: str, words: np.ndarray) -> np.ndarray:
@@ -207,15 +239,24 @@ def _flags(name: str, values: np.ndarray, names: Sequence[str]) -> Condition:
     _check_flags(name, values, flags)
     odd = [flag for flag in flags if flags.count(flag) > 1 or flag.startswith("-") or "," in flag]
     if odd:
-        raise VaekitError(f"condition '{name}': a flag cannot be called '{odd[0]}'; each wants a plain name of its own")
+        raise VaekitError(
+            f"condition '{name}': a flag cannot be called '{odd[0]}'; each wants a plain name of its own"
+        )
     return Condition(name=name, kind="flags", classes=flags)
 
 
 def _check_flags(name: str, values: np.ndarray, flags: Sequence[str]) -> None:
-    if values.dtype.kind not in "biuf" or not np.isin(values[~is_missing(values)], (-1, 0, 1)).all():
-        raise VaekitError(f"condition '{name}' is a table {values.shape}: expected flags, 0 or 1 (or -1 and 1)")
+    if (
+        values.dtype.kind not in "biuf"
+        or not np.isin(values[~is_missing(values)], (-1, 0, 1)).all()
+    ):
+        raise VaekitError(
+            f"condition '{name}' is a table {values.shape}: expected flags, 0 or 1 (or -1 and 1)"
+        )
     if values.ndim != 2 or values.shape[1] != len(flags):
-        raise VaekitError(f"condition '{name}' is a table {values.shape}: expected {len(flags)} columns, a flag each")
+        raise VaekitError(
+            f"condition '{name}' is a table {values.shape}: expected {len(flags)} columns, a flag each"
+        )
 
 
 # Columns for fields
@@ -230,14 +271,20 @@ def _column(field: Condition, values: np.ndarray) -> Tensor:
         return _categories(field, values, missing)
     numbers = np.full(values.shape, np.nan)
     numbers[~missing] = _as_numbers(field.name, values[~missing])
-    numbers = np.where(missing, np.nan, numbers > 0) if field.kind == "flags" else (numbers - field.mean) / field.scale
+    numbers = (
+        np.where(missing, np.nan, numbers > 0)
+        if field.kind == "flags"
+        else (numbers - field.mean) / field.scale
+    )
     return torch.from_numpy(numbers.astype(np.float32).reshape(len(values), field.width))
 
 
 def _categories(field: Condition, values: np.ndarray, missing: np.ndarray) -> Tensor:
     place = {name: i for i, name in enumerate(field.classes)}
     distinct, inverse = np.unique(values, return_inverse=True)
-    numbers = np.array([place.get(_word(value), math.nan) for value in distinct.tolist()], np.float32)
+    numbers = np.array(
+        [place.get(_word(value), math.nan) for value in distinct.tolist()], np.float32
+    )
     return torch.from_numpy(np.where(missing, np.nan, numbers[inverse]).astype(np.float32))[:, None]
 
 
@@ -254,12 +301,16 @@ def _asked(field: Condition, word: str) -> Tensor:
     if field.kind == "category":
         if word not in field.classes:
             known = list(field.classes)
-            raise VaekitError(f"condition {field.name}: there is no class '{word}'{nearest(word, known)}")
+            raise VaekitError(
+                f"condition {field.name}: there is no class '{word}'{nearest(word, known)}"
+            )
         return torch.tensor([float(field.classes.index(word))])
     if field.kind == "number":
         away = (_float(field.name, word) - field.mean) / field.scale
         if abs(away) > FAR:
-            raise VaekitError(f"condition {field.name}={word}: is far from all that was seen, {describe(field)}")
+            raise VaekitError(
+                f"condition {field.name}={word}: is far from all that was seen, {describe(field)}"
+            )
         return torch.tensor([away])
     return _asked_flags(field, word)
 
@@ -269,7 +320,9 @@ def _asked_flags(field: Condition, word: str) -> Tensor:
     for flag in (part.strip() for part in word.split(",")):
         name = flag.removeprefix("-")
         if name not in field.classes:
-            raise VaekitError(f"condition {field.name}: there is no flag '{name}'{nearest(name, list(field.classes))}")
+            raise VaekitError(
+                f"condition {field.name}: there is no flag '{name}'{nearest(name, list(field.classes))}"
+            )
         row[field.classes.index(name)] = float(name == flag)
     return row
 

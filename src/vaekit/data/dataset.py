@@ -143,16 +143,24 @@ class Dataset(Generic[S]):
     def fingerprint(self) -> str:
         """A digest of their number, their names, their conditions and 64 of them: other data have another."""
         some = self.raw.take(torch.linspace(0, len(self) - 1, min(len(self), 64)).long())
-        names = "\n".join((str(len(self)), *self.files, *self.schema.names)).encode(errors="surrogateescape")
+        names = "\n".join((str(len(self)), *self.files, *self.schema.names)).encode(
+            errors="surrogateescape"
+        )
         known = b"" if self.context is None else self.context.numpy().tobytes()
         return hashlib.sha256(names + some.cpu().contiguous().numpy().tobytes() + known).hexdigest()
 
     def subset(self, index: Tensor) -> Self:
         """Only the data at `index`, int64 (B,), in that order; the test part stays whole."""
         index = torch.as_tensor(index, dtype=torch.int64)
-        labels = None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))
+        labels = (
+            None
+            if self.labels is None
+            else self.labels.index_select(0, index.to(self.labels.device))
+        )
         files = tuple(self.files[i] for i in index.tolist()) if self.files else ()
         context = None if self.context is None else self.context[index]
         computed = None if self.computed is None else self.computed[index]
         raw = self.raw.subset(index)
-        return replace(self, raw=raw, labels=labels, files=files, context=context, computed=computed)
+        return replace(
+            self, raw=raw, labels=labels, files=files, context=context, computed=computed
+        )

@@ -44,7 +44,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def kept(
-    path: Path, key: Mapping[str, Any], make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]]
+    path: Path,
+    key: Mapping[str, Any],
+    make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the plain data kept at `path` under this key; where none are, or another's, those of `make`."""
     there = load_about(path) if path.is_file() else {}
@@ -68,7 +70,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, ValueError, OSError) as error:
-        raise VaekitError(f"{path}: is damaged or no safetensors file ({error}); restore it from a copy") from None
+        raise VaekitError(
+            f"{path}: is damaged or no safetensors file ({error}); restore it from a copy"
+        ) from None
 
 
 def _about(file: Any) -> dict[str, Any]:
@@ -85,7 +89,9 @@ def _why_not(path: Path) -> str:
         return f"the run was stopped before its first validation; go on with: vaekit train --resume {run}"
     never = "the run was never saved (it ended before its first validation), or the file was moved"
     reason = "it was deleted, and resuming needs it" if (folder / WEIGHTS).is_file() else never
-    return f"{reason}; begin anew with: vaekit train --config {shlex.quote(str(folder / EXPERIMENT))}"
+    return (
+        f"{reason}; begin anew with: vaekit train --config {shlex.quote(str(folder / EXPERIMENT))}"
+    )
 
 
 def save_config(folder: Path, experiment: Experiment, schema: Schema) -> None:
@@ -108,7 +114,9 @@ def load_config(folder: Path) -> tuple[Experiment, Schema]:
         card = json.loads(path.read_text(encoding="utf-8"))
         version, about, form = int(card["format"]), card.get("experiment"), card.get("schema")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise VaekitError(f"{path}: is no vaekit model description ({error}); restore it from a copy") from None
+        raise VaekitError(
+            f"{path}: is no vaekit model description ({error}); restore it from a copy"
+        ) from None
     if version > FORMAT:
         raise VaekitError(
             f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this one reads up to {FORMAT}; "
@@ -118,7 +126,9 @@ def load_config(folder: Path) -> tuple[Experiment, Schema]:
         return Experiment.checked(about), schema_of(form)
     except (VaekitError, ValidationError, KeyError, TypeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise VaekitError(f"{path}: is no vaekit model description ({reason}); restore it from a copy") from None
+        raise VaekitError(
+            f"{path}: is no vaekit model description ({reason}); restore it from a copy"
+        ) from None
 
 
 def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -127,7 +137,9 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise VaekitError(f"{path}: does not fit the model that {CONFIG} describes ({reason})") from None
+        raise VaekitError(
+            f"{path}: does not fit the model that {CONFIG} describes ({reason})"
+        ) from None
 
 
 def _model_folder(folder: Path) -> Path:
@@ -141,8 +153,17 @@ def _model_folder(folder: Path) -> Path:
 def _nearest(folder: Path) -> str:
     """What may have been meant, by its name, among the runs beside `folder` and in runs/: a path to be pasted."""
     places = (Path("runs"), folder.parent)
-    runs = {p.name: str(p) for place in places for p in sorted(place.glob("*")) if os.path.isfile(p / CONFIG)}
+    runs = {
+        p.name: str(p)
+        for place in places
+        for p in sorted(place.glob("*"))
+        if os.path.isfile(p / CONFIG)
+    }
     if not runs:
         return "; train one with: vaekit train digits"
     close = difflib.get_close_matches(folder.name, runs, n=1, cutoff=0.5)
-    return f"; did you mean '{runs[close[0]]}'?" if close else f"; there are: {', '.join(runs.values())}"
+    return (
+        f"; did you mean '{runs[close[0]]}'?"
+        if close
+        else f"; there are: {', '.join(runs.values())}"
+    )

@@ -27,7 +27,9 @@ class Log:
         self.path = folder / METRICS
         kept = [row for row in read_metrics(folder) if row["step"] <= upto]
         files.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=upto + 1 if upto else None)
+        self._board = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=upto + 1 if upto else None
+        )
 
     def add(self, row: dict[str, Any]) -> None:
         try:

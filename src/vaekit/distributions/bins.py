@@ -54,7 +54,9 @@ class Grid(nn.Module):
         x = x.contiguous()
         if not len(self.knots):
             return self.rank[self._nearest_point(x)]
-        number = len(self.points) + torch.searchsorted(self.knots[1:, 0].contiguous(), x, right=True)
+        number = len(self.points) + torch.searchsorted(
+            self.knots[1:, 0].contiguous(), x, right=True
+        )
         if len(self.points):
             point = torch.searchsorted(self.points, x).clamp_max(len(self.points) - 1)
             number = torch.where(self.points[point] == x, point, number)
@@ -97,7 +99,9 @@ class Grid(nn.Module):
         value = torch.lerp(low, high, step - cell.squeeze(-1))
         if not len(self.points):
             return value
-        return torch.where(number < len(self.points), self.points[number.clamp_max(len(self.points) - 1)], value)
+        return torch.where(
+            number < len(self.points), self.points[number.clamp_max(len(self.points) - 1)], value
+        )
 
     def _nearest_point(self, x: Tensor) -> Tensor:
         return torch.searchsorted((self.points[1:] + self.points[:-1]) / 2, x)
@@ -118,7 +122,9 @@ class Binned(Distribution):
 
     def sample(self, sample_shape: Shape = Size()) -> Tensor:
         with torch.no_grad():
-            return self.grid.draw(Categorical(logits=self.logits, validate_args=False).sample(Size(sample_shape)))
+            return self.grid.draw(
+                Categorical(logits=self.logits, validate_args=False).sample(Size(sample_shape))
+            )
 
     @property
     def mean(self) -> Tensor:

@@ -13,7 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, Laplace, Normal
 
-from vaekit.distributions.pixels import ContinuousBernoulliPixels, DiscretisedLogisticMixture, OptimalNormal
+from vaekit.distributions.pixels import (
+    ContinuousBernoulliPixels,
+    DiscretisedLogisticMixture,
+    OptimalNormal,
+)
 
 HALF_GREY_LEVEL = 0.5 / 255
 """The finest scale that 8-bit pixels on [0, 1] can support: a sharper density would reward rounding, not fit."""
@@ -32,7 +36,9 @@ def bounded(raw: Tensor, low: float, high: float) -> Tensor:
 def normal(raw: Tensor) -> Independent:
     """Diagonal normal over the last axis: raw (..., 2 Z) holds the mean and the log standard deviation in (-6, 6)."""
     mean, log_scale = raw.chunk(2, dim=-1)
-    return Independent(Normal(mean.float(), bounded(log_scale, -6, 6).exp(), validate_args=False), 1)
+    return Independent(
+        Normal(mean.float(), bounded(log_scale, -6, 6).exp(), validate_args=False), 1
+    )
 
 
 class PixelBernoulli(nn.Module):
@@ -72,7 +78,7 @@ class _SharedScale(nn.Module):
         return bounded(self.log_scale, math.log(HALF_GREY_LEVEL), 4).exp()
 
 
-class LearnedNormal(_SharedScale):
+class LearnedScaleNormal(_SharedScale):
     """Normal pixels, one standard deviation learned by gradient (sigma-VAE, Rybkin et al. 2021, section 3.1)."""
 
     def forward(self, raw: Tensor) -> Independent:
@@ -108,17 +114,23 @@ class AnalyticNormal(nn.Module):
     variance: Tensor
     seen: Tensor
 
-    def __init__(self, momentum: float = 0.05, squash: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(
+        self, momentum: float = 0.05, squash: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.momentum, self.squash = momentum, squash or Tensor.float
         self.register_buffer("variance", torch.tensor(1.0))
-        self.register_buffer("seen", torch.tensor(0.0))  # batches, so that the first ones count in full
+        self.register_buffer(
+            "seen", torch.tensor(0.0)
+        )  # batches, so that the first ones count in full
 
     def forward(self, raw: Tensor) -> Independent | OptimalNormal:
         mean = self.squash(raw.float())
         if self.training:
             return OptimalNormal(mean, self._follow, HALF_GREY_LEVEL**2)
-        return Independent(Normal(mean, self.variance.sqrt().expand_as(mean), validate_args=False), 3)
+        return Independent(
+            Normal(mean, self.variance.sqrt().expand_as(mean), validate_args=False), 3
+        )
 
     @torch.no_grad()
     def _follow(self, variance: Tensor) -> None:

@@ -18,7 +18,9 @@ from vaekit.distributions.pixels import ContinuousBernoulliPixels, DiscretisedLo
 @singledispatch
 def extrapolate(given: Distribution, blind: Distribution, weight: float) -> Distribution:
     """The distribution at `weight` on the line from `blind` to `given`, of the same type."""
-    raise TypeError(f"guidance knows no {type(given).__name__}; register it with extrapolate.register")
+    raise TypeError(
+        f"guidance knows no {type(given).__name__}; register it with extrapolate.register"
+    )
 
 
 def _line(given: Tensor, blind: Tensor, weight: float) -> Tensor:
@@ -27,7 +29,9 @@ def _line(given: Tensor, blind: Tensor, weight: float) -> Tensor:
 
 @extrapolate.register
 def _(given: Independent, blind: Independent, weight: float) -> Independent:
-    return Independent(extrapolate(given.base_dist, blind.base_dist, weight), given.reinterpreted_batch_ndims)
+    return Independent(
+        extrapolate(given.base_dist, blind.base_dist, weight), given.reinterpreted_batch_ndims
+    )
 
 
 @extrapolate.register
@@ -46,7 +50,9 @@ def _(given: Laplace, blind: Laplace, weight: float) -> Laplace:
 
 
 @extrapolate.register
-def _(given: ContinuousBernoulliPixels, blind: ContinuousBernoulliPixels, weight: float) -> ContinuousBernoulliPixels:
+def _(
+    given: ContinuousBernoulliPixels, blind: ContinuousBernoulliPixels, weight: float
+) -> ContinuousBernoulliPixels:
     return ContinuousBernoulliPixels(_line(given.logits, blind.logits, weight))
 
 

@@ -60,7 +60,9 @@ class ContinuousBernoulliPixels(Distribution):
         r = self.logits
         small = r.abs() < 0.05
         safe = torch.where(small, torch.ones_like(r), r)
-        log_norm = torch.where(small, math.log(2) + r * r / 12, torch.log(safe / torch.tanh(safe / 2)))
+        log_norm = torch.where(
+            small, math.log(2) + r * r / 12, torch.log(safe / torch.tanh(safe / 2))
+        )
         return value * r - F.softplus(r) + log_norm
 
     @property
@@ -76,7 +78,9 @@ class ContinuousBernoulliPixels(Distribution):
             r = self.logits.expand(*sample_shape, *self.logits.shape).double()
             u = torch.rand(r.shape, dtype=torch.float64, device=r.device)
             safe = torch.where(r.abs() < 1e-6, torch.ones_like(r), r)
-            flipped = torch.log1p(u * torch.expm1(-safe.abs())) / -safe.abs()  # for a falling density
+            flipped = (
+                torch.log1p(u * torch.expm1(-safe.abs())) / -safe.abs()
+            )  # for a falling density
             x = torch.where(r.abs() < 1e-6, u, torch.where(safe > 0, 1 - flipped, flipped))
             return x.clamp(0, 1).to(self.logits.dtype)
 
@@ -93,7 +97,9 @@ class DiscretisedLogisticMixture(Distribution):
 
     arg_constraints: ClassVar[dict] = {}
 
-    def __init__(self, logits: Tensor, means: Tensor, scales: Tensor, mixing: Tensor, levels: int = 256) -> None:
+    def __init__(
+        self, logits: Tensor, means: Tensor, scales: Tensor, mixing: Tensor, levels: int = 256
+    ) -> None:
         self.log_weights = F.log_softmax(logits, dim=-3)
         self.means, self.scales, self.mixing, self.levels = means, scales, mixing, levels
         super().__init__(logits.shape[:-3], means.shape[-3:], validate_args=False)
@@ -114,7 +120,11 @@ class DiscretisedLogisticMixture(Distribution):
         middle = self._conditional_means(x)
         upper, lower = (x + half - middle) / self.scales, (x - half - middle) / self.scales
         # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a)): no cancellation and no epsilon
-        within = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-2 * half / self.scales))
+        within = (
+            F.logsigmoid(upper)
+            + F.logsigmoid(-lower)
+            + torch.log(-torch.expm1(-2 * half / self.scales))
+        )
         inside = torch.where(x <= -1 + half, F.logsigmoid(upper), within)
         channel = torch.where(x >= 1 - half, F.logsigmoid(-lower), inside)
         return torch.logsumexp(self.log_weights + channel.sum(-3), dim=-3)
@@ -122,15 +132,21 @@ class DiscretisedLogisticMixture(Distribution):
     @property
     def mean(self) -> Tensor:
         """E[x], shape (..., C, H, W): exact but for rounding in the first channel, by chained means in the others."""
-        means = _follow(self.means, self.mixing, lambda mean, c: _clipped_mean(mean, self.scales[..., c, :, :]))
+        means = _follow(
+            self.means, self.mixing, lambda mean, c: _clipped_mean(mean, self.scales[..., c, :, :])
+        )
         return ((self.log_weights.exp().unsqueeze(-3) * means).sum(-4) + 1) / 2
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = Size()) -> Tensor:
         """Images on the grid of grey levels, shape sample_shape + batch_shape + (C, H, W)."""
         with torch.no_grad():
             weights = self.log_weights.movedim(-3, -1).expand(*sample_shape, *self._moved_shape())
-            pick = torch.distributions.Categorical(logits=weights, validate_args=False).sample()  # (..., H, W)
-            means, scales, mixing = (self._picked(t, pick) for t in (self.means, self.scales, self.mixing))
+            pick = torch.distributions.Categorical(
+                logits=weights, validate_args=False
+            ).sample()  # (..., H, W)
+            means, scales, mixing = (
+                self._picked(t, pick) for t in (self.means, self.scales, self.mixing)
+            )
             uniform = torch.rand_like(means).clamp(1e-6, 1 - 1e-6)
             noise = scales * torch.logit(uniform)
             grid = _follow(means, mixing, lambda mean, c: self._round(mean + noise[..., c, :, :]))
@@ -165,7 +181,9 @@ def _shift(observed: Tensor, mixing: Tensor) -> Tensor:
     nothing = torch.zeros_like(channels[0])
     total, pair = [nothing], 0
     for c in range(1, len(channels)):
-        total.append(sum((mixing[..., pair + e, :, :] * channels[e] for e in range(c)), start=nothing))
+        total.append(
+            sum((mixing[..., pair + e, :, :] * channels[e] for e in range(c)), start=nothing)
+        )
         pair += c
     return torch.stack(total, dim=-3)
 
@@ -201,7 +219,9 @@ class CellNormal(Distribution):
         """log p of every cell in nats, shape (..., C), 0 where it is missing."""
         there = ~value.isnan()
         error = (torch.where(there, value, 0.0) - self._mean) * torch.exp(-self.log_scale)
-        return torch.where(there, -0.5 * error**2 - self.log_scale - 0.5 * math.log(2 * math.pi), 0.0)
+        return torch.where(
+            there, -0.5 * error**2 - self.log_scale - 0.5 * math.log(2 * math.pi), 0.0
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_probs(value).sum(-1)

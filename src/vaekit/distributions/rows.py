@@ -33,7 +33,9 @@ class Classes(Distribution):
         return pick(self.logits, value.long())
 
     def sample(self, sample_shape: Shape = Size()) -> Tensor:
-        return Categorical(logits=self.logits, validate_args=False).sample(Size(sample_shape)).float()
+        return (
+            Categorical(logits=self.logits, validate_args=False).sample(Size(sample_shape)).float()
+        )
 
     @property
     def mode(self) -> Tensor:
@@ -105,7 +107,9 @@ class CountUnits(Distribution):
     @property
     def mode(self) -> Tensor:
         size = self.log_size.exp()
-        return self._units(((size - 1).clamp_min(0) * (self.log_mean - self.log_size).exp()).floor())
+        return self._units(
+            ((size - 1).clamp_min(0) * (self.log_mean - self.log_size).exp()).floor()
+        )
 
     def _units(self, raw: Tensor) -> Tensor:
         return (raw - self.shift) / self.scale
@@ -124,7 +128,9 @@ class Cell:
     def log_prob(self, value: Tensor) -> Tensor:
         """In nats, value (..., B) with NaN where missing."""
         lost = value.isnan()
-        log_prob = self.present.log_prob(torch.where(lost, torch.zeros_like(value), value)).masked_fill(lost, 0.0)
+        log_prob = self.present.log_prob(
+            torch.where(lost, torch.zeros_like(value), value)
+        ).masked_fill(lost, 0.0)
         if self.missing is None:
             return log_prob
         return log_prob + F.logsigmoid(torch.where(lost, self.missing, -self.missing))
@@ -157,7 +163,9 @@ class Columns(Distribution):
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = tuple(cells)
-        super().__init__(self.cells[0].present.batch_shape, Size((len(self.cells),)), validate_args=False)
+        super().__init__(
+            self.cells[0].present.batch_shape, Size((len(self.cells),)), validate_args=False
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.log_probs(value).sum(-1)
@@ -170,7 +178,9 @@ class Columns(Distribution):
     def sample(self, sample_shape: Shape = Size()) -> Tensor:
         return torch.stack([cell.sample(sample_shape) for cell in self.cells], dim=-1)
 
-    def fill(self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample) -> tuple[Tensor, Tensor]:
+    def fill(
+        self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample
+    ) -> tuple[Tensor, Tensor]:
         """As `ChainedColumns.fill`; the cells do not depend on each other."""
         with torch.no_grad():
             fixed = known.expand(*self.batch_shape, -1)
@@ -188,7 +198,7 @@ class Columns(Distribution):
         return torch.stack([cell.mode() for cell in self.cells], dim=-1)
 
 
-class Chain(Protocol):
+class ColumnChain(Protocol):
     """What a `ChainedColumns` is made of: how a column depends on what is before it."""
 
     columns: int
@@ -208,7 +218,7 @@ class ChainedColumns(Distribution):
 
     arg_constraints: ClassVar[dict] = {}
 
-    def __init__(self, chain: Chain, given: Tensor) -> None:
+    def __init__(self, chain: ColumnChain, given: Tensor) -> None:
         self.chain, self.given = chain, given
         super().__init__(given.shape[:-1], Size((chain.columns,)), validate_args=False)
 
@@ -222,13 +232,17 @@ class ChainedColumns(Distribution):
         given = self._given(batch)
         seen = [self.chain.embed(c, x[c]) for c in range(self.chain.columns - 1)]
         cells = (self.chain.cell(c, given, seen[:c]) for c in range(self.chain.columns))
-        return torch.stack([cell.log_prob(x[c]) for c, cell in enumerate(cells)], dim=-1).unflatten(0, batch)
+        return torch.stack([cell.log_prob(x[c]) for c, cell in enumerate(cells)], dim=-1).unflatten(
+            0, batch
+        )
 
     def sample(self, sample_shape: Shape = Size()) -> Tensor:
         batch = Size((*sample_shape, *self.batch_shape))
         return self._follow(batch, lambda cell: cell.sample())
 
-    def fill(self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample) -> tuple[Tensor, Tensor]:
+    def fill(
+        self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample
+    ) -> tuple[Tensor, Tensor]:
         """Rows in which NaN cells of known (..., C) are `drawn`, and the log-weight (...) of each, in nats.
 
         The weight is the product of p(known cell | cells before it): rows drawn so and taken with their weights are
@@ -240,7 +254,9 @@ class ChainedColumns(Distribution):
         def settle(cell: Cell, column: int) -> Tensor:
             nonlocal weight
             value = fixed[:, column]
-            weight = weight + torch.where(value.isnan(), torch.zeros_like(weight), cell.log_prob(value))
+            weight = weight + torch.where(
+                value.isnan(), torch.zeros_like(weight), cell.log_prob(value)
+            )
             return torch.where(value.isnan(), drawn(cell), value)
 
         columns = iter(range(self.chain.columns))

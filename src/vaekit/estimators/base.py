@@ -16,7 +16,10 @@ from vaekit.errors import VaekitError
 
 def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
     """A frame as it is, anything else as an array (N, C) that scikit-learn has looked at; NaN are missing cells."""
-    if any(hasattr(X, name) for name in ("__dataframe__", "__narwhals_dataframe__", "__arrow_c_stream__")):
+    if any(
+        hasattr(X, name)
+        for name in ("__dataframe__", "__narwhals_dataframe__", "__arrow_c_stream__")
+    ):
         frame = frame_of(X)
         _check_feature_names(estimator, X, reset=reset)
         if reset:
@@ -25,7 +28,14 @@ def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
             raise VaekitError(f"{frame.source} has 0 rows; expected at least 1")
         return frame
     least = 1 + reset
-    X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan", ensure_min_samples=least)
+    X = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=None,
+        ensure_all_finite="allow-nan",
+        ensure_min_samples=least,
+    )
     return frame_of(X if X.dtype.kind != "O" else _numbers(X), "X")
 
 

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, Plain, fit
+from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, NumericRows, fit
 from vaekit.data.tables import Column, LeftOut, TableSchema
 from vaekit.data.tables.columns.encode import encode_all
 from vaekit.data.tables.columns.infer import infer
@@ -58,7 +58,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     offset_: float
     fpr_: float
     detector_: Detector
-    plain_: Plain
+    plain_: NumericRows
     schema_: TableSchema
 
     def __init__(
@@ -92,13 +92,17 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         """Learn the rows of a frame or an array (N, C), NaN or null where a cell is missing; y is not used."""
         share = self._share()
         if not (isinstance(self.fpr, Real) and 0 < self.fpr < 1):
-            raise VaekitError(f"fpr={self.fpr!r}: expected a share between 0 and 1, 0.01 for one false alarm in 100")
+            raise VaekitError(
+                f"fpr={self.fpr!r}: expected a share between 0 and 1, 0.01 for one false alarm in 100"
+            )
         frame = _wide(checked(self, X, reset=True))
         self.schema_ = _learned(frame)
         raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
-        self.plain_ = Plain.learned(self.schema_.sizes, raw)
+        self.plain_ = NumericRows.learned(self.schema_.sizes, raw)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.detector_ = fit(self.plain_.fitted(raw), self._config(), seed, share, self.plain_.least)
+        self.detector_ = fit(
+            self.plain_.fitted(raw), self._config(), seed, share, self.plain_.least
+        )
         self.fpr_ = max(float(self.fpr), 1 / (len(self.detector_.calibration) + 1))
         if share:
             scores = -self.detector_.scores(self.plain_(raw)).numpy()
@@ -145,7 +149,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):
     def _rows(self, X: Any) -> Tensor:
         """New rows as plain numbers (N, F)."""
         check_is_fitted(self)
-        return self.plain_(encode_all(_wide(checked(self, X, reset=False)), self.schema_, unseen=UNSEEN).raw)
+        return self.plain_(
+            encode_all(_wide(checked(self, X, reset=False)), self.schema_, unseen=UNSEEN).raw
+        )
 
     def _share(self) -> float:
         if isinstance(self.contamination, str) and self.contamination == "auto":
@@ -174,7 +180,9 @@ def _wide(frame: Frame) -> Frame:
     """An array's numbers as float64, as they are: none of 32 bits for a decimal that it may have been."""
     if not isinstance(frame, Array):
         return frame
-    columns = {n: v.astype(np.float64) if v.dtype.kind in "biuf" else v for n, v in frame.columns.items()}
+    columns = {
+        n: v.astype(np.float64) if v.dtype.kind in "biuf" else v for n, v in frame.columns.items()
+    }
     return Array(columns, frame.rows, frame.source, frame.backend)
 
 

@@ -29,7 +29,7 @@ from vaekit.models.fitted_priors import fit_gmm
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
 from vaekit.tasks import rows
-from vaekit.training.loop import Plan
+from vaekit.training.loop import Schedule
 
 EPOCHS, MOST = 8, 2000
 """Without `max_steps` a run takes so many epochs, and at most so many steps."""
@@ -123,7 +123,9 @@ class VAESynthesizer(BaseEstimator):
         self.model_ = self._fitted(to_tensor(table.raw.values, self.schema_))
         return self
 
-    def sample(self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None) -> Any:
+    def sample(
+        self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None
+    ) -> Any:
         """`n` new rows, a frame of the kind that was fitted, with its dtypes.
 
         `where` says what their cells shall hold, `{"income": ">50K"}`, or lie between, ends included:
@@ -133,7 +135,9 @@ class VAESynthesizer(BaseEstimator):
         """
         check_is_fitted(self)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise VaekitError(f"n={n!r}: expected how many rows to draw, a whole number of at least 1")
+            raise VaekitError(
+                f"n={n!r}: expected how many rows to draw, a whole number of at least 1"
+            )
         seed = self._next_seed(random_state)
         with seeded(seed), torch.no_grad():
             raw = rows.new(self.model_, self.schema_, int(n), where)
@@ -149,7 +153,11 @@ class VAESynthesizer(BaseEstimator):
         x = tensor(self, X, self.schema_)
         with torch.no_grad():
             whole = F.pad(x, (0, 0, 0, -len(x) % TOGETHER))  # products of one shape round alike
-            return torch.cat([self._bound(part) for part in whole.split(TOGETHER)])[: len(x)].double().numpy()
+            return (
+                torch.cat([self._bound(part) for part in whole.split(TOGETHER)])[: len(x)]
+                .double()
+                .numpy()
+            )
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""
@@ -182,24 +190,31 @@ class VAESynthesizer(BaseEstimator):
             learned, told = parted(x, HELD_FROM)
             batch = max(2, min(self.batch_size, len(learned) // SMALLEST))
             plan = self._plan(len(learned), batch)
-            model = train(self._model(learned), self._objective(), learned, told, plan, batch, self.seed_)
+            model = train(
+                self._model(learned), self._objective(), learned, told, plan, batch, self.seed_
+            )
             return self._with_density(model, learned)
 
-    def _plan(self, rows: int, batch: int) -> Plan:
+    def _plan(self, rows: int, batch: int) -> Schedule:
         epoch = math.ceil(rows / batch)
         steps = self.max_steps or min(MOST, max(EPOCHS * epoch, min(LEAST, FEW_EPOCHS * epoch)))
-        return Plan(steps, self.learning_rate, ema=0.998)
+        return Schedule(steps, self.learning_rate, ema=0.998)
 
     def _model(self, x: Tensor) -> VAE:
         encoder = Conditional(RowEncoder(self.schema_, 2 * self.latent), normal)
-        decoder = ChainDecoder(self.schema_, self.latent, self.hidden, dropout=self.dropout, likelihood=self.likelihood)
+        decoder = ChainDecoder(
+            self.schema_, self.latent, self.hidden, dropout=self.dropout, likelihood=self.likelihood
+        )
         decoder.begin(x)
         return VAE(encoder, StandardNormal(self.latent), decoder)
 
     def _objective(self) -> Objective:
         terms = {"distortion": Term(distortion), "rate": Term(rate)}
         if self.free_nats:
-            terms |= {"rate": Term(rate, WATCHED), "free_rate": Term(FreeBits(self.free_nats, in_total))}
+            terms |= {
+                "rate": Term(rate, WATCHED),
+                "free_rate": Term(FreeBits(self.free_nats, in_total)),
+            }
         return Objective(terms)
 
     def _with_density(self, model: VAE, x: Tensor) -> VAE:
@@ -222,5 +237,7 @@ class VAESynthesizer(BaseEstimator):
         """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), by each row's own noise."""
         q, noise = self.model_.encoder(x), own_noise(x, DRAWS, (self.latent,))
         z = q.mean + q.stddev * noise
-        weight = self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
+        weight = (
+            self.model_.decoder(z).log_prob(x) + self.model_.prior().log_prob(z) - q.log_prob(z)
+        )
         return torch.logsumexp(weight, dim=0) - math.log(DRAWS)

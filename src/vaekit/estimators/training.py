@@ -11,10 +11,10 @@ from torch import Tensor
 from vaekit.core.objectives import Objective, elbo
 from vaekit.core.random import seeded
 from vaekit.core.trace import Model
-from vaekit.training.loop import Average, Feed, Plan, Progress
+from vaekit.training.loop import Average, Feed, Position, Schedule
 from vaekit.training.loop import fit as steps_of
 from vaekit.training.optimisers import adamw
-from vaekit.training.step import Apart, Guard, Step
+from vaekit.training.step import Guard, Step, StepByStep
 
 M = TypeVar("M", bound=Model)
 
@@ -37,7 +37,14 @@ def parted(x: Tensor, least: int) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    model: M, objective: Objective, x: Tensor, held: Tensor, plan: Plan, batch: int, seed: int, beta: float = 1.0
+    model: M,
+    objective: Objective,
+    x: Tensor,
+    held: Tensor,
+    plan: Schedule,
+    batch: int,
+    seed: int,
+    beta: float = 1.0,
 ) -> M:
     """The average of the weights over the run on rows x (N, ...) with the best ELBO, at `beta`, on the rows held out.
 
@@ -48,7 +55,14 @@ def train(
     optimiser = adamw(step, weight_decay=0.01)
     guard = Guard(step.parameters(), plan.clip, x.device)
     feed = Feed(lambda index: (x[index], None), lambda raw: raw, len(x), min(batch, len(x)), seed)
-    run = steps_of(Apart(step, optimiser, guard), feed, plan, objective.weights, progress := Progress(), average)
+    run = steps_of(
+        StepByStep(step, optimiser, guard),
+        feed,
+        plan,
+        objective.weights,
+        progress := Position(),
+        average,
+    )
     best, kept = -torch.inf, copy.deepcopy(model.state_dict())
     with seeded(seed):
         for _ in run:

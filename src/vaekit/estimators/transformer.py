@@ -23,7 +23,7 @@ from vaekit.estimators.base import checked, tensor
 from vaekit.estimators.training import ROWS, parted, train
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
-from vaekit.training.loop import Plan
+from vaekit.training.loop import Schedule
 
 EPOCHS, LEAST, MOST = 200, 300, 3000
 """Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
@@ -79,8 +79,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
         frame = checked(self, X, reset=True)
-        if isinstance(self.n_components, bool) or self.n_components != int(self.n_components) or self.n_components < 1:
-            raise VaekitError(f"n_components={self.n_components!r}: expected a whole number of at least 1")
+        if (
+            isinstance(self.n_components, bool)
+            or self.n_components != int(self.n_components)
+            or self.n_components < 1
+        ):
+            raise VaekitError(
+                f"n_components={self.n_components!r}: expected a whole number of at least 1"
+            )
         table = load(frame, kinds=self.kinds)
         self.backend_: Any = frame.backend
         self.schema_ = table.schema
@@ -107,9 +113,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         z = check_array(X, dtype=np.float32)
         if z.shape[1] != self._n_features_out:
-            raise ValueError(f"X has {z.shape[1]} features, expected the {self._n_features_out} components of codes")
+            raise ValueError(
+                f"X has {z.shape[1]} features, expected the {self._n_features_out} components of codes"
+            )
         with torch.no_grad():
-            x = torch.cat([self.model_.decoder(part).mean for part in torch.from_numpy(z).split(ROWS)])
+            x = torch.cat(
+                [self.model_.decoder(part).mean for part in torch.from_numpy(z).split(ROWS)]
+            )
         raw = from_tensor(x, self.schema_, clip=True)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
@@ -131,7 +141,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         (rows, held), batch = parted(x, HELD_FROM), max(1, min(self.batch_size, len(x) // 4))
         steps = self.max_steps or max(LEAST, min(MOST, math.ceil(EPOCHS * len(rows) / batch)))
         model, objective = self._model(rows), beta_elbo(LinearWarmup(self.beta, 0.2))
-        plan = Plan(steps, self.learning_rate, ema=0.995)
+        plan = Schedule(steps, self.learning_rate, ema=0.995)
         return train(model, objective, rows, held, plan, batch, seed, self.beta)
 
     def _model(self, x: Tensor) -> VAE:

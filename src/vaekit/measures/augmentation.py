@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.measures.classifier import Progress, jittered, train_judge, unit
+from vaekit.measures.classifier import Count, jittered, train_judge, unit
 from vaekit.measures.row_quality import trees, utility
 
 Table = dict[str, dict[str, dict[str, float]]]
@@ -78,7 +78,11 @@ def of_numbers(
     They learn from the `train` rows, from these taken twice, and from these and what `make` gives, as many again:
     trees gain by mere repeats where there are few rows, since a leaf wants so many.
     """
-    sides: dict[str, Rows] = {"real": lambda seed: train[:0], "repeated": lambda seed: train, "generated": make}
+    sides: dict[str, Rows] = {
+        "real": lambda seed: train[:0],
+        "repeated": lambda seed: train,
+        "generated": make,
+    }
     return _of_rows(train, test, categories, target, sides, seeds)
 
 
@@ -97,14 +101,18 @@ def repeated(rows: np.ndarray, target: int, goal: int, seed: int = 0) -> np.ndar
     return rows[np.concatenate([*again, np.zeros(0, int)])]
 
 
-def smote(rows: np.ndarray, categories: np.ndarray, target: int, goal: int, seed: int = 0) -> np.ndarray:
+def smote(
+    rows: np.ndarray, categories: np.ndarray, target: int, goal: int, seed: int = 0
+) -> np.ndarray:
     """Rows between a row and one of its nearest five of the same class (SMOTE, SMOTE-NC: Chawla et al. 2002).
 
     As many as every class of column `target` lacks to `goal`; of a class of one row none can be made. Missing cells
     are filled first, numbers with the median and categories with the commonest.
     """
     counts = _counts(rows, target)
-    alone = np.isin(rows[:, target], [k for k, n in counts.items() if n < 2]) | np.isnan(rows[:, target])
+    alone = np.isin(rows[:, target], [k for k, n in counts.items() if n < 2]) | np.isnan(
+        rows[:, target]
+    )
     whole = _filled(rows[~alone], categories)
     lacking = _lacking(whole, target, goal)
     if not lacking:
@@ -125,9 +133,15 @@ def linear(kind: str, x: np.ndarray, categories: np.ndarray, seed: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    numbers = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
-    columns = make_column_transformer((numbers, ~categories), (OneHotEncoder(handle_unknown="ignore"), categories))
-    return make_pipeline(columns, LogisticRegression(max_iter=2000) if kind == "Classifier" else Ridge())
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+    )
+    columns = make_column_transformer(
+        (numbers, ~categories), (OneHotEncoder(handle_unknown="ignore"), categories)
+    )
+    return make_pipeline(
+        columns, LogisticRegression(max_iter=2000) if kind == "Classifier" else Ridge()
+    )
 
 
 LEARNERS = {"trees": trees, "linear": linear}
@@ -146,9 +160,14 @@ def _of_rows(
         tables = [np.concatenate((train, make(seed))) for seed in seeds]
         for name, learner in LEARNERS.items():
             pairs = zip(tables, seeds, strict=True)
-            scores = [asdict(utility(table, test, categories, target, seed, learner)) for table, seed in pairs]
+            scores = [
+                asdict(utility(table, test, categories, target, seed, learner))
+                for table, seed in pairs
+            ]
             for measure in (word for word, value in scores[0].items() if value == value):
-                found.setdefault(f"{name} {measure}", {})[side] = _spread([score[measure] for score in scores])
+                found.setdefault(f"{name} {measure}", {})[side] = _spread(
+                    [score[measure] for score in scores]
+                )
     return found
 
 
@@ -163,7 +182,10 @@ def _lacking(rows: np.ndarray, target: int, goal: int) -> dict[float, int]:
 
 
 def _filled(rows: np.ndarray, categories: np.ndarray) -> np.ndarray:
-    return np.stack([_whole(column, discrete) for column, discrete in zip(rows.T, categories, strict=True)], axis=1)
+    return np.stack(
+        [_whole(column, discrete) for column, discrete in zip(rows.T, categories, strict=True)],
+        axis=1,
+    )
 
 
 def _whole(column: np.ndarray, discrete: bool) -> np.ndarray:
@@ -198,7 +220,7 @@ def of_pictures(
     make: Callable[[int], Labelled],
     seeds: Sequence[int] = SEEDS,
     steps: int = STEPS,
-    progress: Progress | None = None,
+    progress: Count | None = None,
 ) -> Table:
     """The accuracy on `test` of a small convolutional classifier (`judge.train_judge`) of `classes` classes.
 
@@ -211,14 +233,21 @@ def of_pictures(
     found: dict[str, dict[str, float]] = {}
     for done, (side, (more, change)) in enumerate(sides.items()):
         learned = [(made[seed] if more else train, seed) for seed in seeds]
-        found[side] = _spread([accuracy(data, test, classes, change, seed, steps) for data, seed in learned])
+        found[side] = _spread(
+            [accuracy(data, test, classes, change, seed, steps) for data, seed in learned]
+        )
         if progress:
             progress(done + 1, len(sides))
     return {"accuracy": found}
 
 
 def accuracy(
-    data: Labelled, test: Labelled, classes: int, change: Callable[[Tensor], Tensor], seed: int, steps: int = STEPS
+    data: Labelled,
+    test: Labelled,
+    classes: int,
+    change: Callable[[Tensor], Tensor],
+    seed: int,
+    steps: int = STEPS,
 ) -> float:
     """Of a classifier that learned from `data`, each batch seen through `change`, on `test`."""
     return train_judge(*data, classes, seed, steps, BATCH, change=change).accuracy(*test)
@@ -227,7 +256,9 @@ def accuracy(
 def halves(real: Labelled, made: Labelled) -> Labelled:
     """Pictures and labels of which half are real, repeated as often as it takes, and half made."""
     n = max(len(real[0]), len(made[0]))
-    parts = [(unit(x[index]), y[index]) for x, y in (real, made) for index in [torch.arange(n) % len(x)]]
+    parts = [
+        (unit(x[index]), y[index]) for x, y in (real, made) for index in [torch.arange(n) % len(x)]
+    ]
     x, y = zip(*parts, strict=True)
     return torch.cat(x), torch.cat(y)
 

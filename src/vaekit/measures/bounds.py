@@ -56,11 +56,18 @@ def bound(model: Model, batches: Batches, seed: int = 0) -> Bound:
 
 def rates(model: Model, batches: Batches, seed: int = 0) -> list[float]:
     """The mean rate of every latent, of a hierarchy the top's first, in nats per datum; their sum is the bound's."""
-    each = _each(model, batches, seed, lambda x, c: torch.stack([draw.kl() for draw in model(x, c).draws], dim=1))
+    each = _each(
+        model,
+        batches,
+        seed,
+        lambda x, c: torch.stack([draw.kl() for draw in model(x, c).draws], dim=1),
+    )
     return torch.cat(list(each)).double().mean(0).tolist()
 
 
-def nll(model: Model, batches: Batches, draws: int = 5000, rows: int = 8192, seed: int = 0) -> Estimate:
+def nll(
+    model: Model, batches: Batches, draws: int = 5000, rows: int = 8192, seed: int = 0
+) -> Estimate:
     """-log p(x) by importance sampling with `draws` draws per datum, and its standard error over the data.
 
     NLL = -(logsumexp_k log w_k - log K), log w_k = log p(x, z_k) - log q(z_k | x), all K counted however they are
@@ -69,7 +76,9 @@ def nll(model: Model, batches: Batches, draws: int = 5000, rows: int = 8192, see
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
-    return Estimate.of(torch.cat(list(_each(model, batches, seed, lambda x, c: _nll(model, x, c, draws, rows)))))
+    return Estimate.of(
+        torch.cat(list(_each(model, batches, seed, lambda x, c: _nll(model, x, c, draws, rows))))
+    )
 
 
 def bits_per_dim(nats: float, dims: int) -> float:
@@ -112,7 +121,11 @@ def code_use(model: Model, batches: Batches) -> dict[str, float]:
     shares = [torch.bincount(level, minlength=size).double() / len(level) for level in levels]
     entropies = [-torch.xlogy(p, p).sum() for p in shares]
     used = sum(float((p > 0).double().mean()) for p in shares) / depth
-    return {"codes": size, "codes_used": used, "perplexity": sum(math.exp(h) for h in entropies) / depth}
+    return {
+        "codes": size,
+        "codes_used": used,
+        "perplexity": sum(math.exp(h) for h in entropies) / depth,
+    }
 
 
 CELLS = 2**24
@@ -138,7 +151,9 @@ def _parts(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Ten
 
 def _nll(model: Model, x: Tensor, context: Tensor | None, draws: int, rows: int) -> Tensor:
     few = max(1, rows // draws)  # data at a time
-    parts = zip(x.split(few), [None] * len(x) if context is None else context.split(few), strict=False)
+    parts = zip(
+        x.split(few), [None] * len(x) if context is None else context.split(few), strict=False
+    )
     return torch.cat([_nll_of_few(model, a, c, draws, rows) for a, c in parts])
 
 

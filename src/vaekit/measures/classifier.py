@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vaekit.core.random import seeded
 
-Progress = Callable[[int, int], object]
+Count = Callable[[int, int], object]
 """Called with the steps done and the steps in all."""
 
 FEATURES = 64
@@ -43,7 +43,9 @@ class Judge(nn.Module):
         super().__init__()
         self.shape, self.classes = tuple(shape), classes
         stride = _stride(shape)
-        stem = nn.Conv2d(shape[0], WIDTHS[0], 2 * stride + 1, stride=stride, padding=stride, bias=False)
+        stem = nn.Conv2d(
+            shape[0], WIDTHS[0], 2 * stride + 1, stride=stride, padding=stride, bias=False
+        )
         scales = (_scale(a, b) for a, b in pairwise(WIDTHS))
         self.body = nn.Sequential(stem, nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(), *scales)
         self.head = nn.Linear(FEATURES, classes)
@@ -81,7 +83,9 @@ class Judge(nn.Module):
     @torch.no_grad()
     def _ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"this judge looks at pictures of shape {self.shape}, not {tuple(x.shape[1:])}")
+            raise ValueError(
+                f"this judge looks at pictures of shape {self.shape}, not {tuple(x.shape[1:])}"
+            )
         self.eval()
         parts = [self(rows.to(self.head.weight.device)) for rows in x.split(ROWS)]
         features, logits = zip(*parts, strict=True)
@@ -96,7 +100,7 @@ def train_judge(
     steps: int = 1000,
     batch: int = 128,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: Count | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Judge:
     """A judge taught to name the label `y` (N,), in 0..classes-1, of each picture of x (N, C, H, W).
@@ -113,7 +117,9 @@ def train_judge(
         rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, LARGEST_RATE, total_steps=steps)
         order = _shuffled(len(x), batch * steps).split(batch)
         for step, rows in enumerate(order):
-            _learn(judge, optimiser, (change or jittered)(unit(x[rows].to(device))), y[rows].to(device))
+            _learn(
+                judge, optimiser, (change or jittered)(unit(x[rows].to(device))), y[rows].to(device)
+            )
             rates.step()
             if progress:
                 progress(step + 1, steps)
@@ -145,9 +151,13 @@ def unit(x: Tensor) -> Tensor:
 
 def _check(x: Tensor, y: Tensor, classes: int) -> None:
     if x.dim() != 4 or not len(x) or y.shape != x.shape[:1]:
-        raise ValueError(f"expected pictures (N, C, H, W) and labels (N,), got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"expected pictures (N, C, H, W) and labels (N,), got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
     if y.min() < 0 or y.max() >= classes:
-        raise ValueError(f"labels of {classes} classes are 0..{classes - 1}, got {int(y.min())}..{int(y.max())}")
+        raise ValueError(
+            f"labels of {classes} classes are 0..{classes - 1}, got {int(y.min())}..{int(y.max())}"
+        )
 
 
 def _stride(shape: Sequence[int]) -> int:
@@ -198,8 +208,12 @@ def jittered(x: Tensor) -> Tensor:
     """Each picture (B, C, H, W) of floats turned, scaled and moved at random, its edges repeated outwards."""
     turn, zoom, right, down = (2 * torch.rand(4, len(x)) - 1).to(x.device)
     angle, factor = TURN * turn, 1 + ZOOM * zoom
-    ratio = x.shape[2] / x.shape[3]  # grid_sample's units are half sides: keep a turn a turn where they differ
-    top = torch.stack((factor * angle.cos(), -factor * angle.sin() * ratio, 2 * MOVE * right), dim=-1)
+    ratio = (
+        x.shape[2] / x.shape[3]
+    )  # grid_sample's units are half sides: keep a turn a turn where they differ
+    top = torch.stack(
+        (factor * angle.cos(), -factor * angle.sin() * ratio, 2 * MOVE * right), dim=-1
+    )
     low = torch.stack((factor * angle.sin() / ratio, factor * angle.cos(), 2 * MOVE * down), dim=-1)
     grid = F.affine_grid(torch.stack((top, low), dim=1), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)

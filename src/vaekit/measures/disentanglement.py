@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Codes = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 Factors = NDArray[np.int64]
 
 BINS = 20
@@ -47,12 +47,18 @@ class Disentanglement:
     n: int
 
 
-def disentanglement(codes: ArrayLike, factors: ArrayLike, limit: int = 10_000, seed: int = 0) -> Disentanglement:
+def disentanglement(
+    codes: ArrayLike, factors: ArrayLike, limit: int = 10_000, seed: int = 0
+) -> Disentanglement:
     """Every measure here, `sap` and `dci`, which learn, on a random `limit` of the data."""
     z, v = _pair(codes, factors)
     some = np.random.default_rng(seed).permutation(len(z))[:limit]
     return Disentanglement(
-        mig(z, v), sap(z[some], v[some], seed), factorvae_score(z, v, seed=seed), dci(z[some], v[some], seed), len(z)
+        mig(z, v),
+        sap(z[some], v[some], seed),
+        factorvae_score(z, v, seed=seed),
+        dci(z[some], v[some], seed),
+        len(z),
     )
 
 
@@ -91,7 +97,9 @@ def dci(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> Dci:
     """
     z, v = _pair(codes, factors)
     learn, judge = _halves(len(z), seed)
-    importance, accuracy = zip(*(_forest(z, factor, learn, judge, seed) for factor in v.T), strict=True)
+    importance, accuracy = zip(
+        *(_forest(z, factor, learn, judge, seed) for factor in v.T), strict=True
+    )
     matrix = np.stack(importance, axis=1)  # (Z, F)
     weights = matrix.sum(1) / matrix.sum() if matrix.sum() else np.zeros(len(matrix))
     focus = weights @ _concentration(matrix)
@@ -123,13 +131,15 @@ def factorvae_score(
     chosen = np.empty(votes, dtype=np.int64)
     for factor, column in enumerate(v.T):
         mine = np.flatnonzero(drawn == factor)
-        chosen[mine] = [standard[rows].var(0).argmin() for rows in _groups(column, len(mine), group, rng)]
+        chosen[mine] = [
+            standard[rows].var(0).argmin() for rows in _groups(column, len(mine), group, rng)
+        ]
     counts = np.zeros((z.shape[1], v.shape[1]))
     np.add.at(counts, (chosen[: votes // 2], drawn[: votes // 2]), 1)
     return float(np.mean(counts.argmax(1)[chosen[votes // 2 :]] == drawn[votes // 2 :]))
 
 
-def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[Codes, Factors]:
+def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[FloatArray, Factors]:
     """Codes, and those of the factors that vary, their values numbered from 0."""
     z, v = np.asarray(codes, dtype=np.float64), np.asarray(factors)
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v):
@@ -149,7 +159,7 @@ def _gap(score: NDArray[np.float64]) -> NDArray[np.float64]:
     return ordered[-1] - ordered[-2] if len(score) > 1 else ordered[-1]
 
 
-def _cut(column: Codes, bins: int) -> Factors:
+def _cut(column: FloatArray, bins: int) -> Factors:
     edges = np.histogram_bin_edges(column, bins)
     return np.digitize(column, edges[1:-1])
 
@@ -165,17 +175,23 @@ def _information(a: Factors, b: Factors) -> float:
 
 def _halves(n: int, seed: int) -> tuple[Factors, Factors]:
     if n < 2:
-        raise ValueError("what learns from one half of the data and is judged on the other needs two data or more")
+        raise ValueError(
+            "what learns from one half of the data and is judged on the other needs two data or more"
+        )
     order = np.random.default_rng(seed).permutation(n)
     return order[: n // 2], order[n // 2 :]
 
 
-def _told_by_one(column: Codes, factor: Factors, learn: Factors, judge: Factors, seed: int) -> float:
+def _told_by_one(
+    column: FloatArray, factor: Factors, learn: Factors, judge: Factors, seed: int
+) -> float:
     from sklearn.tree import DecisionTreeClassifier
 
     leaves = max(2, len(np.unique(factor)))
     tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=seed)
-    return _balanced(factor[judge], tree.fit(column[learn, None], factor[learn]).predict(column[judge, None]))
+    return _balanced(
+        factor[judge], tree.fit(column[learn, None], factor[learn]).predict(column[judge, None])
+    )
 
 
 def _balanced(truth: Factors, told: Factors) -> float:
@@ -183,12 +199,16 @@ def _balanced(truth: Factors, told: Factors) -> float:
     return float(np.mean([np.mean(told[truth == value] == value) for value in np.unique(truth)]))
 
 
-def _forest(z: Codes, factor: Factors, learn: Factors, judge: Factors, seed: int) -> tuple[Codes, float]:
+def _forest(
+    z: FloatArray, factor: Factors, learn: Factors, judge: Factors, seed: int
+) -> tuple[FloatArray, float]:
     """The importance (Z,) of every dimension in telling the factor, which sums to 1 or 0, and the accuracy."""
     from sklearn.ensemble import RandomForestClassifier
 
     # All dimensions at every node: a forest that may not see the right one splits by a wrong one instead.
-    forest: Any = RandomForestClassifier(TREES, max_features=None, min_samples_leaf=5, random_state=seed)
+    forest: Any = RandomForestClassifier(
+        TREES, max_features=None, min_samples_leaf=5, random_state=seed
+    )
     forest.fit(z[learn], factor[learn])
     return forest.feature_importances_, float(np.mean(forest.predict(z[judge]) == factor[judge]))
 

@@ -52,7 +52,11 @@ def fidelity(real: Tensor, fake: Tensor, k: int = 5, seed: int = 0) -> Fidelity:
     """Every measure here between the features of real and of made pictures."""
     real, fake = _rows(real, fake)
     return Fidelity(
-        frechet(real, fake), kernel_distance(real, fake, seed=seed), prdc(real, fake, k), len(real), len(fake)
+        frechet(real, fake),
+        kernel_distance(real, fake, seed=seed),
+        prdc(real, fake, k),
+        len(real),
+        len(fake),
     )
 
 
@@ -66,7 +70,9 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return frechet_of_gaussians(a.mean(0), _covariance(a), b.mean(0), _covariance(b))
 
 
-def frechet_of_gaussians(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:
+def frechet_of_gaussians(
+    mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor
+) -> float:
     """|m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2), for covariances that may be singular.
 
     The last trace is the sum of the singular values of A^1/2 B^1/2, which loses no digits where B is near A.
@@ -74,7 +80,9 @@ def frechet_of_gaussians(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, c
     """
     roots = _root(covariance_a), _root(covariance_b)
     shared = torch.linalg.svdvals(roots[0] @ roots[1]).sum()
-    squares = sum((root.square().sum() for root in roots), start=(mean_a - mean_b).double().square().sum())
+    squares = sum(
+        (root.square().sum() for root in roots), start=(mean_a - mean_b).double().square().sum()
+    )
     return max(0.0, float(squares - 2 * shared))
 
 
@@ -89,7 +97,9 @@ def kernel_distance(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> K
     with seeded(seed):
         dealt = [rows[torch.randperm(len(rows))].tensor_split(subsets) for rows in (a, b)]
     values = torch.tensor([_mmd(x, y) for x, y in zip(*dealt, strict=True)], dtype=torch.float64)
-    return Kernel(values.mean().item(), values.std().item() / math.sqrt(subsets) if subsets > 1 else math.nan)
+    return Kernel(
+        values.mean().item(), values.std().item() / math.sqrt(subsets) if subsets > 1 else math.nan
+    )
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
@@ -102,7 +112,9 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
     real, fake = _rows(real, fake)
     real, fake = real - real.mean(0), fake - real.mean(0)  # near 0, squares keep their digits
     if k >= min(len(real), len(fake)):
-        raise ValueError(f"neighbour {k} wants more than {k} pictures in each set, got {len(real)} and {len(fake)}")
+        raise ValueError(
+            f"neighbour {k} wants more than {k} pictures in each set, got {len(real)} and {len(fake)}"
+        )
     around_real, around_fake = _reach(real, k), _reach(fake, k)
     held = torch.zeros(len(fake))  # how many real balls each fake is in
     recalled, covered = 0, 0
@@ -118,7 +130,9 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
 def _rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     a, b = (torch.as_tensor(x).detach().cpu().double() for x in (a, b))
     if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(f"expected two or more rows of equal width in both, got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(
+            f"expected two or more rows of equal width in both, got {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("the features are not all finite numbers: some pictures are not")
     return a, b
@@ -163,4 +177,6 @@ ROUNDING = 1e-12
 
 def _reach(a: Tensor, k: int) -> Tensor:
     """How far, squared, each row is from its k-th nearest other, shape (N,); it is its own nearest."""
-    return torch.cat([squares.topk(k + 1, largest=False).values[:, k] for _, squares in _squares(a, a)])
+    return torch.cat(
+        [squares.topk(k + 1, largest=False).values[:, k] for _, squares in _squares(a, a)]
+    )

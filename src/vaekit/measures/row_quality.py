@@ -62,7 +62,9 @@ def column_errors(real: np.ndarray, made: np.ndarray, categories: np.ndarray) ->
     are and the difference between the shares of missing cells.
     """
     pairs = zip(real.T, made.T, categories, strict=True)
-    return np.array([_variation(_levels(a, b)) if category else _distance(a, b) for a, b, category in pairs])
+    return np.array(
+        [_variation(_levels(a, b)) if category else _distance(a, b) for a, b, category in pairs]
+    )
 
 
 def column_error(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> float:
@@ -132,7 +134,9 @@ def utility(
     the classes of the test. A table that lacks a class is as useful as its learner is: it can never be predicted.
     """
     others = np.arange(train.shape[1]) != target
-    (x, y), (to, be) = ((part[:, others], part[:, target]) for part in (_with(train, target), _with(test, target)))
+    (x, y), (to, be) = (
+        (part[:, others], part[:, target]) for part in (_with(train, target), _with(test, target))
+    )
     kind = "Classifier" if categories[target] else "Regressor"
     model = learner(kind, np.concatenate((x, to)), categories[others], seed)
     if kind == "Regressor":
@@ -140,7 +144,9 @@ def utility(
     return _classified(model, x, y, to, be)
 
 
-def privacy(made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: np.ndarray, seed: int = 0) -> Privacy:
+def privacy(
+    made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: np.ndarray, seed: int = 0
+) -> Privacy:
     """Whether `made` rows are copies of `train` rows, which `held` rows are not; see `Privacy`.
 
     Distances are euclidean: numbers as their rank among the training rows, in [0, 1], categories 0 or 1. Ratios and
@@ -162,7 +168,9 @@ def privacy(made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: n
         held_near_copies=float(copies.near(held_to_known).mean()),
         ratio=_ratio(to_known),
         held_ratio=_ratio(held_to_known),
-        closer=_closer(*(_nearest(_placed(new[:n], known, categories), part)[:, 0] for part in (a, b))),
+        closer=_closer(
+            *(_nearest(_placed(new[:n], known, categories), part)[:, 0] for part in (a, b))
+        ),
         membership=float(roc_auc_score(np.repeat((1, 0), n), -near)),
     )
 
@@ -211,7 +219,10 @@ def _binned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two columns' numbers as the numbers of a's quantile bins, a missing cell in the last."""
     known = a[~np.isnan(a)]
     edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.zeros(0)
-    codes = [np.where(np.isnan(part), BINS, np.searchsorted(edges, part, side="right")) for part in (a, b)]
+    codes = [
+        np.where(np.isnan(part), BINS, np.searchsorted(edges, part, side="right"))
+        for part in (a, b)
+    ]
     return codes[0], codes[1]
 
 
@@ -222,7 +233,9 @@ def _with(table: np.ndarray, target: int) -> np.ndarray:
     return table[~np.isnan(table[:, target])]
 
 
-def _classified(model: Any, x: np.ndarray, y: np.ndarray, to: np.ndarray, be: np.ndarray) -> Utility:
+def _classified(
+    model: Any, x: np.ndarray, y: np.ndarray, to: np.ndarray, be: np.ndarray
+) -> Utility:
     from sklearn.metrics import f1_score, roc_auc_score
 
     if len(np.unique(y)) < 2:
@@ -231,7 +244,9 @@ def _classified(model: Any, x: np.ndarray, y: np.ndarray, to: np.ndarray, be: np
     chances = dict(zip(model.classes_, model.predict_proba(to).T, strict=True))
     classes = np.unique(be)[1:] if len(np.unique(be)) == 2 else np.unique(be)
     areas = [roc_auc_score(be == k, chances[k]) if k in chances else 0.5 for k in classes]
-    return Utility(f1=float(f1_score(be, model.predict(to), average="macro")), auroc=float(np.mean(areas)))
+    return Utility(
+        f1=float(f1_score(be, model.predict(to), average="macro")), auroc=float(np.mean(areas))
+    )
 
 
 # Rows
@@ -253,7 +268,9 @@ def _placed(table: np.ndarray, train: np.ndarray, categories: np.ndarray) -> np.
 
 def _rank(column: np.ndarray, known: np.ndarray) -> np.ndarray:
     order = np.sort(known[~np.isnan(known)])
-    rank = sum(np.searchsorted(order, column, side=side) for side in ("left", "right")) / (2 * max(1, len(order)))
+    rank = sum(np.searchsorted(order, column, side=side) for side in ("left", "right")) / (
+        2 * max(1, len(order))
+    )
     missing = np.isnan(column)
     return np.stack((np.where(missing, 0.5, rank), missing * 0.5), axis=1)
 
@@ -267,7 +284,11 @@ def _nearest(points: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Distances (N, 2) to the nearest and the second nearest."""
     from sklearn.neighbors import NearestNeighbors
 
-    return NearestNeighbors(n_neighbors=min(2, len(among)), algorithm="brute").fit(among).kneighbors(points)[0]
+    return (
+        NearestNeighbors(n_neighbors=min(2, len(among)), algorithm="brute")
+        .fit(among)
+        .kneighbors(points)[0]
+    )
 
 
 def _closer(to_train: np.ndarray, to_held: np.ndarray) -> float:

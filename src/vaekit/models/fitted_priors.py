@@ -46,13 +46,19 @@ class FullMixture(nn.Module):
 
     def forward(self, context: Tensor | None = None) -> MixtureSameFamily:
         if context is None or len(self.logits) == 1:
-            return _mixture(self.logits.flatten(), self.means.flatten(0, 1), self.factors.flatten(0, 1))
+            return _mixture(
+                self.logits.flatten(), self.means.flatten(0, 1), self.factors.flatten(0, 1)
+            )
         y = torch.cdist(context.float(), self.contexts).argmin(-1)
         return _mixture(self.logits[y], self.means[y], self.factors[y])
 
 
 def fit_gmm(
-    z: Tensor, components: int = 10, seed: int = 0, labels: Tensor | None = None, contexts: Tensor | None = None
+    z: Tensor,
+    components: int = 10,
+    seed: int = 0,
+    labels: Tensor | None = None,
+    contexts: Tensor | None = None,
 ) -> FullMixture:
     """A mixture of full-covariance normals for codes z (N, Z) by expectation-maximisation, per class if labels (N,).
 
@@ -63,7 +69,9 @@ def fit_gmm(
     z = _checked(z)
     labels = torch.zeros(len(z), dtype=torch.long) if labels is None else labels.cpu().long()
     classes = int(labels.max()) + 1
-    fitted = FullMixture(z.shape[1], components, classes, 0 if contexts is None else contexts.shape[1])
+    fitted = FullMixture(
+        z.shape[1], components, classes, 0 if contexts is None else contexts.shape[1]
+    )
     floor = SHRINKAGE * float(z.var(0).mean())
     for y in range(classes):
         of_class = labels == y
@@ -90,7 +98,12 @@ def _fit_class(fitted: FullMixture, y: int, z: Tensor, floor: float, seed: int) 
 
 
 def fit_flow(
-    z: Tensor, context: Tensor | None = None, seed: int = 0, steps: int = 1500, batch: int = 512, rate: float = 3e-3
+    z: Tensor,
+    context: Tensor | None = None,
+    seed: int = 0,
+    steps: int = 1500,
+    batch: int = 512,
+    rate: float = 3e-3,
 ) -> FlowPrior:
     """A flow of codes z (N, Z), given context (N, F) if any, by maximum likelihood; the best on a tenth held out."""
     z = _checked(z)
@@ -106,7 +119,12 @@ def fit_flow(
 
 
 def _climb(
-    flow: FlowPrior, part: list[Tensor], steps: int, batch: int, rate: float, score: Callable[[], float]
+    flow: FlowPrior,
+    part: list[Tensor],
+    steps: int,
+    batch: int,
+    rate: float,
+    score: Callable[[], float],
 ) -> None:
     """Adam with a cosine learning rate, ending with the weights that scored best."""
     optimiser = torch.optim.Adam(flow.parameters(), lr=rate)
@@ -150,21 +168,29 @@ def sampler(word: str, latent: int, context: int = 0, classes: int = 1) -> nn.Mo
     `context` and `classes` are what it was fitted with: the length of the context, and how many labels.
     """
     name, _, argument = word.partition(":")
-    if name == "gmm" and (not argument or (argument.isascii() and argument.isdigit() and int(argument) > 0)):
+    if name == "gmm" and (
+        not argument or (argument.isascii() and argument.isdigit() and int(argument) > 0)
+    ):
         return FullMixture(latent, int(argument or 10), classes, context)
     if word == "flow":
         return FlowPrior(latent, context)
-    raise VaekitError(f"there is no sampler '{word}': expected gmm:K (K normals, such as gmm:10) or flow")
+    raise VaekitError(
+        f"there is no sampler '{word}': expected gmm:K (K normals, such as gmm:10) or flow"
+    )
 
 
 def _mixture(logits: Tensor, means: Tensor, factors: Tensor) -> MixtureSameFamily:
     normals = MultivariateNormal(means, scale_tril=factors, validate_args=False)
-    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), normals, validate_args=False)
+    return MixtureSameFamily(
+        Categorical(logits=logits, validate_args=False), normals, validate_args=False
+    )
 
 
 def _checked(z: Tensor) -> Tensor:
     if z.dim() != 2 or len(z) < 2:
-        raise VaekitError(f"a sampler is fitted to at least 2 codes, one a row; got shape {tuple(z.shape)}")
+        raise VaekitError(
+            f"a sampler is fitted to at least 2 codes, one a row; got shape {tuple(z.shape)}"
+        )
     if not torch.isfinite(z).all():
         raise VaekitError("a sampler needs finite codes: the encoder gave some that are not")
     return z.detach().cpu().float()

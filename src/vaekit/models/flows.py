@@ -32,7 +32,9 @@ class FlowPrior(nn.Module):
     Batch shape () without a context, else (B,). Evaluating is the direct way through f, sampling the inverse.
     """
 
-    def __init__(self, latent: int, context: int = 0, transforms: int = 4, hidden: int = 128) -> None:
+    def __init__(
+        self, latent: int, context: int = 0, transforms: int = 4, hidden: int = 128
+    ) -> None:
         super().__init__()
         self.location = nn.Parameter(torch.zeros(latent))
         self.log_scale = nn.Parameter(torch.zeros(latent))
@@ -41,7 +43,9 @@ class FlowPrior(nn.Module):
 
     def forward(self, context: Tensor | None = None) -> Normalised:
         log_scale = bounded(self.log_scale, -8, 8)
-        return Normalised(self.couplings, context if self.conditional else None, self.location, log_scale)
+        return Normalised(
+            self.couplings, context if self.conditional else None, self.location, log_scale
+        )
 
     @torch.no_grad()
     def standardise(self, z: Tensor) -> None:
@@ -57,14 +61,16 @@ class FlowPosterior(nn.Module):
     which q is at the start; the rest are h, by which the couplings know x (Rezende & Mohamed 2015, eq. 13-15).
     """
 
-    def __init__(self, latent: int, features: int = 64, transforms: int = 4, hidden: int = 64) -> None:
+    def __init__(
+        self, latent: int, features: int = 64, transforms: int = 4, hidden: int = 64
+    ) -> None:
         super().__init__()
         self.latent, self.features = latent, features
         self.couplings = Couplings(latent, features, transforms, hidden)
 
-    def forward(self, raw: Tensor) -> Bent:
+    def forward(self, raw: Tensor) -> CoupledNormal:
         mean, log_scale, features = raw.split((self.latent, self.latent, self.features), dim=-1)
-        return Bent(self.couplings, features, mean.float(), bounded(log_scale, -6, 6))
+        return CoupledNormal(self.couplings, features, mean.float(), bounded(log_scale, -6, 6))
 
     def outputs(self) -> int:
         """How many raw numbers the network must give."""
@@ -81,7 +87,9 @@ class Couplings(nn.Module):
         super().__init__()
         self.steps = nn.ModuleList(Coupling(latent, context, hidden) for _ in range(transforms))
         kept = latent // 2
-        for i, step in enumerate(self.steps):  # every other coupling bends what the one before it kept
+        for i, step in enumerate(
+            self.steps
+        ):  # every other coupling bends what the one before it kept
             order = torch.arange(latent).roll(-kept) if i % 2 else torch.randperm(latent)
             cast(Coupling, step).order.copy_(order)
 
@@ -108,11 +116,15 @@ class Coupling(nn.Module):
 
     def __init__(self, latent: int, context: int, hidden: int) -> None:
         super().__init__()
-        from zuko.transforms import MonotonicRQSTransform  # here, so that importing vaekit stays fast
+        from zuko.transforms import (
+            MonotonicRQSTransform,  # here, so that importing vaekit stays fast
+        )
 
         self.spline: Callable[..., Transform] = MonotonicRQSTransform
         self.kept = latent // 2
-        self.net = Conditioner(self.kept, context, hidden, (latent - self.kept) * (2 + 3 * BINS - 1))
+        self.net = Conditioner(
+            self.kept, context, hidden, (latent - self.kept) * (2 + 3 * BINS - 1)
+        )
         self.register_buffer("order", torch.arange(latent))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -174,8 +186,15 @@ class Normalised(Distribution):
 
     arg_constraints: ClassVar[dict] = {}
 
-    def __init__(self, couplings: Couplings, context: Tensor | None, location: Tensor, log_scale: Tensor) -> None:
-        self.couplings, self.context, self.location, self.log_scale = couplings, context, location, log_scale
+    def __init__(
+        self, couplings: Couplings, context: Tensor | None, location: Tensor, log_scale: Tensor
+    ) -> None:
+        self.couplings, self.context, self.location, self.log_scale = (
+            couplings,
+            context,
+            location,
+            log_scale,
+        )
         batch = Size() if context is None else context.shape[:-1]
         super().__init__(batch, location.shape[-1:], validate_args=False)
 
@@ -187,7 +206,9 @@ class Normalised(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = Size()) -> Tensor:
         """Latents of shape sample_shape + batch + (Z,), through the inverse; no gradient."""
-        return self._at(torch.randn(self._extended_shape(Size(sample_shape)), device=self.location.device))
+        return self._at(
+            torch.randn(self._extended_shape(Size(sample_shape)), device=self.location.device)
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -198,7 +219,7 @@ class Normalised(Distribution):
         return self.location + self.log_scale.exp() * self.couplings.inverse(e, self.context)[0]
 
 
-class Bent(Distribution):
+class CoupledNormal(Distribution):
     """z = mean + scale f(e; h), e ~ N(0, I), f couplings: log q(z) = log N(e; 0, I) - log |det df| - sum log scale.
 
     The density of the latest draw is that of the e it came from, with nothing inverted; any other z is inverted.
@@ -207,8 +228,15 @@ class Bent(Distribution):
     arg_constraints: ClassVar[dict] = {}
     has_rsample = True
 
-    def __init__(self, couplings: Couplings, features: Tensor, location: Tensor, log_scale: Tensor) -> None:
-        self.couplings, self.features, self.location, self.log_scale = couplings, features, location, log_scale
+    def __init__(
+        self, couplings: Couplings, features: Tensor, location: Tensor, log_scale: Tensor
+    ) -> None:
+        self.couplings, self.features, self.location, self.log_scale = (
+            couplings,
+            features,
+            location,
+            log_scale,
+        )
         self._drawn: tuple[Tensor, Tensor] | None = None
         super().__init__(location.shape[:-1], location.shape[-1:], validate_args=False)
 
@@ -220,12 +248,18 @@ class Bent(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = Size()) -> Tensor:
-        return self._at(torch.randn(self._extended_shape(Size(sample_shape)), device=self.location.device))[0]
+        return self._at(
+            torch.randn(self._extended_shape(Size(sample_shape)), device=self.location.device)
+        )[0]
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._drawn is not None and value is self._drawn[0]:
             return self._drawn[1]
-        return self._density(*self.couplings.inverse((value - self.location) * (-self.log_scale).exp(), self.features))
+        return self._density(
+            *self.couplings.inverse(
+                (value - self.location) * (-self.log_scale).exp(), self.features
+            )
+        )
 
     @property
     def mean(self) -> Tensor:
@@ -236,12 +270,18 @@ class Bent(Distribution):
     def variance(self) -> Tensor:
         """That of the flow made linear about e = 0, by differences over one standard deviation to both sides."""
         unit = torch.eye(self.event_shape[0], device=self.location.device)
-        ends = unit.view(-1, *(1 for _ in self.batch_shape), *self.event_shape).expand(-1, *self.location.shape)
+        ends = unit.view(-1, *(1 for _ in self.batch_shape), *self.event_shape).expand(
+            -1, *self.location.shape
+        )
         return ((self._at(ends)[0] - self._at(-ends)[0]) / 2).square().sum(0)
 
-    def expand(self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None) -> Bent:
+    def expand(
+        self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
+    ) -> CoupledNormal:
         parts = (self.features, self.location, self.log_scale)
-        return Bent(self.couplings, *(part.expand(*batch_shape, part.shape[-1]) for part in parts))
+        return CoupledNormal(
+            self.couplings, *(part.expand(*batch_shape, part.shape[-1]) for part in parts)
+        )
 
     def _at(self, e: Tensor) -> tuple[Tensor, Tensor]:
         bent, log_det = self.couplings(e, self.features)

@@ -33,7 +33,7 @@ Choose = Callable[[int, Distribution, Tensor | None], tuple[Distribution, Tensor
 """A level (0 is the top), its prior and the state above it to the belief about its latent and the latent itself."""
 
 
-class Together(nn.Module):
+class SideBySide(nn.Module):
     """net(*values, context) with all batch axes of the values seen as one.
 
     `event_dims` says how many trailing axes make one of each value; the axes before them broadcast.
@@ -45,9 +45,13 @@ class Together(nn.Module):
 
     def forward(self, *values: Tensor, context: Tensor | None = None) -> Tensor:
         pairs = list(zip(values, self.event_dims, strict=True))
-        batch = torch.broadcast_shapes(*(value.shape[: value.dim() - dims] for value, dims in pairs))
+        batch = torch.broadcast_shapes(
+            *(value.shape[: value.dim() - dims] for value, dims in pairs)
+        )
         flat = [_flat(value, batch, dims) for value, dims in pairs]
-        return self.net(*flat, context=None if context is None else _flat(context, batch, 1)).unflatten(0, batch)
+        return self.net(
+            *flat, context=None if context is None else _flat(context, batch, 1)
+        ).unflatten(0, batch)
 
 
 class ResidualNormal(nn.Module):
@@ -61,10 +65,14 @@ class ResidualNormal(nn.Module):
         super().__init__()
         self.net, self.event_dim = net, event_dim
 
-    def forward(self, prior: Independent, state: Tensor, feature: Tensor, context: Tensor | None = None) -> Independent:
+    def forward(
+        self, prior: Independent, state: Tensor, feature: Tensor, context: Tensor | None = None
+    ) -> Independent:
         shift, log_ratio = self.net(state, feature, context=context).chunk(2, dim=-self.event_dim)
         scale = prior.base_dist.scale * bounded(log_ratio, -6, 6).exp()
-        return Independent(Normal(prior.mean + shift.float(), scale, validate_args=False), self.event_dim)
+        return Independent(
+            Normal(prior.mean + shift.float(), scale, validate_args=False), self.event_dim
+        )
 
 
 class Hierarchy(Model):
@@ -114,10 +122,14 @@ class Hierarchy(Model):
             state = merge(z, context=context) if state is None else merge(z, state, context=context)
         return Trace(tuple(draws), self.decoder(state, context))
 
-    def forward(self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()) -> Trace:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()
+    ) -> Trace:
         believe = self._inference(x, context)
 
-        def infer(level: int, prior: Distribution, state: Tensor | None) -> tuple[Distribution, Tensor]:
+        def infer(
+            level: int, prior: Distribution, state: Tensor | None
+        ) -> tuple[Distribution, Tensor]:
             q = believe(level, prior, state)
             return q, q.rsample(Size(draws) if state is None else Size())
 
@@ -127,7 +139,9 @@ class Hierarchy(Model):
         """q(z_1 | x), then q(z_l | z_<l, x) at the means of those above, each of batch shape (B,)."""
         believe = self._inference(x, context)
 
-        def infer(level: int, prior: Distribution, state: Tensor | None) -> tuple[Distribution, Tensor]:
+        def infer(
+            level: int, prior: Distribution, state: Tensor | None
+        ) -> tuple[Distribution, Tensor]:
             q = believe(level, prior, state)
             return q, q.mean
 
@@ -139,7 +153,9 @@ class Hierarchy(Model):
             raise ValueError(f"expected 1 to {self.levels} latents, the top's first; got none")
         return self._given(latents, context, lambda prior: prior.mean).likelihood
 
-    def sample(self, n: int, context: Tensor | None = None, latents: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+    def sample(
+        self, n: int, context: Tensor | None = None, latents: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, ...]:
         """L latents of n data drawn from the prior; given the first few of n data, the others are drawn below them."""
 
         def draw(prior: Distribution) -> Tensor:
@@ -148,13 +164,20 @@ class Hierarchy(Model):
         return tuple(draw.z for draw in self._given(latents, context, draw).draws)
 
     def _given(
-        self, latents: Sequence[Tensor], context: Tensor | None, draw: Callable[[Distribution], Tensor]
+        self,
+        latents: Sequence[Tensor],
+        context: Tensor | None,
+        draw: Callable[[Distribution], Tensor],
     ) -> Trace:
         """The walk past the latents given, `draw` making those that are not from their priors."""
         if len(latents) > self.levels:
-            raise ValueError(f"expected at most {self.levels} latents, the top's first; got {len(latents)}")
+            raise ValueError(
+                f"expected at most {self.levels} latents, the top's first; got {len(latents)}"
+            )
 
-        def choose(level: int, prior: Distribution, state: Tensor | None) -> tuple[Distribution, Tensor]:
+        def choose(
+            level: int, prior: Distribution, state: Tensor | None
+        ) -> tuple[Distribution, Tensor]:
             return prior, latents[level] if level < len(latents) else draw(prior)
 
         return self.descend(choose, context)
@@ -212,11 +235,14 @@ def dense_hierarchy(
         DenseRise(shape, width, [stage() for _ in latents]),
         Conditional(read(2 * first), normal),
         StandardNormal(first) if top is None else top,
-        [ResidualNormal(Together(DenseMeet(width, stage(), 2 * z, activation), 1, 1)) for z in lower],
+        [
+            ResidualNormal(SideBySide(DenseMeet(width, stage(), 2 * z, activation), 1, 1))
+            for z in lower
+        ],
         [Conditional(read(2 * z), normal) for z in lower],
         [
-            Together(DenseMerge(first, width, stage()), 1),
-            *(Together(DenseMerge(z, width, stage()), 1, 1) for z in lower),
+            SideBySide(DenseMerge(first, width, stage()), 1),
+            *(SideBySide(DenseMerge(z, width, stage()), 1, 1) for z in lower),
         ],
         Conditional(read(outputs, *shape[1:]), family),
     )
@@ -248,14 +274,17 @@ def conv_hierarchy(
         Conditional(ConvTop(scales.widths[-1], scales.sizes[-1], 2 * first), normal, 3),
         StandardNormal(first) if top is None else top,
         [
-            ResidualNormal(Together(ConvMeet(w, blocks, 2 * z, context), 3, 3), 3)
+            ResidualNormal(SideBySide(ConvMeet(w, blocks, 2 * z, context), 3, 3), 3)
             for w, z in zip(widths, lower, strict=True)
         ],
-        [Conditional(ConvHead(w, 2 * z), normal_map, 3) for w, z in zip(widths, lower, strict=True)],
         [
-            Together(ConvFoot(first, scales, blocks, [*places, coarsest][0], context), 1),
+            Conditional(ConvHead(w, 2 * z), normal_map, 3)
+            for w, z in zip(widths, lower, strict=True)
+        ],
+        [
+            SideBySide(ConvFoot(first, scales, blocks, [*places, coarsest][0], context), 1),
             *(
-                Together(ConvMerge(z, scales, blocks, start, end, context), 3, 3)
+                SideBySide(ConvMerge(z, scales, blocks, start, end, context), 3, 3)
                 for z, start, end in zip(lower, places, ends, strict=True)
             ),
         ],
@@ -266,7 +295,9 @@ def conv_hierarchy(
 def normal_map(raw: Tensor) -> Independent:
     """Diagonal normal over maps: raw (..., 2 Z, h, w) holds means and log standard deviations in (-6, 6)."""
     mean, log_scale = raw.chunk(2, dim=-3)
-    return Independent(Normal(mean.float(), bounded(log_scale, -6, 6).exp(), validate_args=False), 3)
+    return Independent(
+        Normal(mean.float(), bounded(log_scale, -6, 6).exp(), validate_args=False), 3
+    )
 
 
 def _flat(value: Tensor, batch: Size, event_dim: int) -> Tensor:

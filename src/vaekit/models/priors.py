@@ -11,7 +11,14 @@ from typing import ClassVar
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, Laplace, MixtureSameFamily, Normal
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    Normal,
+)
 
 from vaekit.distributions.families import bounded
 from vaekit.nn import MLP
@@ -75,7 +82,9 @@ class NormalMixture(nn.Module):
         self.head = _head(context, components * (1 + 2 * latent))
 
     def forward(self, context: Tensor | None = None) -> MixtureOfNormals:
-        logits, means, log_scales = _moved(self.head, context, self.logits, self.means, self.log_scales)
+        logits, means, log_scales = _moved(
+            self.head, context, self.logits, self.means, self.log_scales
+        )
         return MixtureOfNormals(logits, means, bounded(log_scales, -6, 6).exp())
 
 
@@ -91,7 +100,12 @@ class VampPrior(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, pseudo_inputs: Tensor, low: float = 0.0, high: float = 1.0, context: int = 0
+        self,
+        encoder: nn.Module,
+        pseudo_inputs: Tensor,
+        low: float = 0.0,
+        high: float = 1.0,
+        context: int = 0,
     ) -> None:
         super().__init__()
         self._borrowed = (encoder,)  # in a tuple, where `nn.Module` doesn't see it
@@ -116,7 +130,9 @@ class VampPrior(nn.Module):
         Each datum is taken at most once while there are enough of them.
         """
         count = len(self.raw)
-        rows = torch.cat([torch.randperm(len(x), device=x.device) for _ in range(-(-count // len(x)))])[:count]
+        rows = torch.cat(
+            [torch.randperm(len(x), device=x.device) for _ in range(-(-count // len(x)))]
+        )[:count]
         raw = self._unsquashed(x[rows].to(self.raw.dtype))
         self.raw.copy_(raw + NUDGE * torch.randn_like(raw))
         if self.contexts is not None and context is not None:
@@ -162,24 +178,32 @@ class MixtureOfNormals(Distribution):
         z, means, scales = value.to(wide), self.means.to(wide), self.scales.to(wide)
         precisions = scales**-2
         weights = torch.cat((-0.5 * precisions, means * precisions), dim=-1)
-        constants = -(0.5 * means**2 * precisions + scales.log()).sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
+        constants = -(0.5 * means**2 * precisions + scales.log()).sum(-1) - 0.5 * z.shape[
+            -1
+        ] * math.log(2 * math.pi)
         product = torch.einsum("...z,...kz->...k", torch.cat((z * z, z), dim=-1), weights)
         return (product + constants).to(self.means.dtype)
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = Size()) -> Tensor:
         """Latents of shape sample_shape + batch + (Z,); no gradient."""
         with torch.no_grad():
-            pick = Categorical(logits=self.log_weights.expand(*self.batch_shape, -1), validate_args=False)
+            pick = Categorical(
+                logits=self.log_weights.expand(*self.batch_shape, -1), validate_args=False
+            )
             index = pick.sample(Size(sample_shape))[..., None, None]
             means, scales = (
-                torch.take_along_dim(t.expand(*index.shape[:-2], *t.shape[-2:]), index, dim=-2).squeeze(-2)
+                torch.take_along_dim(
+                    t.expand(*index.shape[:-2], *t.shape[-2:]), index, dim=-2
+                ).squeeze(-2)
                 for t in (self.means, self.scales)
             )
             return torch.normal(means, scales)
 
     @property
     def mean(self) -> Tensor:
-        return (self.log_weights.exp()[..., None] * self.means).sum(-2).expand(*self.batch_shape, -1)
+        return (
+            (self.log_weights.exp()[..., None] * self.means).sum(-2).expand(*self.batch_shape, -1)
+        )
 
     @property
     def variance(self) -> Tensor:
@@ -212,4 +236,6 @@ def _moved(head: MLP | None, context: Tensor | None, *parameters: Tensor) -> tup
     if head is None:
         return parameters
     shifts = head(context).float().split([p.numel() for p in parameters], dim=-1)
-    return tuple(p + shift.unflatten(-1, p.shape) for p, shift in zip(parameters, shifts, strict=True))
+    return tuple(
+        p + shift.unflatten(-1, p.shape) for p, shift in zip(parameters, shifts, strict=True)
+    )

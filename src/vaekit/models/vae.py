@@ -18,7 +18,9 @@ class Conditional(nn.Module):
     them are batch axes, which the network sees as one.
     """
 
-    def __init__(self, net: nn.Module, family: Callable[[Tensor], Distribution], event_dim: int = 1) -> None:
+    def __init__(
+        self, net: nn.Module, family: Callable[[Tensor], Distribution], event_dim: int = 1
+    ) -> None:
         super().__init__()
         self.net, self.family, self.event_dim = net, family, event_dim
 
@@ -41,7 +43,9 @@ class VAE(Model):
         super().__init__()
         self.encoder, self.prior, self.decoder = encoder, prior, decoder
 
-    def forward(self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()) -> Trace:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()
+    ) -> Trace:
         q = self.encoder(x, context)
         z = q.rsample(Size(draws))
         return Trace((Draw(z, q, self.prior(context)),), self.decoder(z, context))
@@ -67,14 +71,18 @@ class Conditioned(Model):
         super().__init__()
         self.model, self.embedding, self.columns = model, embedding, columns
 
-    def forward(self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()) -> Trace:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()
+    ) -> Trace:
         return self.model(x, self._embedded(context, x), draws)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, ...]:
         return self.model.encode(x, self._embedded(context, x))
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
-        nothing = latents[0].new_full((1, self.columns), torch.nan)  # one row serves any batch shape
+        nothing = latents[0].new_full(
+            (1, self.columns), torch.nan
+        )  # one row serves any batch shape
         return self.model.decode(latents, self.embedding(nothing if context is None else context))
 
     def sample(self, n: int, context: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -82,4 +90,6 @@ class Conditioned(Model):
         return self.model.sample(n, self._embedded(context, like.new_empty(n)))
 
     def _embedded(self, context: Tensor | None, like: Tensor) -> Tensor:
-        return self.embedding(like.new_full((len(like), self.columns), torch.nan) if context is None else context)
+        return self.embedding(
+            like.new_full((len(like), self.columns), torch.nan) if context is None else context
+        )

@@ -4,4 +4,12 @@ from vaekit.nn.conditioning import ConditionEmbedding
 from vaekit.nn.conv import ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
 from vaekit.nn.mlp import MLP
 
-__all__ = ["MLP", "ConditionEmbedding", "ConvDecoder", "ConvEncoder", "GridDecoder", "GridEncoder", "code_grid"]
+__all__ = [
+    "MLP",
+    "ConditionEmbedding",
+    "ConvDecoder",
+    "ConvEncoder",
+    "GridDecoder",
+    "GridEncoder",
+    "code_grid",
+]

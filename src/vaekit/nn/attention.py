@@ -28,7 +28,9 @@ class Block(nn.Module):
         self.mix = nn.Linear(width, width)
         self.rise, self.fall = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         for last in (self.mix, self.fall):
-            nn.init.zeros_(last.weight)  # each block starts as the identity, so depth costs no stability
+            nn.init.zeros_(
+                last.weight
+            )  # each block starts as the identity, so depth costs no stability
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, T, width) -> (B, T, width)."""
@@ -76,7 +78,9 @@ class CausalTransformer(nn.Module):
             raise ValueError(f"a width of {width} does not divide into {heads} heads")
         self.vocabulary, self.length, self.streams = vocabulary, length, streams
         self.words = nn.Embedding(streams * vocabulary, width)
-        self.positions = nn.Parameter(0.02 * torch.randn(length, width))  # the first one is the start token
+        self.positions = nn.Parameter(
+            0.02 * torch.randn(length, width)
+        )  # the first one is the start token
         self.context = nn.Linear(context, width) if context else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -97,7 +101,9 @@ class CausalTransformer(nn.Module):
         return torch.stack(scores, dim=2).flatten(1, 2)
 
     @torch.no_grad()
-    def complete(self, n: int, choose: Callable[[Tensor], Tensor], context: Tensor | None = None) -> Tensor:
+    def complete(
+        self, n: int, choose: Callable[[Tensor], Tensor], context: Tensor | None = None
+    ) -> Tensor:
         """n rows of tokens (n, T), each chosen from its scores: `choose` maps (n, vocabulary) to (n,)."""
         pasts = [self._past(n, cast(Block, block).heads) for block in self.blocks]
         tokens = torch.empty((n, self.length), dtype=torch.long, device=self.positions.device)
@@ -110,7 +116,9 @@ class CausalTransformer(nn.Module):
     def _where(self, positions: slice, context: Tensor | None) -> Tensor:
         """What is added to the words at these positions, (T, width) or (B, T, width)."""
         at = self.positions[positions]
-        return at if self.context is None or context is None else at + self.context(context)[:, None]
+        return (
+            at if self.context is None or context is None else at + self.context(context)[:, None]
+        )
 
     def _step(self, h: Tensor, pasts: list[Past], position: int) -> Tensor:
         for block, past in zip(self.blocks, pasts, strict=True):

@@ -16,7 +16,12 @@ class ManyMLP(nn.Module):
     """M networks of one shape, each with weights of its own: (M, B, inputs) to (M, B, outputs), by way of `hidden`."""
 
     def __init__(
-        self, members: int, inputs: int, hidden: Sequence[int], outputs: int, activation: str = "silu"
+        self,
+        members: int,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        activation: str = "silu",
     ) -> None:
         super().__init__()
         sizes = list(pairwise([inputs, *hidden, outputs]))

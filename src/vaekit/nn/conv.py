@@ -24,7 +24,9 @@ class Residual(nn.Module):
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.film = nn.Linear(context, 2 * width) if context else None
-        nn.init.zeros_(self.conv2.weight)  # each block starts as the identity, so depth costs no stability
+        nn.init.zeros_(
+            self.conv2.weight
+        )  # each block starts as the identity, so depth costs no stability
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
@@ -38,14 +40,24 @@ class _Descent(nn.Module):
     """Residual blocks at ever coarser scales, from `width` channels up to 4 times as many."""
 
     def __init__(
-        self, in_shape: Sequence[int], width: int, blocks: int, stride: int, context: int, smallest: int
+        self,
+        in_shape: Sequence[int],
+        width: int,
+        blocks: int,
+        stride: int,
+        context: int,
+        smallest: int,
     ) -> None:
         super().__init__()
         self.sizes, widths = pyramid(in_shape[1:], width, stride, smallest)
         self.top = widths[-1]
         self.stem = nn.Conv2d(in_shape[0], width, 2 * stride + 1, stride=stride, padding=stride)
-        self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths
+        )
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+        )
         self.norm = group_norm(widths[-1])
 
     def descend(self, x: Tensor, context: Tensor | None) -> Tensor:
@@ -62,12 +74,20 @@ class _Ascent(nn.Module):
     """The pyramid of `_Descent`, climbed."""
 
     def __init__(
-        self, width: int, blocks: int, out_shape: Sequence[int], stride: int, context: int, smallest: int
+        self,
+        width: int,
+        blocks: int,
+        out_shape: Sequence[int],
+        stride: int,
+        context: int,
+        smallest: int,
     ) -> None:
         super().__init__()
         self.sizes, widths = pyramid(out_shape[1:], width, stride, smallest)
         self.out_shape, self.top = tuple(out_shape), widths[-1]
-        self.blocks = nn.ModuleList(nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(Residual(w, context) for _ in range(blocks)) for w in widths
+        )
         self.up = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairwise(widths))
         self.norm = group_norm(width)
         self.head = nn.Conv2d(width, out_shape[0], 3, padding=1)
@@ -80,7 +100,9 @@ class _Ascent(nn.Module):
             if level:
                 h = self.up[level - 1](doubled(h, self.sizes[level - 1]))
         h = F.silu(self.norm(h))
-        if h.shape[2:] != self.out_shape[1:]:  # enlarged before the last kernel, which leaves no checkerboard
+        if (
+            h.shape[2:] != self.out_shape[1:]
+        ):  # enlarged before the last kernel, which leaves no checkerboard
             h = doubled(h, self.out_shape[1:])
         return self.head(h)
 
@@ -89,7 +111,13 @@ class ConvEncoder(_Descent):
     """(B, C, H, W) and a context (B, `context`) to (B, out)."""
 
     def __init__(
-        self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
+        self,
+        in_shape: Sequence[int],
+        width: int,
+        blocks: int,
+        out: int,
+        stride: int = 1,
+        context: int = 0,
     ) -> None:
         super().__init__(in_shape, width, blocks, stride, context, SMALLEST)
         self.head = nn.Linear(self.top * math.prod(self.sizes[-1]), out)
@@ -102,7 +130,13 @@ class ConvDecoder(_Ascent):
     """(B, latent) and a context (B, `context`) to (B, C, H, W)."""
 
     def __init__(
-        self, latent: int, width: int, blocks: int, out_shape: Sequence[int], stride: int = 1, context: int = 0
+        self,
+        latent: int,
+        width: int,
+        blocks: int,
+        out_shape: Sequence[int],
+        stride: int = 1,
+        context: int = 0,
     ) -> None:
         super().__init__(width, blocks, out_shape, stride, context, SMALLEST)
         self.foot = nn.Linear(latent, self.top * math.prod(self.sizes[-1]))
@@ -115,7 +149,13 @@ class GridEncoder(_Descent):
     """(B, C, H, W) and a context (B, `context`) to maps (B, out, h, w), (h, w) being `code_grid`."""
 
     def __init__(
-        self, in_shape: Sequence[int], width: int, blocks: int, out: int, stride: int = 1, context: int = 0
+        self,
+        in_shape: Sequence[int],
+        width: int,
+        blocks: int,
+        out: int,
+        stride: int = 1,
+        context: int = 0,
     ) -> None:
         super().__init__(in_shape, width, blocks, stride, context, _smallest_grid(in_shape[1:]))
         self.head = nn.Conv2d(self.top, out, 1)
@@ -128,7 +168,13 @@ class GridDecoder(_Ascent):
     """Maps (B, channels, h, w) and a context (B, `context`) to (B, C, H, W)."""
 
     def __init__(
-        self, channels: int, width: int, blocks: int, out_shape: Sequence[int], stride: int = 1, context: int = 0
+        self,
+        channels: int,
+        width: int,
+        blocks: int,
+        out_shape: Sequence[int],
+        stride: int = 1,
+        context: int = 0,
     ) -> None:
         super().__init__(width, blocks, out_shape, stride, context, _smallest_grid(out_shape[1:]))
         self.foot = nn.Conv2d(channels, self.top, 3, padding=1)
@@ -149,7 +195,11 @@ def _smallest_grid(size: Sequence[int]) -> int:
 
 def doubled(h: Tensor, size: Sequence[int]) -> Tensor:
     """Every value of (B, C, h, w) as a square of four, cut to `size`, which `pyramid` halves to (h, w)."""
-    return _squares(h, size) if torch.compiler.is_compiling() else F.interpolate(h, size=tuple(size), mode="nearest")
+    return (
+        _squares(h, size)
+        if torch.compiler.is_compiling()
+        else F.interpolate(h, size=tuple(size), mode="nearest")
+    )
 
 
 def _squares(h: Tensor, size: Sequence[int]) -> Tensor:

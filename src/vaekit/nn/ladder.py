@@ -22,13 +22,17 @@ from vaekit.nn.mlp import ACTIVATIONS
 class DenseResidual(nn.Module):
     """x + V drop(act(film(U act(norm(x))))) over vectors of `width`."""
 
-    def __init__(self, width: int, activation: str = "silu", context: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, activation: str = "silu", context: int = 0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm, self.act = nn.LayerNorm(width), ACTIVATIONS[activation]()
         self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
         self.film = nn.Linear(context, 2 * width) if context else None
         self.drop = nn.Dropout(dropout)
-        nn.init.zeros_(self.outer.weight)  # each block starts as the identity, so depth costs no stability
+        nn.init.zeros_(
+            self.outer.weight
+        )  # each block starts as the identity, so depth costs no stability
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.inner(self.act(self.norm(x)))
@@ -71,7 +75,11 @@ class DenseHead(nn.Module):
 
     def __init__(self, width: int, out_shape: Sequence[int], activation: str = "silu") -> None:
         super().__init__()
-        self.norm, self.act, self.out_shape = nn.LayerNorm(width), ACTIVATIONS[activation](), tuple(out_shape)
+        self.norm, self.act, self.out_shape = (
+            nn.LayerNorm(width),
+            ACTIVATIONS[activation](),
+            tuple(out_shape),
+        )
         self.head = nn.Linear(width, math.prod(out_shape))
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
@@ -97,7 +105,9 @@ class DenseMerge(nn.Module):
         super().__init__()
         self.lift, self.chain = nn.Linear(latent, width), chain
 
-    def forward(self, z: Tensor, state: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self, z: Tensor, state: Tensor | None = None, context: Tensor | None = None
+    ) -> Tensor:
         lifted = self.lift(z)
         return self.chain(lifted if state is None else state + lifted, context)
 
@@ -131,8 +141,12 @@ class ConvRise(nn.Module):
     def __init__(self, scales: Scales, blocks: int, context: int = 0) -> None:
         super().__init__()
         self.places, stride, widths = scales.places, scales.stride, scales.widths
-        self.stem = nn.Conv2d(scales.shape[0], widths[0], 2 * stride + 1, stride=stride, padding=stride)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.stem = nn.Conv2d(
+            scales.shape[0], widths[0], 2 * stride + 1, stride=stride, padding=stride
+        )
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
+        )
         self.steps = nn.ModuleList(_conv_chain(width, blocks, context) for width in widths)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -183,7 +197,9 @@ class ConvMeet(nn.Module):
 class ConvFoot(nn.Module):
     """The top's latent (B, latent) made into the state at the first of the latents' scales."""
 
-    def __init__(self, latent: int, scales: Scales, blocks: int, end: int, context: int = 0) -> None:
+    def __init__(
+        self, latent: int, scales: Scales, blocks: int, end: int, context: int = 0
+    ) -> None:
         super().__init__()
         self.shape = (scales.widths[-1], *scales.sizes[-1])
         self.lift = nn.Linear(latent, math.prod(self.shape))
@@ -196,7 +212,9 @@ class ConvFoot(nn.Module):
 class ConvMerge(nn.Module):
     """A latent map (B, latent, h, w) taken into the state (B, width, h, w), which climbs to the scale `end`."""
 
-    def __init__(self, latent: int, scales: Scales, blocks: int, start: int, end: int, context: int = 0) -> None:
+    def __init__(
+        self, latent: int, scales: Scales, blocks: int, start: int, end: int, context: int = 0
+    ) -> None:
         super().__init__()
         self.lift = nn.Conv2d(latent, scales.widths[start], 1)
         self.climb = Climb(scales, start, end, blocks, context)
@@ -228,7 +246,9 @@ class Climb(nn.Module):
         way, widths = range(start, end - 1, -1), scales.widths
         self.sizes = [scales.sizes[scale] for scale in way[1:]]
         self.steps = nn.ModuleList(_conv_chain(widths[scale], blocks, context) for scale in way)
-        self.up = nn.ModuleList(nn.Conv2d(widths[a], widths[b], 3, padding=1) for a, b in pairwise(way))
+        self.up = nn.ModuleList(
+            nn.Conv2d(widths[a], widths[b], 3, padding=1) for a, b in pairwise(way)
+        )
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.steps[0](h, context)

@@ -38,7 +38,9 @@ class MLP(nn.Module):
         wider = 2 if activation == "gated" else 1
         self.body = nn.Sequential(
             *(
-                nn.Sequential(nn.Linear(a, wider * b), ACTIVATIONS[activation](), nn.Dropout(dropout))
+                nn.Sequential(
+                    nn.Linear(a, wider * b), ACTIVATIONS[activation](), nn.Dropout(dropout)
+                )
                 for a, b in pairwise(widths)
             )
         )

@@ -30,7 +30,11 @@ BESIDE = ("measure", "new rows", "training rows", "what it says")
 
 
 def evaluation(
-    title: str, numbers: Mapping[str, Any], tables: Tables, said: Sequence[Verdict], target: str | None
+    title: str,
+    numbers: Mapping[str, Any],
+    tables: Tables,
+    said: Sequence[Verdict],
+    target: str | None,
 ) -> str:
     """The whole page, of the results of `vaekit.tasks.measure.rows` beside those of `Trained.evaluate`."""
     samples = numbers["samples"]
@@ -40,14 +44,20 @@ def evaluation(
     )
     with TemporaryDirectory() as folder:
         shown = [
-            Section("Fidelity", "How like held-out rows the new rows are.", measures(BESIDE, _fidelity(samples))),
+            Section(
+                "Fidelity",
+                "How like held-out rows the new rows are.",
+                measures(BESIDE, _fidelity(samples)),
+            ),
             *_columns(Path(folder), tables),
             *_pairs(Path(folder), tables),
             _utility(samples, target),
             _privacy(samples["privacy"]),
             Section("The bound", "What the model gives held-out rows.", _bound(numbers)),
         ]
-    return document(title, summary + _said(said, cautions(samples, len(tables.real))) + written(shown))
+    return document(
+        title, summary + _said(said, cautions(samples, len(tables.real))) + written(shown)
+    )
 
 
 def _said(said: Sequence[Verdict], cautions: Iterable[str]) -> str:
@@ -56,7 +66,9 @@ def _said(said: Sequence[Verdict], cautions: Iterable[str]) -> str:
         f"<small>{html.escape(part.threshold)}</small></li>"
         for part in sorted(said, key=lambda part: ("bad", "fair", "good").index(part.mark))
     )
-    return f"<ul class=said>{lines}</ul>" + "".join(f"<p class=cut>{html.escape(part)}</p>" for part in cautions)
+    return f"<ul class=said>{lines}</ul>" + "".join(
+        f"<p class=cut>{html.escape(part)}</p>" for part in cautions
+    )
 
 
 def _fidelity(samples: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -70,12 +82,21 @@ def _fidelity(samples: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _columns(folder: Path, tables: Tables) -> list[Section]:
-    errors, floors = (column_errors(tables.real, part, tables.categories) for part in (tables.made, tables.seen))
+    errors, floors = (
+        column_errors(tables.real, part, tables.categories) for part in (tables.made, tables.seen)
+    )
     worst, columns = np.argsort(-errors, kind="stable"), tables.schema.columns
-    rows = [(html.escape(columns[i].name), _number(errors[i]), _number(floors[i]), columns[i].kind) for i in worst]
+    rows = [
+        (html.escape(columns[i].name), _number(errors[i]), _number(floors[i]), columns[i].kind)
+        for i in worst
+    ]
     heads = ("column", *BESIDE[1:3], "kind")
     rest = measures(heads, rows[FIRST:])
-    further = f"<details><summary>{len(rows) - FIRST} more</summary>{rest}</details>" if len(rows) > FIRST else ""
+    further = (
+        f"<details><summary>{len(rows) - FIRST} more</summary>{rest}</details>"
+        if len(rows) > FIRST
+        else ""
+    )
     shown = [(columns[i], tables.real[:, i], tables.made[:, i], errors[i]) for i in worst[:FIRST]]
     plots.columns(folder / "columns.png", shown)
     return [
@@ -86,7 +107,9 @@ def _columns(folder: Path, tables: Tables) -> list[Section]:
             measures(heads, rows[:FIRST]) + further,
         ),
         Section(
-            "", f"Grey: held-out rows. Blue: new rows{furthest(len(shown), len(rows))}.", image(folder / "columns.png")
+            "",
+            f"Grey: held-out rows. Blue: new rows{furthest(len(shown), len(rows))}.",
+            image(folder / "columns.png"),
         ),
     ]
 
@@ -101,8 +124,15 @@ def _pairs(folder: Path, tables: Tables) -> list[Section]:
     pairs = [divmod(int(k), len(errors)) for k in np.argsort(-excess, axis=None, kind="stable")]
     worst = [(i, j) for i, j in pairs if i < j][:WORST]
     few = sorted({i for pair in worst for i in pair})
-    plots.matrix(folder / "pairs.png", np.maximum(errors - floors, 0)[np.ix_(few, few)], [names[i] for i in few])
-    rows = [(_both(names[i], names[j]), _number(errors[i, j]), _number(floors[i, j]), "") for i, j in worst]
+    plots.matrix(
+        folder / "pairs.png",
+        np.maximum(errors - floors, 0)[np.ix_(few, few)],
+        [names[i] for i in few],
+    )
+    rows = [
+        (_both(names[i], names[j]), _number(errors[i, j]), _number(floors[i, j]), "")
+        for i, j in worst
+    ]
     return [
         Section(
             "Pairs of columns",
@@ -125,16 +155,25 @@ def _both(one: str, other: str) -> str:
 
 def _utility(samples: Mapping[str, Any], target: str | None) -> Section:
     if "utility" not in samples:
-        return Section("Utility", "Name a column with --target to see how well it is learned from new rows.", "")
+        return Section(
+            "Utility",
+            "Name a column with --target to see how well it is learned from new rows.",
+            "",
+        )
     told = {
         "f1": "mean F1 over the classes; 1 is best",
         "auroc": "AUROC, of several classes the mean of each against the rest; 0.5 is chance, 1 is best",
         "r2": "R², the share of the variance explained; 0 is what the mean explains, 1 is best",
     }
     found = samples["utility"]
-    rows = [(name, _number(found[name]), _number(found["floor"][name]), told[name]) for name in found if name in told]
+    rows = [
+        (name, _number(found[name]), _number(found["floor"][name]), told[name])
+        for name in found
+        if name in told
+    ]
     caption = (
-        f"Boosted trees that learned {html.escape(str(target))} from new or from training rows, tried on held-out rows."
+        f"Boosted trees learned {html.escape(str(target))} from new or from training rows. "
+        "They are tried on held-out rows."
     )
     return Section("Utility", caption, measures(BESIDE, rows))
 
@@ -177,7 +216,9 @@ def _privacy(found: Mapping[str, float]) -> Section:
         ),
     ]
     caption = "Whether new rows give training rows away. These are tests for gross leaks, not a proof of privacy."
-    return Section("Privacy", caption, measures(("measure", "new rows", "held-out rows", "what it says"), rows))
+    return Section(
+        "Privacy", caption, measures(("measure", "new rows", "held-out rows", "what it says"), rows)
+    )
 
 
 def _bound(numbers: Mapping[str, Any]) -> str:

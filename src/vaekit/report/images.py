@@ -23,7 +23,9 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
     plots.save_sheet(place / "samples.png", *_samples(trained, seed))
     columns = min(16, len(few))
     shown = few[: columns * min(3, len(few) // columns)]
-    pairs = plots.side_by_side(shown, trained.reconstruct(shown, head(held.context, len(shown))), columns)
+    pairs = plots.side_by_side(
+        shown, trained.reconstruct(shown, head(held.context, len(shown))), columns
+    )
     plots.save_sheet(place / "reconstructions.png", pairs, columns)
     plots.save_sheet(place / "interpolations.png", _lines(trained, few, held.context), 12)
     labels = None if held.labels is None else held.labels[: len(few)]
@@ -31,14 +33,20 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
     plots.latent_map(place / "latent.png", codes, labels, getattr(held.schema, "classes", ()))
     told = {
         "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
-        "reconstructions": ("Reconstructions", "Held-out originals, each row above its reconstructions."),
+        "reconstructions": (
+            "Reconstructions",
+            "Held-out originals, each row above its reconstructions.",
+        ),
         "interpolations": (
             "Interpolations",
             "Straight lines between the codes of two held-out images, which are at the ends.",
         ),
         "latent": ("Latent map", "Where held-out images lie in the latent space."),
     }
-    return [Section(*text, image(place / f"{name}.png", name != "latent")) for name, text in told.items()]
+    return [
+        Section(*text, image(place / f"{name}.png", name != "latent"))
+        for name, text in told.items()
+    ]
 
 
 def _samples(trained: Trained, seed: int) -> tuple[Tensor, int]:
@@ -55,4 +63,6 @@ def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4)
     pairs = [torch.tensor((2 * i % len(few), (2 * i + 1) % len(few))) for i in range(rows)]
     known = [None if context is None else context[pair] for pair in pairs]
     lines = [(few[i], few[j], c) for (i, j), c in zip(pairs, known, strict=True)]
-    return torch.cat([torch.cat((a[None], trained.interpolate(a, b, 10, c), b[None])) for a, b, c in lines])
+    return torch.cat(
+        [torch.cat((a[None], trained.interpolate(a, b, 10, c), b[None])) for a, b, c in lines]
+    )

@@ -41,7 +41,9 @@ def measures(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _cells(names: Sequence[str], row: Sequence[str]) -> str:
     first, *numbers, last = row
     of = [f' data-of="{name}"' if len(names) > 1 else "" for name in names]
-    between = "".join(f"<td class=n{label}>{cell}</td>" for label, cell in zip(of, numbers, strict=True))
+    between = "".join(
+        f"<td class=n{label}>{cell}</td>" for label, cell in zip(of, numbers, strict=True)
+    )
     return f"<td>{first}</td>{between}<td>{last}</td>"
 
 

@@ -47,10 +47,26 @@ def losses(path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str)
     train = [row for row in rows if row["split"] == "train"]
     val = [row for row in rows if row["split"] == "val"]
     for axis, name, colour in zip(axes, shown, cycle(COLOURS), strict=False):
-        axis.plot([r["step"] for r in train], [r[name] for r in train], color=colour, linewidth=1, label="training")
-        held = [(r["step"], -r["elbo"] if name == "loss" else r[name]) for r in val if name == "loss" or name in r]
+        axis.plot(
+            [r["step"] for r in train],
+            [r[name] for r in train],
+            color=colour,
+            linewidth=1,
+            label="training",
+        )
+        held = [
+            (r["step"], -r["elbo"] if name == "loss" else r[name])
+            for r in val
+            if name == "loss" or name in r
+        ]
         if held:
-            axis.plot(*zip(*held, strict=True), color="black", linewidth=1.2, linestyle="--", label="held out")
+            axis.plot(
+                *zip(*held, strict=True),
+                color="black",
+                linewidth=1.2,
+                linestyle="--",
+                label="held out",
+            )
         axis.set_title("loss | held out: -ELBO" if name == "loss" else name)
         axis.set_xlabel("step")
         _zoom(axis, [r[name] for r in train] + [value for _, value in held])
@@ -67,8 +83,16 @@ def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[
     groups = sorted(set(labels.tolist())) if labels is not None else [None]
     for group in groups:
         chosen = points if labels is None else points[labels == group]
-        name = "unlabelled" if group == -1 else classes[group] if group is not None and group < len(classes) else group
-        axis.scatter(*chosen.T, s=7, alpha=0.75, label=name, linewidths=0, color=_colour(group, len(groups)))
+        name = (
+            "unlabelled"
+            if group == -1
+            else classes[group]
+            if group is not None and group < len(classes)
+            else group
+        )
+        axis.scatter(
+            *chosen.T, s=7, alpha=0.75, label=name, linewidths=0, color=_colour(group, len(groups))
+        )
     if labels is not None and len(groups) <= 20:
         axis.legend(frameon=False, markerscale=2.5, bbox_to_anchor=(1, 1), loc="upper left")
     axis.set_title(f"posterior means: two principal axes, {share:.0%} of the variance")
@@ -140,14 +164,19 @@ def _dates(axis: Any, column: Any) -> None:
     locator = AutoDateLocator(minticks=3, maxticks=6)
     of_day = column.dtype == "Time" or "%Y" not in (column.format or "%Y")
     axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(DateFormatter("%H:%M") if of_day else ConciseDateFormatter(locator))
+    axis.xaxis.set_major_formatter(
+        DateFormatter("%H:%M") if of_day else ConciseDateFormatter(locator)
+    )
     axis.xaxis.get_offset_text().set_size(7)
 
 
 def _bars(axis: Any, column: Any, real: Any, new: Any) -> None:
     import numpy as np
 
-    counts = [np.bincount(part.astype(int), minlength=column.size) / max(1, len(part)) for part in (real, new)]
+    counts = [
+        np.bincount(part.astype(int), minlength=column.size) / max(1, len(part))
+        for part in (real, new)
+    ]
     first = np.argsort(-counts[0])[:BARS]
     places = np.arange(len(first))
     for shift, part, colour in zip((-0.2, 0.2), counts, ("#9ca3af", COLOURS[0]), strict=True):
@@ -159,7 +188,9 @@ def matrix(path: Path, values: Any, names: Sequence[str]) -> None:
     """A square of numbers (C, C) in [0, 1] as colours, with the names of its rows and columns where they fit."""
     figure, (axis,) = _figure(1, 5.2)
     axis.grid(False)
-    drawn = axis.imshow(values, cmap="magma_r", vmin=0, vmax=max(0.1, float(values.max(initial=0.0))))
+    drawn = axis.imshow(
+        values, cmap="magma_r", vmin=0, vmax=max(0.1, float(values.max(initial=0.0)))
+    )
     figure.colorbar(drawn, shrink=0.8)
     if len(names) <= 40:
         axis.set_xticks(range(len(names)), [name[:16] for name in names], rotation=90, fontsize=7)
@@ -175,7 +206,9 @@ def _colour(group: int | None, groups: int) -> Any:
         if group is None
         else "#999999"
         if group == -1
-        else colormaps["tab10" if groups <= 10 else "turbo"](group % 10 if groups <= 10 else group / groups)
+        else colormaps["tab10" if groups <= 10 else "turbo"](
+            group % 10 if groups <= 10 else group / groups
+        )
     )
 
 
@@ -202,7 +235,9 @@ def _figure(panels: int, height: float) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
     columns, rows = min(panels, ABREAST), -(-panels // ABREAST)
-    figure = Figure(figsize=(WIDTH if columns > 1 else 6.5, height * rows), layout="constrained", dpi=110)
+    figure = Figure(
+        figsize=(WIDTH if columns > 1 else 6.5, height * rows), layout="constrained", dpi=110
+    )
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -23,25 +23,31 @@ from vaekit.runs.status import EVALUATION, REPORT, ending, status
 from vaekit.tasks.trained import MI_IMAGES, Trained, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
-"""The report's NLL is a first look: so many draws, of so many images as this many multiply-adds allow."""
+"""The report's NLL is a first look: so many draws, of so many data as this many multiply-adds allow."""
 
 SILENT = 0.1
 """A latent whose rate is below so many nats has collapsed."""
 
-REMEDY = "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
+REMEDY = (
+    "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
+)
 
 
-def write_report(folder: Path, trained: Trained, images: Dataset, held_out: Tensor, seed: int = 0) -> dict[str, Any]:
-    """Evaluate on the test part (else the held-out images), draw the plots, write the page; returns the numbers."""
-    held = images.subset(held_out)
-    data, part = (images.test, "test") if images.test else (held, "held-out")
+def write_report(
+    folder: Path, trained: Trained, data: Dataset, held_out: Tensor, seed: int = 0
+) -> dict[str, Any]:
+    """Evaluate on the test part (else the held-out part), draw the plots, write the page; returns the numbers."""
+    held = data.subset(held_out)
+    judged, part = (data.test, "test") if data.test else (held, "held-out")
     _, macs = count_cost(build_untrained(trained.experiment.model, trained.schema), trained.schema)
     limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
-    numbers = {"data": part} | trained.evaluate(data, NLL_DRAWS, seed, limit)
+    numbers = {"data": part} | trained.evaluate(judged, NLL_DRAWS, seed, limit)
     files.write(folder / EVALUATION, files.to_json(numbers))
     (folder / "plots").mkdir(exist_ok=True)
     shown = SHOWN[trained.schema.modality](folder, trained, held, seed)
-    files.write(folder / REPORT, _page(folder, trained, images, numbers, [*shown, _losses(folder, trained)]))
+    files.write(
+        folder / REPORT, _page(folder, trained, data, numbers, [*shown, _losses(folder, trained)])
+    )
     return numbers
 
 
@@ -60,14 +66,20 @@ def _losses(folder: Path, trained: Trained) -> Section:
     path = folder / "plots" / "losses.png"
     plots.losses(path, read_metrics(folder), terms, trained.modality.datum)
     unit = f"in nats per {trained.modality.datum} where it is of the bound"
-    return Section("Training", f"Every term of the loss, {unit}; dashed: the held-out bound at beta = 1.", image(path))
+    return Section(
+        "Training",
+        f"Every term of the loss, {unit}; dashed: the held-out bound at beta = 1.",
+        image(path),
+    )
 
 
-def _page(folder: Path, trained: Trained, images: Dataset, numbers: dict[str, Any], shown: Sequence[Section]) -> str:
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in images.notes)
+def _page(
+    folder: Path, trained: Trained, data: Dataset, numbers: dict[str, Any], shown: Sequence[Section]
+) -> str:
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
     experiment = html.escape(trained.experiment.to_yaml())
     rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
-    body = f"""<p>{html.escape(_summary(trained, images))}</p>
+    body = f"""<p>{html.escape(_summary(trained, data))}</p>
 {_ending(folder, numbers)}
 {rows}
 {written(shown)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
@@ -75,12 +87,12 @@ def _page(folder: Path, trained: Trained, images: Dataset, numbers: dict[str, An
     return document(f"vaekit: {folder.name}", body)
 
 
-def _summary(trained: Trained, images: Dataset) -> str:
+def _summary(trained: Trained, data: Dataset) -> str:
     model, schema = trained.experiment.model, trained.schema
     parameters = sum(p.numel() for p in trained.model.parameters())
     said = "".join(f"{name}: {word}, " for name, word in schema.reported.items())
     return (
-        f"{len(images):,} {schema} from {images.source}. "
+        f"{len(data):,} {schema} from {data.source}. "
         f"{model.architecture} network, {parameters:,} parameters, "
         f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
         f"{model.likelihood} likelihood, {said}"
@@ -91,7 +103,9 @@ def _summary(trained: Trained, images: Dataset) -> str:
 def _ending(folder: Path, numbers: dict[str, Any]) -> str:
     facts = status(folder)
     if quiet := silence(numbers):
-        return f"<p class=cut><strong>Collapsed.</strong> {html.escape(quiet)}.</p>" + _ended(folder, facts)
+        return f"<p class=cut><strong>Collapsed.</strong> {html.escape(quiet)}.</p>" + _ended(
+            folder, facts
+        )
     return _ended(folder, facts)
 
 
@@ -115,7 +129,11 @@ def _ceiling(value: float, n: int, datum: str) -> str:
 def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
     part, n = numbers["data"], numbers["n"]
     rows = [
-        ("ELBO", in_words(numbers["elbo"]), f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better"),
+        (
+            "ELBO",
+            in_words(numbers["elbo"]),
+            f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better",
+        ),
         ("distortion", in_words(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
         ("rate", in_words(numbers["rate"]), "KL(q || p): the nats that the code carries"),
         *_use(numbers, min(n, MI_IMAGES), datum),
@@ -123,11 +141,24 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
     if "nll" in numbers:
         few = numbers["nll"]
         rows.append(
-            ("NLL", in_words(few), f"importance sampling, K = {few['draws']}, {few['n']:,} {datum}s; lower is better")
+            (
+                "NLL",
+                in_words(few),
+                f"importance sampling, K = {few['draws']}, {few['n']:,} {datum}s; lower is better",
+            )
         )
     if "bits_per_dim" in numbers:
-        rows.append(("bits per dimension", f"{numbers['bits_per_dim']:.4f}", "the same NLL in bits per pixel value"))
-    rows += [(name.replace("_", " "), "-", f"left out: {why}") for name, why in numbers.get("left_out", {}).items()]
+        rows.append(
+            (
+                "bits per dimension",
+                f"{numbers['bits_per_dim']:.4f}",
+                "the same NLL in bits per pixel value",
+            )
+        )
+    rows += [
+        (name.replace("_", " "), "-", f"left out: {why}")
+        for name, why in numbers.get("left_out", {}).items()
+    ]
     return rows
 
 
@@ -135,8 +166,20 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
     """What use is made of the latents."""
     rows = []
     if "codes_used" in numbers:
-        rows.append(("codes in use", f"{numbers['codes_used']:.1%}", f"of the {numbers['codes']:,} in the codebook"))
-        rows.append(("perplexity", f"{numbers['perplexity']:.1f}", "as many codes, used evenly, would vary as much"))
+        rows.append(
+            (
+                "codes in use",
+                f"{numbers['codes_used']:.1%}",
+                f"of the {numbers['codes']:,} in the codebook",
+            )
+        )
+        rows.append(
+            (
+                "perplexity",
+                f"{numbers['perplexity']:.1f}",
+                "as many codes, used evenly, would vary as much",
+            )
+        )
     if "rates" in numbers:
         levels = ", ".join(f"{rate:.2f}" for rate in numbers["rates"])
         rows.append(("rate of each latent", levels, "from the top down; one near 0 says nothing"))

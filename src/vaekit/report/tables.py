@@ -33,14 +33,25 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
     held = held.subset(torch.arange(min(len(held), MOST)))
     x, context = as_tensor(held), held.context
     made = _drawn(trained, len(held), context, seed)
-    real, new = held.raw.take(torch.arange(len(held))).numpy(), from_tensor(made, schema, clip=True).numpy()
+    real, new = (
+        held.raw.take(torch.arange(len(held))).numpy(),
+        from_tensor(made, schema, clip=True).numpy(),
+    )
     categories = np.array([column.discrete for column in schema.columns])
     errors = column_errors(real, new, categories)
     pairs = pair_errors(real[:, :PAIRED], new[:, :PAIRED], categories[:PAIRED])
     worst = np.argsort(-errors)[:PANELS]
-    plots.columns(place / "columns.png", [(schema.columns[i], real[:, i], new[:, i], errors[i]) for i in worst])
+    plots.columns(
+        place / "columns.png",
+        [(schema.columns[i], real[:, i], new[:, i], errors[i]) for i in worst],
+    )
     plots.matrix(place / "pairs.png", pairs, schema.names[:PAIRED])
-    plots.latent_map(place / "latent.png", trained.encode(x, head(context, len(x))).mean, held.labels, schema.classes)
+    plots.latent_map(
+        place / "latent.png",
+        trained.encode(x, head(context, len(x))).mean,
+        held.labels,
+        schema.classes,
+    )
     told = f"{len(held):,} held-out rows and as many new ones"
     return [
         Section("New rows", "Drawn from the model.", _written(schema, new[:SHOWN])),
@@ -56,13 +67,19 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
             f"{told}: the total variation of every two columns' joint table (mean {_mean(pairs):.3f}){paired(schema)}.",
             image(place / "pairs.png", False),
         ),
-        Section("Latent map", "Where held-out rows lie in the latent space.", image(place / "latent.png", False)),
+        Section(
+            "Latent map",
+            "Where held-out rows lie in the latent space.",
+            image(place / "latent.png", False),
+        ),
     ]
 
 
 def furthest(shown: int, known: int) -> str:
     """Where not all columns are drawn, which are."""
-    return f"; drawn are the {shown} of {known} columns that are furthest off" if shown < known else ""
+    return (
+        f"; drawn are the {shown} of {known} columns that are furthest off" if shown < known else ""
+    )
 
 
 def paired(schema: TableSchema) -> str:
@@ -83,7 +100,9 @@ def _drawn(trained: Trained, n: int, context: torch.Tensor | None, seed: int) ->
 
     schema = cast(TableSchema, trained.schema)
     with seeded(seed), torch.no_grad():
-        return rows.drawn(trained.model, schema, n, None if context is None else context.to(trained.device))
+        return rows.drawn(
+            trained.model, schema, n, None if context is None else context.to(trained.device)
+        )
 
 
 def _mean(pairs: np.ndarray) -> float:

@@ -26,7 +26,9 @@ class Verdict:
     threshold: str
 
 
-def verdicts(numbers: Mapping[str, Any], held: int, training: int, target: str | None = None) -> list[Verdict]:
+def verdicts(
+    numbers: Mapping[str, Any], held: int, training: int, target: str | None = None
+) -> list[Verdict]:
     """Of the results of `vaekit.tasks.measure.rows`, with `held` rows that were not seen and `training` rows."""
     return [
         *_fidelity(numbers, held, training),
@@ -43,13 +45,21 @@ def _fidelity(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[
     ):
         if math.isfinite(numbers[name]):
             sentence = (
-                f"{what} {numbers[name]:.3f} away from those of held-out rows; those of training rows {floor[name]:.3f}"
+                f"{what} {numbers[name]:.3f} away from those of held-out rows; "
+                f"those of training rows {floor[name]:.3f}"
             )
             yield _judged(about, sentence, numbers[name] - floor[name], 0.02, 0.05)
     told = "Trees tell new rows from held-out ones with an AUROC of"
     sentence = f"{told} {numbers['two_sample']:.3f}; training rows with {floor['two_sample']:.3f} (0.5: not at all)"
     chance = 2 * _auroc_error(held / 2, training / 2)
-    yield _judged("told apart", sentence, numbers["two_sample"] - max(0.5, floor["two_sample"]), 0.05, 0.15, chance)
+    yield _judged(
+        "told apart",
+        sentence,
+        numbers["two_sample"] - max(0.5, floor["two_sample"]),
+        0.05,
+        0.15,
+        chance,
+    )
 
 
 def _utility(numbers: Mapping[str, Any], target: str | None) -> Iterator[Verdict]:
@@ -72,10 +82,19 @@ def _utility(numbers: Mapping[str, Any], target: str | None) -> Iterator[Verdict
 def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[Verdict]:
     n = min(held, training)
     sentence = (
-        f"{numbers['copies']:.1%} of new rows equal a training row; of held-out rows {numbers['held_copies']:.1%} do"
+        f"{numbers['copies']:.1%} of new rows equal a training row; "
+        f"of held-out rows {numbers['held_copies']:.1%} do"
     )
     chance = 2 * _share_error(numbers["held_copies"], n)
-    yield _judged("copies", sentence, numbers["copies"] - numbers["held_copies"], 0.001, 0.01, chance, words=_percent)
+    yield _judged(
+        "copies",
+        sentence,
+        numbers["copies"] - numbers["held_copies"],
+        0.001,
+        0.01,
+        chance,
+        words=_percent,
+    )
     near = numbers["held_near_copies"]
     sentence = (
         f"{numbers['near_copies']:.1%} of new rows are nearer to a training row than {NEAR:.0%} of training rows are "
@@ -89,7 +108,9 @@ def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[V
         f"To its nearest training row a new row is {numbers['ratio']:.2f} times as far as to the second nearest "
         f"(median); a held-out row {numbers['held_ratio']:.2f} times"
     )
-    yield _judged("distance ratio", sentence, numbers["held_ratio"] - numbers["ratio"], 0.05, 0.15, how="less")
+    yield _judged(
+        "distance ratio", sentence, numbers["held_ratio"] - numbers["ratio"], 0.05, 0.15, how="less"
+    )
     sentence = f"{numbers['closer']:.1%} of new rows lie nearer to a training row than to any of as many held-out rows"
     yield _judged(
         "closer",
@@ -102,10 +123,17 @@ def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[V
         words=_percent,
     )
     sentence = (
-        f"Distances to new rows tell training rows from held-out ones with an AUROC of {numbers['membership']:.3f}"
+        "Distances to new rows tell training rows from held-out ones "
+        f"with an AUROC of {numbers['membership']:.3f}"
     )
     yield _judged(
-        "membership", sentence, numbers["membership"] - 0.5, 0.05, 0.1, 2 * _auroc_error(n, n), how="above 0.5"
+        "membership",
+        sentence,
+        numbers["membership"] - 0.5,
+        0.05,
+        0.1,
+        2 * _auroc_error(n, n),
+        how="above 0.5",
     )
 
 
@@ -123,7 +151,12 @@ def _judged(
     best, worst = max(good, chance), max(bad, chance)
     mark = "good" if excess <= best else "bad" if excess > worst else "fair"
     lucky = ", which chance explains among so few rows" if chance > good else ""
-    return Verdict(about, mark, sentence, f"good: at most {words(best)} {how}{lucky}; bad: over {words(worst)} {how}")
+    return Verdict(
+        about,
+        mark,
+        sentence,
+        f"good: at most {words(best)} {how}{lucky}; bad: over {words(worst)} {how}",
+    )
 
 
 def _percent(share: float) -> str:
@@ -144,7 +177,11 @@ def cautions(numbers: Mapping[str, Any], held: int) -> list[str]:
     """What to keep in mind."""
     told = []
     if held < FEW:
-        told.append(f"Only {held:,} held-out rows: differences are in part chance. More of them tell more.")
+        told.append(
+            f"Only {held:,} held-out rows: differences are in part chance. More of them tell more."
+        )
     if numbers["privacy"]["held_copies"] > 0.5:
-        told.append("Most of these rows equal training rows: measures want rows that the model has not seen.")
+        told.append(
+            "Most of these rows equal training rows: measures want rows that the model has not seen."
+        )
     return told

@@ -23,16 +23,18 @@ from vaekit.assembly.settle import Resolved, held_out
 from vaekit.config import Experiment
 from vaekit.core.trace import Model
 from vaekit.data import Resident, modality
+from vaekit.data.dataset import counted
 from vaekit.disk import checkpoint, lock
 from vaekit.disk.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.disk.log import Log, environment
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
+from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, batches
 from vaekit.training.engine import Engine
-from vaekit.training.loop import Average, Feed, Plan, Progress, fit
+from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
-from vaekit.training.step import Advance, Apart, Guard, Step, Whole
+from vaekit.training.step import CompiledStep, Guard, Step, StepByStep, Update
 
 WHOLE_PAYS = 32
 """A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
@@ -83,28 +85,34 @@ class Run:
     def __init__(self, resolved: Resolved, place: Callable[[], Path], resume: bool = False) -> None:
         self.experiment = resolved.experiment
         train = self.experiment.train
-        self.engine = Engine(str(train.device), train.devices, train.nodes, train.precision, train.strategy)
+        self.engine = Engine(
+            str(train.device), train.devices, train.nodes, train.precision, train.strategy
+        )
         self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
-        self.fingerprint = resolved.images.fingerprint
-        self.modality = modality(resolved.images.schema.modality)
-        self.images = self.modality.fixed(resolved.images, train.seed)
-        self.train_index, self.val_index = split(self.experiment, len(self.images))
-        self.objective = build_objective(self.experiment, len(self.train_index), self.images.schema)
-        self.model = build_model(self.experiment.model, self.images.schema)
+        self.fingerprint = resolved.data.fingerprint
+        self.modality = modality(resolved.data.schema.modality)
+        self.data = self.modality.fixed(resolved.data, train.seed)
+        self.train_index, self.val_index = split(self.experiment, len(self.data))
+        self.objective = build_objective(self.experiment, len(self.train_index), self.data.schema)
+        self.model = build_model(self.experiment.model, self.data.schema)
         if not resume:
             self._start()
         average = copy.deepcopy(self.model)
         self.bare = Step(self.model, self.objective)
         self.step, self.optimiser = self.engine.setup(
             torch.compile(self.bare, dynamic=False) if train.compile else self.bare,
-            lambda step: OPTIMISERS[train.optimiser](step, train.weight_decay, DTYPES[train.precision]),
+            lambda step: OPTIMISERS[train.optimiser](
+                step, train.weight_decay, DTYPES[train.precision]
+            ),
         )
         self.average = Average(average.to(self.engine.device), self.model, train.ema)
         self.guard = Guard(self.bare.parameters(), train.clip, self.engine.device)
-        self.progress = Progress()
-        self.window = Window(self, max(1, resolved.steps // 400))
-        self.plan = Plan(resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema)
+        self.progress = Position()
+        self.window = Window(self.objective, self.engine, self.guard, max(1, resolved.steps // 400))
+        self.plan = Schedule(
+            resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema
+        )
         self.feed = self._feed()
         torch.manual_seed(train.seed + 7919 * self.engine.rank)
         if resume:
@@ -120,7 +128,7 @@ class Run:
     @property
     def trained(self) -> Trained:
         """The averaged weights as they are now."""
-        return Trained(self.average.settle().eval(), self.images.schema, self.experiment, self.folder)
+        return Trained(self.average.settle().eval(), self.data.schema, self.experiment, self.folder)
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
         """Train to the end, or until `stop()` or a limit; everything needed to go on is on disk at the end."""
@@ -137,19 +145,27 @@ class Run:
                 lock.release(self.folder)
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
-        window, why, each = self.window, "done", -(-self.plan.steps // self.experiment.train.validations)
+        window, why, each = (
+            self.window,
+            "done",
+            -(-self.plan.steps // self.experiment.train.validations),
+        )
         limit = time.perf_counter() + (self.experiment.train.max_minutes or float("inf")) * 60
         for costs in self._fit():
             window.add(costs)
             at, ends = self.progress.step, self.progress.step >= self.plan.steps
             if at % window.every == 0 or ends:
-                yield Logged(window.close())
+                yield Logged(
+                    self._row("train", window.close(self.progress, self.plan, self.feed.batch))
+                )
             if at % each == 0 or ends:
                 began = time.perf_counter()
                 yield Logged(self._validate())
                 self.save(why if ends else "")
                 window.began += time.perf_counter() - began  # not training time
-            asks = self.engine.world == 1 or at % 10 == 0  # asking all processes costs a message each
+            asks = (
+                self.engine.world == 1 or at % 10 == 0
+            )  # asking all processes costs a message each
             if not ends and asks and (reason := self._ending(stop, limit)):
                 why = reason
                 if not self.progress.best_step:  # else there would be no weights to use
@@ -167,11 +183,17 @@ class Run:
             return "stopped"
         if self.engine.any(time.perf_counter() > limit):
             return "time"
-        return "patience" if self.engine.any(bool(patience and self.progress.stale >= patience)) else ""
+        return (
+            "patience"
+            if self.engine.any(bool(patience and self.progress.stale >= patience))
+            else ""
+        )
 
     def _fit(self) -> Iterator[Tensor]:
         self.model.train()
-        yield from fit(self._advance(), self.feed, self.plan, self._settings, self.progress, self.average)
+        yield from fit(
+            self._advance(), self.feed, self.plan, self._settings, self.progress, self.average
+        )
 
     def _settings(self, done: float) -> list[float]:
         """Tell the parts that anneal how much of the run is done; the terms' weights then."""
@@ -180,24 +202,41 @@ class Run:
                 part._buffers["progress"].fill_(done)  # type: ignore[union-attr]
         return self.objective.weights(done)
 
-    def _advance(self) -> Advance:
+    def _advance(self) -> Update:
         train, usual = self.experiment.train, self.feed.batch // self.engine.world
-        apart = Apart(self.step, self.optimiser, self.guard, self.engine.backward, usual if train.compile else None)
+        apart = StepByStep(
+            self.step,
+            self.optimiser,
+            self.guard,
+            self.engine.backward,
+            usual if train.compile else None,
+        )
         alone = self.engine.world == 1 and not self.average.sharded
-        if train.compile and alone and train.optimiser == "adamw" and len(self.guard.parameters) <= WHOLE_PAYS:
-            return Whole(self.bare, apart, DTYPES[train.precision])
+        if (
+            train.compile
+            and alone
+            and train.optimiser == "adamw"
+            and len(self.guard.parameters) <= WHOLE_PAYS
+        ):
+            return CompiledStep(self.bare, apart, DTYPES[train.precision])
         return apart
 
     def _validate(self) -> dict[str, Any]:
-        """The honest bound (beta 1) of the averaged weights on the held-out images; keeps them if they are the best."""
+        """The honest bound (beta 1) of the averaged weights on held-out data; keeps them if they are the best."""
         began, model = time.perf_counter(), self.average.settle()
         bound = bounds.bound(model, self._held_out(), seed=1)
         row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
         score = -row["elbo"]
         if self.objective.draws:
-            row["nll"] = score = bounds.nll(model, self._held_out(), self.objective.draws[0], seed=1).value
+            row["nll"] = score = bounds.nll(
+                model, self._held_out(), self.objective.draws[0], seed=1
+            ).value
         if score < self.progress.best:
-            self.progress.best, self.progress.best_step, self.progress.stale = score, self.progress.step, 0
+            self.progress.best, self.progress.best_step, self.progress.stale = (
+                score,
+                self.progress.step,
+                0,
+            )
             self._keep(model, score)
         else:
             self.progress.stale += 1
@@ -213,11 +252,11 @@ class Run:
         return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
 
     def _held_out(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        images, seed = self.images, self.experiment.train.seed + 1
-        return batches(images, images.schema, seed, self.engine.device, self.val_index)
+        data, seed = self.data, self.experiment.train.seed + 1
+        return batches(data, data.schema, seed, self.engine.device, self.val_index)
 
     def best(self) -> Trained:
-        """The weights that scored best on the held-out images."""
+        """The weights that scored best on held-out data."""
         if not self.progress.best_step:
             raise VaekitError(
                 f"{self.folder}: no validation gave a finite bound, so there are no weights to keep; start anew with a "
@@ -240,14 +279,16 @@ class Run:
         tensors = {f"weights.{k}": v for k, v in weights.items()}
         tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
         tensors |= {f"guard.{k}": v for k, v in self.guard.state().items()}
-        tensors |= {f"optimiser.{n}|{k}": v for n, s in optimiser["state"].items() for k, v in s.items()}
+        tensors |= {
+            f"optimiser.{n}|{k}": v for n, s in optimiser["state"].items() for k, v in s.items()
+        }
         tensors |= {"random": states, "window": sums}
         if self.engine.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
         about = {
             "progress": self.progress.to_dict(),
             "groups": optimiser["param_groups"],
-            "images": len(self.images),
+            "count": len(self.data),
             "fingerprint": self.fingerprint,
             "ended": ended,
         }
@@ -258,18 +299,26 @@ class Run:
             files.clean(self.folder)
         path = self.folder / checkpoint.RESUME
         tensors, about = checkpoint.load_tensors(path)
-        if "images" not in about or "random" not in tensors:
+        count = about.get("count", about.get("images"))  # the key of runs before 2026-12
+        if count is None or "random" not in tensors:
             raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy")
-        if about["images"] != len(self.images) or about.get("fingerprint", self.fingerprint) != self.fingerprint:
-            now = f"holds {len(self.images):,} images, the run began with {about['images']:,}"
-            now = now if about["images"] != len(self.images) else "does not hold the images that the run began with"
+        if (
+            count != len(self.data)
+            or about.get("fingerprint", self.fingerprint) != self.fingerprint
+        ):
+            held = counted(len(self.data), self.modality.datum)
+            now = f"holds {held}, the run began with {count:,}"
+            if count == len(self.data):
+                now = f"does not hold the {self.modality.datum}s that the run began with"
             raise VaekitError(
                 f"{self.experiment.data.source}: {now}; put the data back as they were, or start a new run"
             )
         try:
             self._take_up(tensors, about, path)
         except (KeyError, TypeError, AttributeError):
-            raise VaekitError(f"{path}: does not hold what resuming needs; restore it from a copy") from None
+            raise VaekitError(
+                f"{path}: does not hold what resuming needs; restore it from a copy"
+            ) from None
 
     def _take_up(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
         checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
@@ -281,9 +330,11 @@ class Run:
             state.setdefault(name, {})[field] = value
         groups = {"state": state, "param_groups": about["groups"]}
         self.engine.load_states(self.bare, self.optimiser, _under(tensors, "weights."), groups)
-        self.progress = Progress(**about["progress"])
+        self.progress = Position(**about["progress"])
         patience = self.experiment.train.patience
-        self.progress.stale %= patience or self.progress.stale + 1  # a run that lost patience is given it anew
+        self.progress.stale %= (
+            patience or self.progress.stale + 1
+        )  # a run that lost patience is given it anew
         if len(tensors["random"]) == self.engine.world:
             torch.set_rng_state(tensors["random"][self.engine.rank].clone())
             self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device))
@@ -292,23 +343,27 @@ class Run:
 
     def _start(self) -> None:
         """Let what has to look at training data do so: the decoder's bias, codebooks, pseudo-inputs."""
-        images, index = self.images, self.train_index
-        x = self.modality.prepare(images.raw.take(index[:2000]), images.schema, None)
-        context = None if images.context is None else images.context[index[:2000]]
-        raw = images.raw.take(index[:5000])
-        start_model(self.model, self.experiment.model, images.schema, raw, x, context)
+        data, index = self.data, self.train_index
+        x = self.modality.prepare(data.raw.take(index[:2000]), data.schema, None)
+        context = None if data.context is None else data.context[index[:2000]]
+        raw = data.raw.take(index[:5000])
+        start_model(self.model, self.experiment.model, data.schema, raw, x, context)
 
     def _feed(self) -> Feed:
-        raw, index, device = self.images.raw, self.train_index, self.engine.device
+        raw, index, device = self.data.raw, self.train_index, self.engine.device
         resident = isinstance(raw, Resident)
         if isinstance(raw, Resident) and device.type != "cpu":
             raw, index = raw.to(device), index.to(device)
-        context = None if self.images.context is None else self.images.context[self.train_index].to(device)
+        context = (
+            None if self.data.context is None else self.data.context[self.train_index].to(device)
+        )
 
         def take(part: Tensor) -> tuple[Tensor, Tensor | None]:
-            return raw.take(index[part.to(index.device)]), None if context is None else context[part.to(device)]
+            return raw.take(index[part.to(index.device)]), None if context is None else context[
+                part.to(device)
+            ]
 
-        schema, train, prepare = self.images.schema, self.experiment.train, self.modality.prepare
+        schema, train, prepare = self.data.schema, self.experiment.train, self.modality.prepare
         return Feed(
             take,
             lambda batch: prepare(batch.to(device), schema, None),
@@ -322,51 +377,19 @@ class Run:
 
     def _describe(self) -> None:
         files.write(self.folder / EXPERIMENT, self.experiment.to_yaml())
-        checkpoint.save_config(self.folder, self.experiment, self.images.schema)
-        facts = {"images": len(self.images), "fingerprint": self.fingerprint, "notes": list(self.images.notes)}
+        checkpoint.save_config(self.folder, self.experiment, self.data.schema)
+        facts = {
+            "count": len(self.data),
+            "fingerprint": self.fingerprint,
+            "notes": list(self.data.notes),
+        }
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
-        if self.images.skipped:
-            files.write(self.folder / "skipped.tsv", self.images.skipped_table)
-
-
-class Window:
-    """The mean costs of the steps since it was last closed."""
-
-    def __init__(self, run: Run, every: int) -> None:
-        self.run, self.every = run, every
-        self.begin(torch.zeros(len(run.objective.terms) + 1, device=run.engine.device))
-
-    def begin(self, total: Tensor) -> None:
-        """Start with what is summed up already: nothing, or what a stopped run had. The last sum counts the steps."""
-        self.total = total
-        self.timed, self.began = 0, time.perf_counter()
-
-    def add(self, costs: Tensor) -> None:
-        counted = torch.cat((costs, costs.new_ones(1)))
-        self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)  # a skipped step has no part
-        self.timed += 1
-
-    def close(self) -> dict[str, Any]:
-        """A row of the log; raises once training has been non-finite for too long."""
-        run = self.run
-        run.guard.check()
-        total = run.engine.mean(self.total)
-        means = (total[:-1] / total[-1]).tolist()
-        seconds = time.perf_counter() - self.began
-        run.progress.seconds += seconds
-        done = run.progress.step / run.plan.steps
-        weights = dict(zip(run.objective.terms, run.objective.weights(done), strict=True))
-        row = dict(zip(run.objective.terms, means, strict=True))
-        row |= {"loss": sum(weights[name] * row[name] for name in weights)}
-        row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
-        row |= {"lr": run.plan.rate(run.progress.step - 1), "skipped": int(run.guard.bad)}
-        row |= {"data_per_s": self.timed * run.feed.batch / seconds}
-        self.begin(torch.zeros_like(self.total))
-        return run._row("train", row)
+        if self.data.skipped:
+            files.write(self.folder / "skipped.tsv", self.data.skipped_table)
 
 
 def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
-    """Indices of the training and of the held-out images, from the seed."""
+    """Indices of the training and of the held-out data, from the seed."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(experiment.train.seed))
     held = held_out(experiment, n)
     return order[held:], order[:held]

@@ -25,20 +25,19 @@ def status(folder: Path) -> dict[str, Any]:
     machine = files.json_object(folder / checkpoint.ENVIRONMENT)
     saved, rows, training = _saved(folder), read_metrics(folder), lock.busy(folder)
     held = [row for row in rows if row["split"] == "val"]
-    images = saved.get("images") or machine.get("images")
-    images = images if isinstance(images, int) else None
+    count = _count(saved) or _count(machine)
     at = saved.get("progress", {})
     parameters = sum(p.numel() for p in build_untrained(experiment.model, schema).parameters())
     return {
         "run": str(folder),
-        "images": schema.model_dump(mode="json"),
+        "data_schema": schema.model_dump(mode="json"),
         **experiment.model_dump(mode="json"),
-        "image_count": images,
-        "held_out": images and held_out(experiment, images),
+        "count": count,
+        "held_out": count and held_out(experiment, count),
         "parameters": parameters,
         "steps_done": max(at.get("step", 0), rows[-1]["step"] if rows else 0),
         "steps_saved": at.get("step"),
-        "steps_planned": total_steps(experiment, images) if images else experiment.train.steps,
+        "steps_planned": total_steps(experiment, count) if count else experiment.train.steps,
         "seconds": at.get("seconds"),
         "ended": None if training else saved.get("ended") or None,
         "training": training,
@@ -63,12 +62,21 @@ def ending(facts: dict[str, Any]) -> str:
         "done": "the whole run",
         "stopped": "stopped by the user",
         "time": f"cut short by --max-time: {facts['train']['max_minutes']} minutes were over",
-    }.get(facts["ended"], "whole" if done == planned else "ended without saying why: killed, or of an older vaekit")
+    }.get(
+        facts["ended"],
+        "whole" if done == planned else "ended without saying why: killed, or of an older vaekit",
+    )
     return f"{steps}: {why}"
 
 
 def _kept(best: dict[str, Any] | None) -> str:
     return f"; the weights of step {best['step']:,} are kept" if best else ""
+
+
+def _count(facts: dict[str, Any]) -> int | None:
+    """How many data the run has; runs of older versions call them images."""
+    count = facts.get("count", facts.get("images"))
+    return count if isinstance(count, int) else None
 
 
 def _saved(folder: Path) -> dict[str, Any]:

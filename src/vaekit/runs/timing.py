@@ -1,4 +1,4 @@
-"""How long training will take: a few of its steps, timed here and now on its own images. Rough, and says so."""
+"""How long training will take: a few of its steps, timed here and now on the run's own data. Rough, and says so."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vaekit.assembly.model import build_model, build_objective
 from vaekit.assembly.settle import Resolved, held_out
 from vaekit.core.random import seeded
 from vaekit.data import modality
-from vaekit.training.loop import Average, Feed, Plan, Progress, fit
+from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
-from vaekit.training.step import Apart, Guard, Step
+from vaekit.training.step import Guard, Step, StepByStep
 
 WORK = {"cpu": 2e9}
 """Multiply-adds of the forward pass that a timed step may take, lest it take seconds; elsewhere `MUCH`."""
@@ -34,16 +34,20 @@ def forecast(resolved: Resolved, budget: float = 1.0) -> float:
 
     A batch too large to be timed is timed in part. Several processes are taken to share the work without loss.
     """
-    train, n = resolved.experiment.train, len(resolved.images)
+    train, n = resolved.experiment.train, len(resolved.data)
     measured = held_out(resolved.experiment, n)
     per_epoch = -(-(n - measured) // int(train.batch))
-    images = (n - measured) / per_epoch / _world(resolved)  # of a step, the last one of an epoch being shorter
-    draws = build_objective(resolved.experiment, n - measured, resolved.images.schema).draws
+    data = (
+        (n - measured) / per_epoch / _world(resolved)
+    )  # of a step, the last one of an epoch being shorter
+    draws = build_objective(resolved.experiment, n - measured, resolved.data.schema).draws
     rows = int(WORK.get(str(train.device), MUCH) // max(1, resolved.macs * math.prod(draws)))
-    rows = max(1, min(round(images), rows))
-    per_image = _step_seconds(resolved, rows, budget) / rows
+    rows = max(1, min(round(data), rows))
+    per_datum = _step_seconds(resolved, rows, budget) / rows
     validations = min(train.validations, resolved.steps)
-    return per_image * (images * resolved.steps + measured * validations / 3)  # forward alone: a third of a step
+    return per_datum * (
+        data * resolved.steps + measured * validations / 3
+    )  # forward alone: a third of a step
 
 
 def _world(resolved: Resolved) -> int:
@@ -52,7 +56,7 @@ def _world(resolved: Resolved) -> int:
 
 
 def _step_seconds(resolved: Resolved, rows: int, budget: float) -> float:
-    """The seconds that a step on `rows` images takes."""
+    """The seconds that a step on `rows` data takes."""
     device, ends = torch.device(str(resolved.experiment.train.device)), [time.perf_counter()]
     with seeded(0):
         for _ in _steps(resolved, rows, device):
@@ -67,23 +71,39 @@ def _step_seconds(resolved: Resolved, rows: int, budget: float) -> float:
 
 def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tensor]:
     """The loop that trains, for a model that is thrown away."""
-    experiment, images, train = resolved.experiment, resolved.images, resolved.experiment.train
-    model = build_model(experiment.model, images.schema).to(device)
-    objective = build_objective(experiment, len(images) - held_out(experiment, len(images)), images.schema)
-    prepare = modality(images.schema.modality).prepare
+    experiment, data, train = resolved.experiment, resolved.data, resolved.experiment.train
+    model = build_model(experiment.model, data.schema).to(device)
+    objective = build_objective(
+        experiment, len(data) - held_out(experiment, len(data)), data.schema
+    )
+    prepare = modality(data.schema.modality).prepare
     low = torch.bfloat16 if train.precision == "bf16" else torch.float32
 
     def take(index: Tensor) -> tuple[Tensor, Tensor | None]:
-        index = index % len(images)
-        return images.raw.take(index), None if images.context is None else images.context[index].to(device)
+        index = index % len(data)
+        return data.raw.take(index), None if data.context is None else data.context[index].to(
+            device
+        )
 
     optimiser = OPTIMISERS[train.optimiser](model, train.weight_decay, low)
     return fit(
-        Apart(_Cast(Step(model, objective), device, low), optimiser, Guard(model.parameters(), train.clip, device)),
-        Feed(take, lambda raw: prepare(raw.to(device), images.schema, None), rows * (STEPS + 1), rows, 0),
-        Plan(resolved.steps + STEPS, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema),
+        StepByStep(
+            _Cast(Step(model, objective), device, low),
+            optimiser,
+            Guard(model.parameters(), train.clip, device),
+        ),
+        Feed(
+            take,
+            lambda raw: prepare(raw.to(device), data.schema, None),
+            rows * (STEPS + 1),
+            rows,
+            0,
+        ),
+        Schedule(
+            resolved.steps + STEPS, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema
+        ),
         objective.weights,
-        Progress(),
+        Position(),
         Average(copy.deepcopy(model), model, train.ema),
     )
 

@@ -52,7 +52,9 @@ def samples(
     """
     n = min(MOST, len(other), len(training))
     if n < FEWEST:
-        raise VaekitError(f"samples are compared with at least {FEWEST} images that were not trained on; there are {n}")
+        raise VaekitError(
+            f"samples are compared with at least {FEWEST} images that were not trained on; there are {n}"
+        )
     judge = _judge(training, seed, progress)
     real, seen = (_pixels(images, n, seed) for images in (other, training))
     made = trained.generate(n, seed, _reading(trained))
@@ -60,7 +62,9 @@ def samples(
     result = asdict(fidelity(features, judge.features(made), min(5, n // 4), seed))
     floor = asdict(fidelity(features, judge.features(seen), min(5, n // 4), seed))
     result |= {"floor": {name: floor[name] for name in ("frechet", "kernel", "neighbours")}}
-    known = other.labels is not None and training.labels is not None and bool((other.labels >= 0).all())
+    known = (
+        other.labels is not None and training.labels is not None and bool((other.labels >= 0).all())
+    )
     result["judge"] = {"learned": "classes" if training.labels is not None else "which way up"}
     if known:
         result["judge"]["accuracy"] = judge.accuracy(_pixels(other, len(other), seed), other.labels)  # type: ignore[arg-type]
@@ -94,7 +98,9 @@ def tables(trained: Trained, training: Dataset, other: Dataset, seed: int = 0) -
     context = None if training.context is None else training.context[index]
     with seeded(seed), torch.no_grad():
         x = drawn(trained.model, schema, len(index), context)
-    return Tables(schema, from_tensor(x, schema, clip=True).numpy(), _raw(training.subset(index)), _raw(other))
+    return Tables(
+        schema, from_tensor(x, schema, clip=True).numpy(), _raw(training.subset(index)), _raw(other)
+    )
 
 
 def rows(tables: Tables, target: str | None = None, seed: int = 0) -> dict[str, Any]:
@@ -105,20 +111,31 @@ def rows(tables: Tables, target: str | None = None, seed: int = 0) -> dict[str, 
     """
     schema, categories = tables.schema, tables.categories
     made, seen, real = tables.made, tables.seen, tables.real
-    result: dict[str, Any] = _close(real, made, categories, seed) | {"floor": _close(real, seen, categories, seed)}
+    result: dict[str, Any] = _close(real, made, categories, seed) | {
+        "floor": _close(real, seen, categories, seed)
+    }
     result["privacy"] = asdict(row_quality.privacy(made, seen, real, categories, seed))
     if target is not None:
         place = schema.names.index(target)
-        found, floor = (asdict(row_quality.utility(part, real, categories, place, seed)) for part in (made, seen))
+        found, floor = (
+            asdict(row_quality.utility(part, real, categories, place, seed))
+            for part in (made, seen)
+        )
         known = [measure for measure, value in found.items() if value == value]
-        result["utility"] = {name: found[name] for name in known} | {"floor": {name: floor[name] for name in known}}
+        result["utility"] = {name: found[name] for name in known} | {
+            "floor": {name: floor[name] for name in known}
+        }
     return {"samples": result}
 
 
-def _close(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed: int) -> dict[str, float]:
+def _close(
+    real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed: int
+) -> dict[str, float]:
     return {
         "column_error": row_quality.column_error(real, made, categories),
-        "pair_error": row_quality.pair_error(*(part[..., : row_quality.PAIRED] for part in (real, made, categories))),
+        "pair_error": row_quality.pair_error(
+            *(part[..., : row_quality.PAIRED] for part in (real, made, categories))
+        ),
         "two_sample": row_quality.two_sample(real, made, categories, seed),
     }
 
@@ -147,12 +164,17 @@ def helps_rows(
     train, test = (_table(_raw(part), part.context, schema, place) for part in (training, other))
     test = test[~row_quality.copied(test, train) & ~np.isnan(test[:, place])]
     _enough(len(test), "rows with a known " + str(target))
-    categories = np.array([*(column.discrete for column in schema.columns), discrete])[: test.shape[1]]
+    categories = np.array([*(column.discrete for column in schema.columns), discrete])[
+        : test.shape[1]
+    ]
     seeds = [seed + k for k in augmentation.SEEDS]
     sizes = {"n_real": len(train), "n_test": len(test)}
     if not discrete:
         make = partial(_drawn, trained, training, place)
-        return {"augmentation": augmentation.of_numbers(train, test, categories, place, make, seeds) | sizes}
+        return {
+            "augmentation": augmentation.of_numbers(train, test, categories, place, make, seeds)
+            | sizes
+        }
     counts = np.unique(train[~np.isnan(train[:, place]), place], return_counts=True)[1]
     goal = max(FULLER * int(counts.max(initial=0)), LEAST)
     make = partial(_filled_up, trained, training, str(target), place, goal)
@@ -164,28 +186,42 @@ def helps_rows(
 def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
     """Where a target stands, behind the modelled columns if it is a condition, and whether it is a category."""
     if target is None:
-        raise VaekitError("--metrics augmentation: name the column that a classifier shall learn, with --target")
+        raise VaekitError(
+            "--metrics augmentation: name the column that a classifier shall learn, with --target"
+        )
     if target in schema.names:
         place = schema.names.index(target)
         return place, schema.columns[place].discrete
     told = [field.name for field in schema.conditions]
     if target not in told:
-        raise VaekitError(f"--target {target}: the model has no such column{nearest(target, [*schema.names, *told])}")
-    return len(schema.names) + told.index(target), bool(schema.conditions[told.index(target)].classes)
+        raise VaekitError(
+            f"--target {target}: the model has no such column{nearest(target, [*schema.names, *told])}"
+        )
+    return len(schema.names) + told.index(target), bool(
+        schema.conditions[told.index(target)].classes
+    )
 
 
 def _table(raw: np.ndarray, context: Tensor | None, schema: TableSchema, place: int) -> np.ndarray:
     """Rows with the column at `place`; what else the model was told of them is left out."""
     if place < len(schema.names):
         return raw
-    told = np.full(len(raw), np.nan) if context is None else context[:, place - len(schema.names)].numpy()
+    told = (
+        np.full(len(raw), np.nan)
+        if context is None
+        else context[:, place - len(schema.names)].numpy()
+    )
     return np.column_stack((raw, told))
 
 
-def _filled_up(trained: Trained, training: Dataset, target: str, place: int, goal: int, seed: int) -> np.ndarray:
+def _filled_up(
+    trained: Trained, training: Dataset, target: str, place: int, goal: int, seed: int
+) -> np.ndarray:
     schema = cast(TableSchema, trained.schema)
     with seeded(seed), torch.no_grad():
-        made = balanced(trained.model, cast(Table, training), schema, target, goal, lambda sentence: None)
+        made = balanced(
+            trained.model, cast(Table, training), schema, target, goal, lambda sentence: None
+        )
     return _table(made.raw.numpy(), made.context, schema, place)
 
 
@@ -225,14 +261,18 @@ def between(trained: Trained, images: Images, n: int, seed: int = 0) -> augmenta
     VaekitError.
     """
     if trained.kind != "continuous":
-        raise VaekitError(f"--metrics augmentation: there is nothing between codes that are {trained.kind}")
+        raise VaekitError(
+            f"--metrics augmentation: there is nothing between codes that are {trained.kind}"
+        )
     known = _classed(images)
     x, labels = _labelled(known)
     codes = trained.encode(x, known.context)
     with seeded(seed):
         one = torch.arange(n) % len(x)
         other, way = _of_the_same(labels, one), torch.rand(n, 1)
-        mean, scale = (torch.lerp(part[one], part[other], way) for part in (codes.mean, codes.scale))
+        mean, scale = (
+            torch.lerp(part[one], part[other], way) for part in (codes.mean, codes.scale)
+        )
         z = mean + scale * torch.randn_like(mean)
     return trained.decode(z, None if known.context is None else known.context[one]), labels[one]
 
@@ -249,8 +289,12 @@ def _classed(images: Images) -> Images:
     labels = torch.full((len(images),), -1) if images.labels is None else images.labels.cpu()
     index = torch.nonzero(labels >= 0)[:, 0]
     if not len(index):
-        raise VaekitError(f"--metrics augmentation: {images.source} has no images of known classes to learn")
-    return images.subset(index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()])
+        raise VaekitError(
+            f"--metrics augmentation: {images.source} has no images of known classes to learn"
+        )
+    return images.subset(
+        index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()]
+    )
 
 
 def _labelled(images: Images) -> augmentation.Labelled:
@@ -278,13 +322,22 @@ def latents(trained: Trained, images: Images, factors: Tensor, seed: int = 0) ->
 
 def _asked(trained: Trained, judge: Judge, training: Images, n: int, seed: int) -> dict[str, Any]:
     """Of a model that is told the classes: how often the judge names what was asked for."""
-    field = next((f for f in trained.schema.conditions if f.classes == training.schema.classes and f.classes), None)
+    field = next(
+        (
+            f
+            for f in trained.schema.conditions
+            if f.classes == training.schema.classes and f.classes
+        ),
+        None,
+    )
     if field is None:
         return {}
     each = max(1, n // len(field.classes))
     reading = _reading(trained)
     named = [
-        judge.accuracy(trained.generate(each, seed + k, reading, {field.name: name}), torch.full((each,), k))
+        judge.accuracy(
+            trained.generate(each, seed + k, reading, {field.name: name}), torch.full((each,), k)
+        )
         for k, name in enumerate(field.classes)
     ]
     return {"named": {"mean": sum(named) / len(named), "least": min(named), "n": each * len(named)}}
@@ -300,14 +353,19 @@ def _pixels(images: Images, n: int, seed: int) -> Tensor:
     """n images, evenly spread, as the model sees them."""
     index = torch.linspace(0, len(images) - 1, n).round().long()
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([prepare(images.raw.take(part), images.schema, generator) for part in index.split(1024)])
+    return torch.cat(
+        [prepare(images.raw.take(part), images.schema, generator) for part in index.split(1024)]
+    )
 
 
 def _judge(training: Images, seed: int, progress: Progress) -> Judge:
     """The judge of these images, taught once and kept in the cache."""
     schema = training.schema
     learned = "turns" if training.labels is None else f"{len(schema.classes)}"
-    path = default_folder() / f"judge-{training.fingerprint[:24]}-{schema.binarise}-{learned}-{seed}.safetensors"
+    path = (
+        default_folder()
+        / f"judge-{training.fingerprint[:24]}-{schema.binarise}-{learned}-{seed}.safetensors"
+    )
     if not path.is_file():
         _teach(path, training, seed, progress)
     return Judge.from_state(*checkpoint.load_tensors(path))
@@ -323,6 +381,12 @@ def _teach(path: Path, training: Images, seed: int, progress: Progress) -> None:
         y, classes = training.labels[index], max(2, len(training.schema.classes))
         x, y = x[y >= 0], y[y >= 0]
     with seeded(seed):
-        judge = train_judge(x, y, classes, seed, progress=lambda done, total: progress("teaching a judge", done, total))
+        judge = train_judge(
+            x,
+            y,
+            classes,
+            seed,
+            progress=lambda done, total: progress("teaching a judge", done, total),
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save_tensors(path, *judge.state())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from vaekit.core.random import seeded
 from vaekit.core.trace import Model
+from vaekit.data import Dataset
 from vaekit.data.conditions import Condition
-from vaekit.data.images import Images
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.models.fitted_priors import fit_flow, fit_gmm, sampler
@@ -25,10 +25,14 @@ def suits(trained: Trained, word: str) -> None:
     sampler(word, 1)
     if trained.kind != "continuous" or len(trained.shapes) > 1:
         what = "several latents" if len(trained.shapes) > 1 else f"latents that are {trained.kind}"
-        raise VaekitError(f"--sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out")
+        raise VaekitError(
+            f"--sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out"
+        )
     if word.startswith("gmm") and trained.schema.conditions and _category(trained) is None:
         names = ", ".join(field.name for field in trained.schema.conditions)
-        raise VaekitError(f"--sampler {word}: goes by classes, and this model is told {names}; use --sampler flow")
+        raise VaekitError(
+            f"--sampler {word}: goes by classes, and this model is told {names}; use --sampler flow"
+        )
 
 
 def place(folder: Path, word: str) -> Path:
@@ -36,14 +40,24 @@ def place(folder: Path, word: str) -> Path:
     return folder / f"sampler-{word.replace(':', '-')}.safetensors"
 
 
-def fit(trained: Trained, images: Images, word: str, seed: int = 0) -> nn.Module:
-    """The sampler of that word, fitted to a draw from the posterior of every image."""
+def fit(trained: Trained, data: Dataset, word: str, seed: int = 0) -> nn.Module:
+    """The sampler of that word, fitted to a draw from the posterior of every datum."""
     suits(trained, word)
-    z, known = _codes(trained, images, seed)
+    z, known = _codes(trained, data, seed)
     if not trained.schema.conditions:
-        return fit_flow(z, seed=seed) if word == "flow" else fit_gmm(z, _components(word, len(z)), seed)
-    contexts, blind = _embedded(trained, known), _embedded(trained, torch.full_like(known, torch.nan))
-    twice, told = torch.cat((z, z)), torch.cat((contexts, blind))  # asked for nothing, it gives of everything
+        return (
+            fit_flow(z, seed=seed)
+            if word == "flow"
+            else fit_gmm(z, _components(word, len(z)), seed)
+        )
+    contexts, blind = (
+        _embedded(trained, known),
+        _embedded(trained, torch.full_like(known, torch.nan)),
+    )
+    twice, told = (
+        torch.cat((z, z)),
+        torch.cat((contexts, blind)),
+    )  # asked for nothing, it gives of everything
     if word == "flow":
         return fit_flow(twice, told, seed)
     labels, classes = known[:, 0], len(trained.schema.conditions[0].classes)
@@ -51,19 +65,28 @@ def fit(trained: Trained, images: Images, word: str, seed: int = 0) -> nn.Module
     return fit_gmm(twice, _components(word, len(z)), seed, labels, told)
 
 
-def state(fitted: nn.Module, trained: Trained, word: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def state(
+    fitted: nn.Module, trained: Trained, word: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and plain data from which `restored` makes the same sampler."""
     conditions = trained.schema.conditions
     context = trained.experiment.model.condition_width if conditions else 0
     classes = len(conditions[0].classes) + 1 if conditions and word != "flow" else 1
-    return fitted.state_dict(), {"word": word, "latent": trained.latent, "context": context, "classes": classes}
+    return fitted.state_dict(), {
+        "word": word,
+        "latent": trained.latent,
+        "context": context,
+        "classes": classes,
+    }
 
 
 def digest(trained: Trained) -> str:
     """A digest of the model's weights."""
     digest = hashlib.sha256()
     for tensor in trained.model.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()
 
 
@@ -82,10 +105,12 @@ def sampling_from(model: Model, fitted: nn.Module) -> Model:
     return VAE(model.encoder, fitted, model.decoder).eval()
 
 
-def _components(word: str, images: int) -> int:
+def _components(word: str, data: int) -> int:
     wanted = int(word.partition(":")[2] or 10)
-    if 2 * wanted > images:
-        raise VaekitError(f"--sampler {word}: {wanted:,} normals for {images:,} images; ask for fewer, such as gmm:10")
+    if 2 * wanted > data:
+        raise VaekitError(
+            f"--sampler {word}: {wanted:,} normals for {data:,} data; ask for fewer, such as gmm:10"
+        )
     return wanted
 
 
@@ -96,11 +121,13 @@ def _category(trained: Trained) -> Condition | None:
 
 
 @torch.no_grad()
-def _codes(trained: Trained, images: Images, seed: int) -> tuple[Tensor, Any]:
-    """A draw z (N, Z) from every image's posterior, and what is known of the images (N, F)."""
+def _codes(trained: Trained, data: Dataset, seed: int) -> tuple[Tensor, Any]:
+    """A draw z (N, Z) from every datum's posterior, and what is known of the data (N, F)."""
     with seeded(seed):
-        posteriors = [trained.model.encode(x, context)[0] for x, context in trained.batches(images, seed)]
-        return torch.cat([q.sample().cpu() for q in posteriors]), images.context
+        posteriors = [
+            trained.model.encode(x, context)[0] for x, context in trained.batches(data, seed)
+        ]
+        return torch.cat([q.sample().cpu() for q in posteriors]), data.context
 
 
 @torch.no_grad()

@@ -38,19 +38,23 @@ def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
     """n rows x (n, C) from the model's prior, all drawn; `context` (n, F)."""
     parts = (None if context is None else context[i : i + POOL] for i in range(0, n, POOL))
     sizes = (min(POOL, n - i) for i in range(0, n, POOL))
-    return torch.cat([model.generate(size, part).sample() for size, part in zip(sizes, parts, strict=True)])
+    return torch.cat(
+        [model.generate(size, part).sample() for size, part in zip(sizes, parts, strict=True)]
+    )
 
 
 def drawn(model: Model, schema: TableSchema, n: int, context: Tensor | None = None) -> Tensor:
     """As `draw`, rows that break the schema's constraints drawn again, `REDRAWN` times at most; on the CPU."""
     x = draw(model, n, context).cpu()
     for _ in range(REDRAWN if schema.constraints else 0):
-        wrong = torch.from_numpy(~constraints.obeyed(from_tensor(x, schema, clip=True), schema, context)).nonzero()[
-            :, 0
-        ]
+        wrong = torch.from_numpy(
+            ~constraints.obeyed(from_tensor(x, schema, clip=True), schema, context)
+        ).nonzero()[:, 0]
         if not len(wrong):
             break
-        x[wrong] = draw(model, len(wrong), None if context is None else context[wrong.to(context.device)]).cpu()
+        x[wrong] = draw(
+            model, len(wrong), None if context is None else context[wrong.to(context.device)]
+        ).cpu()
     return x
 
 
@@ -79,7 +83,9 @@ def draw_as(
             )
         rows, weight = cast(Columns | ChainedColumns, model.generate(POOL, told)).fill(known)
         if float(weight.max()) > largest:  # rows kept before count for less now
-            kept = [part[torch.rand(len(part)).log() < largest - float(weight.max())] for part in kept]
+            kept = [
+                part[torch.rand(len(part)).log() < largest - float(weight.max())] for part in kept
+            ]
             largest = float(weight.max())
         rows = rows[torch.rand(POOL).log() < weight - largest]
         kept.append(rows[passes(rows)])
@@ -88,7 +94,11 @@ def draw_as(
 
 
 def new(
-    model: Model, schema: TableSchema, n: int, words: Mapping[str, Any] | None = None, context: Tensor | None = None
+    model: Model,
+    schema: TableSchema,
+    n: int,
+    words: Mapping[str, Any] | None = None,
+    context: Tensor | None = None,
 ) -> Tensor:
     """n new rows, raw (n, C), as `words` ask and as the schema's constraints demand; `context` (1, F).
 
@@ -146,7 +156,9 @@ def filled(model: Model, table: Table) -> Filled:
         context = None if table.context is None else table.context[waiting]
         drawn = from_tensor(fill(model, x[waiting], context), schema, clip=True)
         whole = torch.where(lost[waiting], drawn, came[waiting])
-        fits, cells, well = constraints.completed(whole, lost[waiting], schema, context, computed[waiting])
+        fits, cells, well = constraints.completed(
+            whole, lost[waiting], schema, context, computed[waiting]
+        )
         done = torch.from_numpy(well)
         raw[waiting[done]], told[waiting[done]] = fits[done], cells[done]
         if not len(waiting := waiting[~done]):
@@ -167,7 +179,12 @@ class Made:
 
 
 def balanced(
-    model: Model, real: Table, schema: TableSchema, name: str, wanted: int | None, tell: Callable[[str], None]
+    model: Model,
+    real: Table,
+    schema: TableSchema,
+    name: str,
+    wanted: int | None,
+    tell: Callable[[str], None],
 ) -> Made:
     """Rows that fill every class of the category `name` up to `wanted` (the commonest class's number).
 
@@ -186,12 +203,18 @@ def balanced(
         raw, context, refused = _of_class(model, schema, name, word, lacking, copies)
         told[word] = len(raw)
         if refused:
-            drawn = "1 drawn row was a near-copy" if refused == 1 else f"{refused:,} drawn rows were near-copies"
+            drawn = (
+                "1 drawn row was a near-copy"
+                if refused == 1
+                else f"{refused:,} drawn rows were near-copies"
+            )
             tell(f"{name}={word}: {drawn} of training rows, and refused")
         parts.append(raw)
         contexts.append(context)
     if not parts:
-        raise VaekitError(f"--balance {name}: every class has {goal:,} rows or more already; ask for more with -n")
+        raise VaekitError(
+            f"--balance {name}: every class has {goal:,} rows or more already; ask for more with -n"
+        )
     joined = None if contexts[0] is None else torch.cat([c for c in contexts if c is not None])
     return Made(torch.cat(parts), joined, told)
 
@@ -206,7 +229,9 @@ def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str]
         place = schema.names.index(name)
         classes, values = schema.columns[place].classes, real.raw.values[:, place].numpy()
     else:
-        raise VaekitError(f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}")
+        raise VaekitError(
+            f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}"
+        )
     if not classes:
         there = [column.name for column in (*schema.given, *schema.columns) if column.classes]
         listed = f"; there are: {', '.join(there[:20])}" if there else ", and the table has none"
@@ -225,7 +250,9 @@ def _of_class(
     refused = 0
     while (have := sum(map(len, parts))) < n:
         if refused > 20 * n + 1000:
-            raise VaekitError(f"--balance {name}: nearly all rows of class {word} come out as copies of training rows")
+            raise VaekitError(
+                f"--balance {name}: nearly all rows of class {word} come out as copies of training rows"
+            )
         raw = new(model, schema, max(n - have, 32), words, context)
         fresh = ~copies.near(copies.nearest(raw.numpy()))
         refused += int((~fresh).sum())

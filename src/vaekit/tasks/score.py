@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vaekit.anomaly import Detector, Plain, fit, p_values
+from vaekit.anomaly import Detector, NumericRows, fit, p_values
 from vaekit.core.kl import kl
 from vaekit.core.random import own_noise, seeded
 from vaekit.core.trace import Model
@@ -36,7 +36,7 @@ TOGETHER = {"images": 64, "tables": 512}
 
 
 @dataclass(frozen=True)
-class Oddness:
+class Scores:
     """Scores (N,), higher = more anomalous; conformal p-values (N,); what each place adds, (N, *shape); of how many
     data the p-values are; and what no place adds but the latents, (N,), where there is such a thing: parts and rest
     add up to the score."""
@@ -51,7 +51,7 @@ class Oddness:
 class RowScores:
     """A detector of a run's training rows."""
 
-    def __init__(self, plain: Plain, detector: Detector) -> None:
+    def __init__(self, plain: NumericRows, detector: Detector) -> None:
         self.plain, self.detector = plain, detector
 
     @staticmethod
@@ -62,7 +62,7 @@ class RowScores:
                 f"the detector learns from the run's training rows, at least 2; this run has {len(raw)}, beside what "
                 "it held out: train on more rows, or score --by reconstruction"
             )
-        plain = Plain.learned(schema.sizes, raw)
+        plain = NumericRows.learned(schema.sizes, raw)
         detector = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)
         return RowScores(plain, detector)
 
@@ -70,19 +70,29 @@ class RowScores:
         """Tensors and plain data from which `restored` makes the same detector."""
         tensors, config = self.detector.state()
         rarity = {f"rarity.{i}": part for i, part in enumerate(self.plain.rarity)}
-        return {f"detector.{name}": tensor for name, tensor in tensors.items()} | rarity, {"config": config}
+        return {f"detector.{name}": tensor for name, tensor in tensors.items()} | rarity, {
+            "config": config
+        }
 
     @staticmethod
-    def restored(tensors: dict[str, Tensor], about: dict[str, Any], schema: TableSchema) -> RowScores:
-        own = {name.removeprefix("detector."): t for name, t in tensors.items() if name.startswith("detector.")}
+    def restored(
+        tensors: dict[str, Tensor], about: dict[str, Any], schema: TableSchema
+    ) -> RowScores:
+        own = {
+            name.removeprefix("detector."): t
+            for name, t in tensors.items()
+            if name.startswith("detector.")
+        }
         rarity = [tensors[f"rarity.{i}"] for i in range(len(schema.columns))]
-        return RowScores(Plain(schema.sizes, rarity), Detector.restored(own, about["config"]))
+        return RowScores(NumericRows(schema.sizes, rarity), Detector.restored(own, about["config"]))
 
-    def __call__(self, table: Dataset) -> Oddness:
+    def __call__(self, table: Dataset) -> Scores:
         parts = self.detector.attributions(self.plain(table.raw.take(torch.arange(len(table)))))
         scores = parts.sum(1)
         calibration = self.detector.calibration
-        return Oddness(scores, p_values(calibration, scores), self.plain.by_column(parts), len(calibration))
+        return Scores(
+            scores, p_values(calibration, scores), self.plain.by_column(parts), len(calibration)
+        )
 
 
 # By the run's own model
@@ -93,17 +103,27 @@ def suits(trained: Trained, by: str) -> None:
     if by not in BY:
         raise VaekitError(f"--by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
     if by == "ensemble" and trained.schema.modality != "tables":
-        raise VaekitError("--by ensemble: is a detector of rows, and this run is of images: use reconstruction")
+        raise VaekitError(
+            "--by ensemble: is a detector of rows, and this run is of images: use reconstruction"
+        )
     if by in ("ensemble", "reconstruction"):
         return
     several, posterior = len(trained.shapes) > 1, trained.experiment.model.posterior
     if several or trained.kind != "continuous" or posterior != "normal":
         kind = "several latents" if several else f"latents that are {trained.kind}"
-        kind = kind if several or trained.kind != "continuous" else f"posteriors of the kind {posterior}"
-        raise VaekitError(f"--by {by}: is for one normal latent; this model has {kind}: use reconstruction")
+        kind = (
+            kind
+            if several or trained.kind != "continuous"
+            else f"posteriors of the kind {posterior}"
+        )
+        raise VaekitError(
+            f"--by {by}: is for one normal latent; this model has {kind}: use reconstruction"
+        )
 
 
-def by_model(trained: Trained, by: str, data: Dataset, held: Dataset, learned: Callable[[], Dataset]) -> Oddness:
+def by_model(
+    trained: Trained, by: str, data: Dataset, held: Dataset, learned: Callable[[], Dataset]
+) -> Scores:
     """Scores of `data` in nats (of `latent`: in standard deviations), p-values by the `held` data, not trained on.
 
     reconstruction: -log p(x | z) at the mean of q(z | x). elbo: E_q[-log p(x | z)] + KL(q || p), minus the bound. nll:
@@ -116,7 +136,7 @@ def by_model(trained: Trained, by: str, data: Dataset, held: Dataset, learned: C
     calibration = _total(*_scored(trained, held, score)).sort().values
     scores = _total(parts, rest)
     p = p_values(calibration, scores)
-    return Oddness(scores, p, parts, len(calibration), None if by == "reconstruction" else rest)
+    return Scores(scores, p, parts, len(calibration), None if by == "reconstruction" else rest)
 
 
 Score = Callable[[Model, Tensor, Tensor | None], tuple[Tensor, Tensor]]
@@ -135,7 +155,9 @@ def _scored(trained: Trained, data: Dataset, score: Score) -> tuple[Tensor, Tens
         for i in range(0, len(x), size):
             n = min(size, len(x) - i)
             some = None if context is None else _filled(context[i : i + n], size)
-            found.append([part[:n].cpu() for part in score(trained.model, _filled(x[i : i + n], size), some)])
+            found.append(
+                [part[:n].cpu() for part in score(trained.model, _filled(x[i : i + n], size), some)]
+            )
     parts, rest = zip(*found, strict=True)
     return torch.cat(parts), torch.cat(rest)
 
@@ -153,7 +175,9 @@ def _reconstruction(model: Model, x: Tensor, context: Tensor | None) -> tuple[Te
 def _elbo(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
     cost, z, q, p = _drawn(model, x, context)
     rate = kl(q, p, z)
-    return cost.mean(0), rate if rate.dim() == 1 else rate.mean(0)  # in closed form, or at the draws
+    return cost.mean(0), rate if rate.dim() == 1 else rate.mean(
+        0
+    )  # in closed form, or at the draws
 
 
 def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -165,7 +189,9 @@ def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tenso
     return parts, math.log(DRAWS) - weight.logsumexp(0) - parts.flatten(1).sum(1)
 
 
-def _drawn(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Distribution, Distribution]:
+def _drawn(
+    model: Model, x: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor, Distribution, Distribution]:
     """The cost of each value at draws z (S, B, *) from q(z | x), by each datum's own noise; z, q and p."""
     with seeded(0):
         (draw,) = model(x, context).draws
@@ -186,10 +212,14 @@ def _latent(trained: Trained, learned: Dataset) -> Score:
     return partial(_distance, codes.mean(0), factor)
 
 
-def _distance(centre: Tensor, factor: Tensor, model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def _distance(
+    centre: Tensor, factor: Tensor, model: Model, x: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
     (q,) = model.encode(x, context)
     gap = (q.mean.cpu().double() - centre)[..., None]
-    return torch.zeros_like(x), torch.linalg.solve_triangular(factor, gap, upper=False).norm(dim=(1, 2))
+    return torch.zeros_like(x), torch.linalg.solve_triangular(factor, gap, upper=False).norm(
+        dim=(1, 2)
+    )
 
 
 def _log_probs(likelihood: Distribution, x: Tensor) -> Tensor:

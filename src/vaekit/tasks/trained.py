@@ -26,19 +26,19 @@ from vaekit.errors import VaekitError
 from vaekit.measures import bounds
 
 ROWS = 512
-"""How many images go through a network at a time."""
+"""How many data go through a network at a time."""
 
 
 NLL_PIXELS = 2**22
 """How many decoded pixels the NLL holds at a time."""
 
 MI_IMAGES = 2000
-"""The mutual information is estimated on at most so many images: it compares each with all."""
+"""The mutual information is estimated on at most so many data: it compares each with all."""
 
-CERTAIN = "an image has one code and no other, so that more draws are the same draw: the ELBO is the bound there is"
-OWN = "an image has one code, so that each of a few images has its own, whatever the codes have learned"
+CERTAIN = "a datum has one code and no other, so more draws give the same draw: the ELBO is the only bound"
+OWN = "every datum has one code, so that each of a few has its own, whatever the codes have learned"
 BELOW = "a latent's mean moves with those above it, so that its variance does not show its own use: see the rates"
-UNPAIRED = "it wants the density of every code under every image, which here takes a pass of the model for each pair"
+UNPAIRED = "it wants the density of every code under every datum, which here takes a pass of the model for each pair"
 """Why a number is left out."""
 
 
@@ -74,7 +74,8 @@ class Trained:
         """The event shape of every latent, without the batch."""
         with torch.no_grad():
             return tuple(
-                q.event_shape for q in self.model.encode(torch.zeros(1, *self.schema.shape, device=self.device))
+                q.event_shape
+                for q in self.model.encode(torch.zeros(1, *self.schema.shape, device=self.device))
             )
 
     @property
@@ -91,7 +92,9 @@ class Trained:
         if not where:
             return None
         if not isinstance(where, Mapping):
-            raise VaekitError(f"where={where!r}: expected what is asked for by name, such as {{'label': 7}}")
+            raise VaekitError(
+                f"where={where!r}: expected what is asked for by name, such as {{'label': 7}}"
+            )
         words = {str(name): str(value) for name, value in where.items()}
         return conditions.where(words, self.schema.conditions).expand(n, -1)
 
@@ -113,7 +116,9 @@ class Trained:
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 {self.modality.datum}, got {n}")
         if guidance != 1 and not self.schema.conditions:
-            raise VaekitError("guidance strengthens what is asked for; this model was trained without --condition")
+            raise VaekitError(
+                "guidance strengthens what is asked for; this model was trained without --condition"
+            )
         if not 0 <= guidance < math.inf or (guidance != 1 and not where):
             raise VaekitError(
                 f"guidance {guidance:g}: expected a number of at least 0, and something asked for by where"
@@ -121,7 +126,9 @@ class Trained:
         context, read = self.context(where or {}, n), self._reading(reading)
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
-            return torch.cat([read(self._drawn(size, head(context, size), guidance)) for size in sizes])
+            return torch.cat(
+                [read(self._drawn(size, head(context, size), guidance)) for size in sizes]
+            )
 
     def _reading(self, name: str | None) -> Callable[[Distribution], Tensor]:
         known = self.modality.readings
@@ -137,7 +144,7 @@ class Trained:
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
-        """The posteriors of data x (N, *shape), images in [0, 1], of which `context` (N, F) is known."""
+        """The posteriors of data x (N, *shape), of which `context` (N, F) is known."""
         with torch.no_grad():
             posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
             return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
@@ -154,14 +161,19 @@ class Trained:
         """x (N, *shape) encoded to its posterior mean and decoded again."""
         return self.decode(self.encode(x, context).mean, context)
 
-    def interpolate(self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None) -> Tensor:
+    def interpolate(
+        self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None
+    ) -> Tensor:
         """Data on the straight line between the posterior means of a and b, ends included: (steps, *shape).
 
         `context` (2, F) is what is known of a and b: numbers go from the one to the other, classes change half way.
         """
         if steps < 2:
             raise VaekitError(f"expected at least 2 steps, got {steps}")
-        ends, way = self.encode(torch.stack((a, b)), context).mean, torch.linspace(0, 1, steps)[:, None]
+        ends, way = (
+            self.encode(torch.stack((a, b)), context).mean,
+            torch.linspace(0, 1, steps)[:, None],
+        )
         between = None
         if context is not None:
             counted = torch.tensor(conditions.sizes(self.schema.conditions)) > 0
@@ -177,33 +189,37 @@ class Trained:
             options["channels"] = self.experiment.data.channels
         return self.modality.load(source, schema=self.schema, **options)
 
-    def batches(self, images: Dataset, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The images as the likelihood wants them; grey ones are binarised with `seed` where the model is binary."""
-        for x, context in batches(images, self.schema, seed, self.device):
-            self.modality.refuse(x, self.experiment.model, self.schema, images.source)
+    def batches(self, data: Dataset, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The data as the likelihood wants them; what is drawn on the way (bits) comes from `seed`."""
+        for x, context in batches(data, self.schema, seed, self.device):
+            self.modality.refuse(x, self.experiment.model, self.schema, data.source)
             yield x, context
 
     def evaluate(
         self,
-        images: Dataset,
+        data: Dataset,
         draws: int = 500,
         seed: int = 0,
         limit: int | None = None,
         progress: Progress = lambda what, done, total: None,
     ) -> dict[str, Any]:
-        """Bound, likelihood and use of the latents on `images`, as plain numbers in nats per image.
+        """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
 
-        `draws` importance draws for the NLL (0 leaves it out), on `limit` images drawn by the seed (all when None),
-        which is what takes the time: `progress` is told ("scoring", images done, images).
+        `draws` importance draws for the NLL (0 leaves it out), on `limit` data drawn by the seed (all when None),
+        which is what takes the time: `progress` is told ("scoring", how many are done, of how many).
         """
-        bound = bounds.bound(self.model, self.batches(images, seed), seed)
-        report = {"n": len(images)} | {name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")}
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        report |= self._use(images, order, seed)
+        bound = bounds.bound(self.model, self.batches(data, seed), seed)
+        report = {"n": len(data)} | {
+            name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")
+        }
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+        report |= self._use(data, order, seed)
         if self.kind == "codes":
             return report | {"left_out": {"nll": CERTAIN, "mutual_information": OWN}}
         if draws:
-            report |= self._nll(images.subset(order[: limit or len(images)].sort().values), draws, seed, progress)
+            report |= self._nll(
+                data.subset(order[: limit or len(data)].sort().values), draws, seed, progress
+            )
         return report
 
     @property
@@ -211,22 +227,32 @@ class Trained:
         """What the latents are: `continuous`, `categories` or `codes`."""
         return kind_of(self.experiment.model)
 
-    def _use(self, images: Dataset, order: Tensor, seed: int) -> dict[str, Any]:
+    def _use(self, data: Dataset, order: Tensor, seed: int) -> dict[str, Any]:
         """What use is made of the latents."""
         if self.kind == "codes":
-            return bounds.code_use(self.model, self.batches(images, seed))
+            return bounds.code_use(self.model, self.batches(data, seed))
         if len(self.shapes) > 1:
-            rates = bounds.rates(self.model, self.batches(images, seed), seed)
-            return {"rates": rates, "left_out": {"active_units": BELOW, "mutual_information": UNPAIRED}}
-        means = bounds.posterior_means(self.model, self.batches(images, seed))
+            rates = bounds.rates(self.model, self.batches(data, seed), seed)
+            return {
+                "rates": rates,
+                "left_out": {"active_units": BELOW, "mutual_information": UNPAIRED},
+            }
+        means = bounds.posterior_means(self.model, self.batches(data, seed))
         use: dict[str, Any] = {"active_units": bounds.active_units(means), "latent": self.latent}
         if self.experiment.model.posterior != "normal":
             return use | {"left_out": {"mutual_information": UNPAIRED}}
-        few = images.subset(order[:MI_IMAGES].sort().values)
-        return use | {"mutual_information": bounds.mutual_information(self.model, self.batches(few, seed), seed)}
+        few = data.subset(order[:MI_IMAGES].sort().values)
+        return use | {
+            "mutual_information": bounds.mutual_information(
+                self.model, self.batches(few, seed), seed
+            )
+        }
 
-    def _nll(self, images: Dataset, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
-        told, rows = _told(self.batches(images, seed), len(images), progress), max(16, NLL_PIXELS // self.schema.dims)
+    def _nll(self, data: Dataset, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
+        told, rows = (
+            _told(self.batches(data, seed), len(data), progress),
+            max(16, NLL_PIXELS // self.schema.dims),
+        )
         estimate = bounds.nll(self.model, told, draws, min(rows, 8192), seed)
         numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
         if self.modality.discrete(self.experiment.model, self.schema):
@@ -235,16 +261,26 @@ class Trained:
 
     def _parts(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         shape = self.schema.shape
-        if not isinstance(x, Tensor) or x.dim() != 1 + len(shape) or not len(x) or x.shape[1:] != shape:
+        if (
+            not isinstance(x, Tensor)
+            or x.dim() != 1 + len(shape)
+            or not len(x)
+            or x.shape[1:] != shape
+        ):
             raise VaekitError(
                 f"expected {self.modality.datum}s of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
             )
         self.model.eval()
         yield from self._split(x.float(), context)
 
-    def _split(self, values: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _split(
+        self, values: Tensor, context: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """A few rows at a time, on the model's device."""
-        if context is not None and context.shape != (len(values), len(conditions.sizes(self.schema.conditions))):
+        if context is not None and context.shape != (
+            len(values),
+            len(conditions.sizes(self.schema.conditions)),
+        ):
             wanted = (len(values), len(conditions.sizes(self.schema.conditions)))
             raise VaekitError(f"expected a context of shape {wanted}, got {tuple(context.shape)}")
         if context is not None:
@@ -256,7 +292,9 @@ class Trained:
     def _latents(self, z: Tensor) -> tuple[Tensor, ...]:
         """Latents side by side (N, Z) as the model has them."""
         parts = z.split([math.prod(shape) for shape in self.shapes], dim=1)
-        return tuple(part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True))
+        return tuple(
+            part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)
+        )
 
 
 def head(context: Tensor | None, n: int) -> Tensor | None:
@@ -266,13 +304,15 @@ def head(context: Tensor | None, n: int) -> Tensor | None:
 
 def _joined(posteriors: list[tuple[Distribution, ...]], what: str) -> Tensor:
     """A property of all posteriors, the latents side by side: (N, Z), on the CPU."""
-    return torch.cat([torch.cat([getattr(q, what).flatten(1) for q in part], dim=1).cpu() for part in posteriors])
+    return torch.cat(
+        [torch.cat([getattr(q, what).flatten(1) for q in part], dim=1).cpu() for part in posteriors]
+    )
 
 
 def _told(
     batches: Iterator[tuple[Tensor, Tensor | None]], total: int, progress: Progress
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The same batches, a few images at a time, so that progress can be told as they are done."""
+    """The same batches, a few at a time, so that progress can be told as they are done."""
     done = 0
     for x, context in batches:
         for i in range(0, len(x), 32):
@@ -283,13 +323,17 @@ def _told(
 
 
 def batches(
-    images: Dataset, schema: Schema, seed: int, device: torch.device | str = "cpu", index: Tensor | None = None
+    data: Dataset,
+    schema: Schema,
+    seed: int,
+    device: torch.device | str = "cpu",
+    index: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """x (B, C, H, W) and context, of all images or of those at `index`; bits, if any, are drawn from `seed`."""
+    """x (B, *shape) and context, of all data or of those at `index`; bits, if any, are drawn from `seed`."""
     generator, prepare = torch.Generator().manual_seed(seed), modality(schema.modality).prepare
-    for part in (torch.arange(len(images)) if index is None else index).split(ROWS):
-        context = None if images.context is None else images.context[part].to(device)
-        yield prepare(images.raw.take(part), schema, generator).to(device), context
+    for part in (torch.arange(len(data)) if index is None else index).split(ROWS):
+        context = None if data.context is None else data.context[part].to(device)
+        yield prepare(data.raw.take(part), schema, generator).to(device), context
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> Trained:
@@ -311,12 +355,14 @@ def save(trained: Trained, folder: str | Path) -> None:
 
 
 def as_tensor(data: Dataset) -> Tensor:
-    """All of a data set as one tensor (N, *shape); images in [0, 1]."""
-    return modality(data.schema.modality).to_tensor(data.raw.take(torch.arange(len(data))), data.schema)
+    """All of a data set as one tensor (N, *shape)."""
+    return modality(data.schema.modality).to_tensor(
+        data.raw.take(torch.arange(len(data))), data.schema
+    )
 
 
 def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:
-    """ "40.00 ± 1.96", or "40.00" alone where a single image has no standard error (NaN, and null in JSON)."""
+    """ "40.00 ± 1.96", or "40.00" alone where a single datum has no standard error (NaN, and null in JSON)."""
     value, error = f"{estimate['value']:.{digits}f}", estimate["error"]
     return value if error is None or math.isnan(error) else f"{value} ± {error:.{digits}f}"
 

@@ -22,7 +22,12 @@ class Engine:
     """Where the arithmetic happens: one device or many, one node or many, in float32 or bfloat16 autocast."""
 
     def __init__(
-        self, device: str = "cpu", devices: int = 1, nodes: int = 1, precision: str = "32", strategy: str = "auto"
+        self,
+        device: str = "cpu",
+        devices: int = 1,
+        nodes: int = 1,
+        precision: str = "32",
+        strategy: str = "auto",
     ) -> None:
         from lightning_fabric import Fabric
         from lightning_fabric.plugins.precision import MixedPrecision
@@ -70,7 +75,11 @@ class Engine:
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over all processes."""
-        return value if self.world == 1 else cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean"))
+        return (
+            value
+            if self.world == 1
+            else cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean"))
+        )
 
     def gather(self, value: Tensor) -> Tensor:
         """Every process's value, stacked: (world, ...), on the CPU."""
@@ -90,7 +99,11 @@ class Engine:
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""
-        return flag if self.world == 1 else bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        return (
+            flag
+            if self.world == 1
+            else bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        )
 
     def barrier(self) -> None:
         self.fabric.barrier()
@@ -110,12 +123,16 @@ class Engine:
         inner = getattr(optimiser, "optimizer", optimiser)
         return get_state_dict(module, inner, options=_whole())  # type: ignore[return-value]
 
-    def load_states(self, module: nn.Module, optimiser: Any, weights: dict[str, Any], state: dict[str, Any]) -> None:
+    def load_states(
+        self, module: nn.Module, optimiser: Any, weights: dict[str, Any], state: dict[str, Any]
+    ) -> None:
         """Undo `states`."""
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
         inner = getattr(optimiser, "optimizer", optimiser)
-        set_state_dict(module, inner, model_state_dict=weights, optim_state_dict=state, options=_whole())
+        set_state_dict(
+            module, inner, model_state_dict=weights, optim_state_dict=state, options=_whole()
+        )
 
     def shard(self, whole: Tensor, like: Tensor) -> Tensor:
         """This process's part of a whole tensor, cut up as `like` is."""
@@ -146,7 +163,11 @@ def _leave() -> None:
 
 def choose_device(wanted: str) -> tuple[str, str]:
     """The accelerator's name and why: `auto` takes the first of cuda, mps and cpu that is there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if wanted == "auto":
         name = next(name for name, ok in there.items() if ok)
         return name, "the fastest here" if name != "cpu" else "no GPU here"
@@ -154,7 +175,9 @@ def choose_device(wanted: str) -> tuple[str, str]:
         raise VaekitError(f"device '{wanted}': expected auto, cuda, mps or cpu")
     if not there[wanted]:
         found = ", ".join(name for name, ok in there.items() if ok)
-        raise VaekitError(f"device '{wanted}' is not available here (found: {found}); use --device auto")
+        raise VaekitError(
+            f"device '{wanted}' is not available here (found: {found}); use --device auto"
+        )
     return wanted, "as asked"
 
 

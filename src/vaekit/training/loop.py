@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vaekit.training.step import Advance, whole_tensor
+from vaekit.training.step import Update, whole_tensor
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -21,7 +21,7 @@ EVERY = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How long and how fast: linear warm-up to `lr` over `warmup` of the steps, then a cosine down to `floor` of it."""
 
     steps: int
@@ -39,11 +39,13 @@ class Plan:
         if step < rise:
             return self.lr * (step + 1) / rise
         done = (step - rise) / max(1, self.steps - rise)
-        return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        return self.lr * (
+            self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        )
 
 
 @dataclass
-class Progress:
+class Position:
     """Where a run stands: everything but tensors that resuming needs."""
 
     step: int = 0
@@ -138,11 +140,11 @@ class Average(Generic[M]):
 
 
 def fit(
-    advance: Advance,
+    advance: Update,
     feed: Feed,
-    plan: Plan,
+    plan: Schedule,
     weights: Callable[[float], list[float]],
-    progress: Progress,
+    progress: Position,
     average: Average,
 ) -> Iterator[Tensor]:
     """Train until `plan.steps`, yielding each step's costs (T,); the caller logs, saves and stops as it likes.
@@ -151,7 +153,9 @@ def fit(
     """
     while progress.step < plan.steps:
         for x, context, share in feed.epoch(progress.epoch, progress.batch):
-            costs = advance(x, context, share, weights(progress.step / plan.steps), plan.rate(progress.step))
+            costs = advance(
+                x, context, share, weights(progress.step / plan.steps), plan.rate(progress.step)
+            )
             average.update(progress.step)
             _count(progress, feed)
             yield costs
@@ -159,7 +163,7 @@ def fit(
                 return
 
 
-def _count(progress: Progress, feed: Feed) -> None:
+def _count(progress: Position, feed: Feed) -> None:
     progress.step += 1
     progress.batch += 1
     if progress.batch == feed.per_epoch:

@@ -11,11 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MULTIPLIED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+MULTIPLIED = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 """The layers of matrices and kernels: weights that are decayed, and that autocast lowers at every use."""
 
 
-def adamw(model: nn.Module, weight_decay: float, products: torch.dtype = torch.float32) -> torch.optim.AdamW:
+def adamw(
+    model: nn.Module, weight_decay: float, products: torch.dtype = torch.float32
+) -> torch.optim.AdamW:
     """AdamW, fused, that decays the matrices and kernels of layers, and nothing else.
 
     Biases, gains, and what has a meaning of its own (a prior's means, pseudo-inputs, embeddings) stay as they are.
@@ -28,7 +38,10 @@ def soap(model: nn.Module, weight_decay: float, products: torch.dtype = torch.fl
     return Soap(_groups(model, weight_decay), lr=1e-3, products=products)
 
 
-OPTIMISERS: dict[str, Callable[[nn.Module, float, torch.dtype], torch.optim.Optimizer]] = {"adamw": adamw, "soap": soap}
+OPTIMISERS: dict[str, Callable[[nn.Module, float, torch.dtype], torch.optim.Optimizer]] = {
+    "adamw": adamw,
+    "soap": soap,
+}
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -66,7 +79,13 @@ class Soap(torch.optim.Optimizer):
         limit: float = 4.0,
         products: torch.dtype = torch.float32,
     ) -> None:
-        settings = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "refresh": refresh, "measure": measure}
+        settings = {
+            "lr": lr,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "refresh": refresh,
+            "measure": measure,
+        }
         super().__init__(params, settings | {"longest": longest, "settle": settle, "limit": limit})
         self.products = products  # in which the rotations of gradients are computed
 
@@ -123,11 +142,17 @@ def _turn(state: dict[str, Tensor], first: bool) -> None:
     for side in "LR":
         if side in state:
             covariance, basis = state[side], state[f"Q{side}"]
-            basis.copy_(torch.linalg.eigh(covariance)[1] if first else torch.linalg.qr(covariance @ basis)[0])
+            basis.copy_(
+                torch.linalg.eigh(covariance)[1]
+                if first
+                else torch.linalg.qr(covariance @ basis)[0]
+            )
     state["mean"].copy_(_rotate(mean, state, back=False))
 
 
-def _rotate(g: Tensor, state: dict[str, Tensor], back: bool, dtype: torch.dtype = torch.float32) -> Tensor:
+def _rotate(
+    g: Tensor, state: dict[str, Tensor], back: bool, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Q_L' g Q_R, or Q_L g Q_R' when going back, multiplied in `dtype`."""
     turned = g.to(dtype)
     if "QL" in state:

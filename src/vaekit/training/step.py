@@ -29,7 +29,9 @@ class Step(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
         costs = {name: term.cost for name, term in objective.terms.items()}
-        self.costs = nn.ModuleDict({name: cost for name, cost in costs.items() if isinstance(cost, nn.Module)})
+        self.costs = nn.ModuleDict(
+            {name: cost for name, cost in costs.items() if isinstance(cost, nn.Module)}
+        )
 
     def forward(self, x: Tensor, context: Tensor | None, weights: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, ...), context (B, F) or None, weights (T,) -> loss (), costs (T,), in nats per datum."""
@@ -85,7 +87,7 @@ class Guard:
             value.copy_(state[name])
 
 
-class Advance(Protocol):
+class Update(Protocol):
     """One move of the weights: a batch, its share of the mean, the terms' weights, the learning rate -> costs (T,)."""
 
     def __call__(
@@ -93,7 +95,7 @@ class Advance(Protocol):
     ) -> Tensor: ...
 
 
-class Apart:
+class StepByStep:
     """Forward, backward, guard and optimiser one after the other: any engine, any fused optimiser.
 
     `usual` is the batch size that `step` was compiled for, if it was: batches of another run uncompiled.
@@ -107,10 +109,18 @@ class Apart:
         backward: Callable[[Tensor], None] = Tensor.backward,
         usual: int | None = None,
     ) -> None:
-        self.step, self.optimiser, self.guard, self.backward, self.usual = step, optimiser, guard, backward, usual
+        self.step, self.optimiser, self.guard, self.backward, self.usual = (
+            step,
+            optimiser,
+            guard,
+            backward,
+            usual,
+        )
         self.inner = getattr(optimiser, "optimizer", optimiser)
 
-    def __call__(self, x: Tensor, context: Tensor | None, share: float, weights: list[float], rate: float) -> Tensor:
+    def __call__(
+        self, x: Tensor, context: Tensor | None, share: float, weights: list[float], rate: float
+    ) -> Tensor:
         for group in self.inner.param_groups:
             group["lr"] = rate
         with self._stance(x):
@@ -126,7 +136,7 @@ class Apart:
         return torch.compiler.set_stance("force_eager") if odd else nullcontext()
 
 
-class Whole:
+class CompiledStep:
     """Everything from the batch to the moved weights in one compiled graph: one process, AdamW.
 
     The optimiser's own state is used and moved, so that saving and resuming know no difference. Under bfloat16 the
@@ -134,13 +144,15 @@ class Whole:
     float32 ones. A batch of unusual size goes the other way, `apart`.
     """
 
-    def __init__(self, step: Step, apart: Apart, dtype: torch.dtype) -> None:
+    def __init__(self, step: Step, apart: StepByStep, dtype: torch.dtype) -> None:
         assert apart.usual is not None
         self.step, self.apart, self.dtype = step, apart, dtype
         self.moved: dict[str, Moved] = {}
         self._graph = torch.compile(self._move, fullgraph=True, dynamic=False)
 
-    def __call__(self, x: Tensor, context: Tensor | None, share: float, weights: list[float], rate: float) -> Tensor:
+    def __call__(
+        self, x: Tensor, context: Tensor | None, share: float, weights: list[float], rate: float
+    ) -> Tensor:
         if len(x) != self.apart.usual:
             return self._odd(x, context, share, weights, rate)
         self.moved = self.moved or self._begin()
@@ -165,9 +177,13 @@ class Whole:
             if not p.requires_grad:
                 continue
             fresh = {"step": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p)}
-            state = self.apart.inner.state[p] = fresh | {"exp_avg_sq": torch.zeros_like(p)} | self.apart.inner.state[p]
+            state = self.apart.inner.state[p] = (
+                fresh | {"exp_avg_sq": torch.zeros_like(p)} | self.apart.inner.state[p]
+            )
             copy = _laid_out(p.to(self.dtype) if name in lowered else p.clone())
-            moved[name] = Moved(p, copy, groups[p], state["step"], state["exp_avg"], state["exp_avg_sq"])
+            moved[name] = Moved(
+                p, copy, groups[p], state["step"], state["exp_avg"], state["exp_avg_sq"]
+            )
         return moved
 
     def _move(self, x: Tensor, context: Tensor | None, knobs: Tensor) -> Tensor:
@@ -181,7 +197,9 @@ class Whole:
             moved.adamw(grads[name].float() * (1 / scale), knobs[0], good)
         return costs
 
-    def _loss(self, copies: dict[str, Tensor], x: Tensor, context: Tensor | None, weights: Tensor) -> Any:
+    def _loss(
+        self, copies: dict[str, Tensor], x: Tensor, context: Tensor | None, weights: Tensor
+    ) -> Any:
         buffers = {name: buffer.clone() for name, buffer in self.step.named_buffers()}
         with torch.autocast(x.device.type, self.dtype, enabled=self.dtype is not torch.float32):
             loss, costs = functional_call(self.step, copies | buffers, (x, context, weights))
@@ -204,10 +222,17 @@ class Moved:
         beta1, beta2 = self.group["betas"]
         mean, square = self.mean.lerp(g, 1 - beta1), self.square.lerp(g * g, 1 - beta2)
         self.step.add_(good)
-        size = square.sqrt() * (1 - beta2**self.step).rsqrt() + self.group["eps"]  # one division a weight, not three
+        size = (
+            square.sqrt() * (1 - beta2**self.step).rsqrt() + self.group["eps"]
+        )  # one division a weight, not three
         decayed = self.weight * (1 - rate * self.group["weight_decay"])
         weight = decayed - mean * (rate / (1 - beta1**self.step)) / size
-        for old, new in ((self.mean, mean), (self.square, square), (self.weight, weight), (self.copy, weight)):
+        for old, new in (
+            (self.mean, mean),
+            (self.square, square),
+            (self.weight, weight),
+            (self.copy, weight),
+        ):
             old.copy_(torch.where(good, new, old))
 
 
@@ -222,5 +247,9 @@ def _laid_out(weight: Tensor) -> Tensor:
 
 
 def _multiplied(step: nn.Module) -> set[str]:
-    layers = ((name, layer) for name, layer in step.named_modules() if isinstance(layer, MULTIPLIED))
-    return {f"{name}.{p}" for name, layer in layers for p, _ in layer.named_parameters(recurse=False)}
+    layers = (
+        (name, layer) for name, layer in step.named_modules() if isinstance(layer, MULTIPLIED)
+    )
+    return {
+        f"{name}.{p}" for name, layer in layers for p, _ in layer.named_parameters(recurse=False)
+    }

@@ -38,7 +38,7 @@ class Unfitting(VaekitError):
 
 
 @dataclass(frozen=True)
-class Column:
+class Attribute:
     """The values of the images, (N,) or (N, K), and of the test part; names of classes or flags where known."""
 
     train: np.ndarray
@@ -46,20 +46,28 @@ class Column:
     names: tuple[str, ...] = ()
 
 
-def with_conditions(images: Images, words: Sequence[str], table: str | None, request: Request) -> Images:
+def with_conditions(
+    images: Images, words: Sequence[str], table: str | None, request: Request
+) -> Images:
     """`images` with the conditions that `words` name (`label`, `age`, `zip:category`). Raises VaekitError."""
     asked = [word.partition(":")[::2] for word in words]
     twice = {name for name, _ in asked if [other for other, _ in asked].count(name) > 1}
     if twice:
         raise VaekitError(f"condition '{twice.pop()}' is named twice")
     if table and not Path(table).expanduser().is_file():
-        raise VaekitError(f"{table}: there is no such file; expected a CSV file with a row for each image")
+        raise VaekitError(
+            f"{table}: there is no such file; expected a CSV file with a row for each image"
+        )
     found = {name: _find(name, images, table, request) for name, _ in asked}
-    fields = [conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked]
+    fields = [
+        conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked
+    ]
     return _filled(images, found, fields)
 
 
-def as_known(images: Images, fields: Sequence[Condition], table: str | None, request: Request) -> Images:
+def as_known(
+    images: Images, fields: Sequence[Condition], table: str | None, request: Request
+) -> Images:
     """New `images` with what can be found of a model's conditions; the rest is unknown, and a note says so."""
     found, lacking = {}, []
     for field in fields:
@@ -78,27 +86,35 @@ def factors(images: Images, names: Sequence[str], table: str | None, request: Re
     """What each of `images` is made of, as small whole numbers (N, F): columns, or tables (N, K) of them."""
     found = [_find(name, images, table, request).train for name in names]
     columns = [column for values in found for column in values.reshape(len(values), -1).T]
-    return torch.stack([torch.from_numpy(np.unique(column, return_inverse=True)[1]) for column in columns], dim=1)
+    return torch.stack(
+        [torch.from_numpy(np.unique(column, return_inverse=True)[1]) for column in columns], dim=1
+    )
 
 
-def _filled(images: Images, found: dict[str, Column], fields: Sequence[Condition]) -> Images:
+def _filled(images: Images, found: dict[str, Attribute], fields: Sequence[Condition]) -> Images:
     schema = images.schema.model_copy(update={"conditions": tuple(fields)})
     context = conditions.encode({name: c.train for name, c in found.items()}, fields, len(images))
     test = images.test
     if test is not None:
         values = {name: c.test for name, c in found.items() if c.test is not None}
         test = replace(test, schema=schema, context=conditions.encode(values, fields, len(test)))
-    notes = [note for i, field in enumerate(fields) if (note := _lacking(field, context, fields[:i]))]
+    notes = [
+        note for i, field in enumerate(fields) if (note := _lacking(field, context, fields[:i]))
+    ]
     return replace(images, schema=schema, context=context, test=test, notes=(*images.notes, *notes))
 
 
 def _lacking(field: Condition, context: Tensor, before: Sequence[Condition]) -> str:
     """A note of how many images a field is not known of, if of some but not of all."""
     unknown = int(context[:, sum(other.width for other in before)].isnan().sum())
-    return f"{field.name}: not known of {unknown:,} of {len(context):,} images" if 0 < unknown < len(context) else ""
+    return (
+        f"{field.name}: not known of {unknown:,} of {len(context):,} images"
+        if 0 < unknown < len(context)
+        else ""
+    )
 
 
-def _find(name: str, images: Images, table: str | None, request: Request) -> Column:
+def _find(name: str, images: Images, table: str | None, request: Request) -> Attribute:
     if name == LABEL and images.labels is not None:
         return _labels(images)
     path = Path(request.source).expanduser()
@@ -108,27 +124,38 @@ def _find(name: str, images: Images, table: str | None, request: Request) -> Col
     if path.is_file() and arrays.is_array_file(path):
         return _array(name, images, path, request)
     there = [LABEL] if images.labels is not None else []
-    hint = f"there are: {', '.join(there)}" if there else "name a table of them with --table attributes.csv"
+    hint = (
+        f"there are: {', '.join(there)}"
+        if there
+        else "name a table of them with --table attributes.csv"
+    )
     raise VaekitError(f"{request.source}: has no '{name}'; {hint}")
 
 
-def _labels(images: Images) -> Column:
+def _labels(images: Images) -> Attribute:
     names = np.array((*images.schema.classes, ""))  # a label of -1 takes the last
-    parts = [None if i is None or i.labels is None else names[i.labels.cpu().numpy()] for i in (images, images.test)]
+    parts = [
+        None if i is None or i.labels is None else names[i.labels.cpu().numpy()]
+        for i in (images, images.test)
+    ]
     assert parts[0] is not None
-    return Column(parts[0], parts[1], images.schema.classes)
+    return Attribute(parts[0], parts[1], images.schema.classes)
 
 
 # Arrays beside the images
 
 
-def _array(name: str, images: Images, path: Path, request: Request) -> Column:
+def _array(name: str, images: Images, path: Path, request: Request) -> Attribute:
     held = arrays.open_arrays(path)
     chosen = arrays.choose(held, request)
     if name in (*chosen.names[0], *chosen.names[1]):
-        raise VaekitError(f"condition '{name}': these are the images themselves; name an array beside them")
+        raise VaekitError(
+            f"condition '{name}': these are the images themselves; name an array beside them"
+        )
     if name in held and not held[name].shape:
-        raise VaekitError(f"{request.source}: '{name}' is one value, not one for each image; choose another array")
+        raise VaekitError(
+            f"{request.source}: '{name}' is one value, not one for each image; choose another array"
+        )
     train = [_beside(held, image, name) for image in chosen.names[0]]
     test = [_beside(held, image, name) for image in chosen.names[1]]
     if any(other is None for other in train):
@@ -137,15 +164,21 @@ def _array(name: str, images: Images, path: Path, request: Request) -> Column:
         )
     stem = arrays.part_and_stem(name)[1]
     titles = next((held[key] for key in (f"{stem}_names", f"{name}_names") if key in held), None)
-    names = () if titles is None or titles.dtype.kind != "U" else tuple(str(v) for v in _values(titles))
+    names = (
+        () if titles is None or titles.dtype.kind != "U" else tuple(str(v) for v in _values(titles))
+    )
     column = _joined(held, [t for t in train if t])
     if len(column) != len(images):
-        raise Unfitting(f"{request.source}: '{name}' has {len(column):,} values for {counted(len(images), 'image')}")
+        raise Unfitting(
+            f"{request.source}: '{name}' has {len(column):,} values for {counted(len(images), 'image')}"
+        )
     known = test and all(other is not None for other in test)
     other = _joined(held, [t for t in test if t]) if known else None
     if names and column.ndim == 1:
-        return Column(_worded(name, column, names), other if other is None else _worded(name, other, names))
-    return Column(column, other, names)
+        return Attribute(
+            _worded(name, column, names), other if other is None else _worded(name, other, names)
+        )
+    return Attribute(column, other, names)
 
 
 def _worded(name: str, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -153,7 +186,9 @@ def _worded(name: str, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     if values.dtype.kind not in "biu":
         return values
     if values.max(initial=0) >= len(names):
-        raise Unfitting(f"'{name}' counts classes up to {values.max()}, and has {counted(len(names), 'name')} for them")
+        raise Unfitting(
+            f"'{name}' counts classes up to {values.max()}, and has {counted(len(names), 'name')} for them"
+        )
     return np.array((*names, ""))[np.where(values < 0, len(names), values)]
 
 
@@ -181,14 +216,16 @@ def _values(stream: streams.Stream) -> np.ndarray:
 
 def _fitting(held: dict[str, streams.Stream], images: Images, name: str) -> str:
     rows = {len(images), len(images.test) if images.test else len(images)}
-    likely = [key for key, s in held.items() if s.shape and s.shape[0] in rows and len(s.shape) <= 2]
+    likely = [
+        key for key, s in held.items() if s.shape and s.shape[0] in rows and len(s.shape) <= 2
+    ]
     return nearest(name, ([LABEL] if images.labels is not None else []) + likely) if likely else ""
 
 
 # A table
 
 
-def _tabled(name: str, images: Images, path: Path) -> Column:
+def _tabled(name: str, images: Images, path: Path) -> Attribute:
     columns = _read_table(path)
     if name not in columns:
         known = ([LABEL] if images.labels is not None else []) + list(columns)
@@ -198,14 +235,18 @@ def _tabled(name: str, images: Images, path: Path) -> Column:
     test = images.test.files if images.test else ()
     rows = _rows_by_file(path, columns, (*images.files, *test))
     values = columns[name]
-    return Column(_picked(values, rows, images.files), _picked(values, rows, test) if images.test else None)
+    return Attribute(
+        _picked(values, rows, images.files), _picked(values, rows, test) if images.test else None
+    )
 
 
-def _by_row(name: str, images: Images, path: Path, values: np.ndarray) -> Column:
+def _by_row(name: str, images: Images, path: Path, values: np.ndarray) -> Attribute:
     n, both = len(images), len(images) + (len(images.test) if images.test else 0)
     if len(values) not in (n, both):
-        raise VaekitError(f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row an image")
-    return Column(values[:n], values[n:] if len(values) == both > n else None)
+        raise VaekitError(
+            f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row an image"
+        )
+    return Attribute(values[:n], values[n:] if len(values) == both > n else None)
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
@@ -213,14 +254,20 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
     except OSError as error:
-        raise VaekitError(f"{path}: the table cannot be read ({error.strerror}); expected a CSV file") from None
+        raise VaekitError(
+            f"{path}: the table cannot be read ({error.strerror}); expected a CSV file"
+        ) from None
     except (UnicodeDecodeError, EOFError):
         raise VaekitError(f"{path}: is no CSV file in UTF-8; save it anew as such") from None
     dialect = _dialect(text)
     try:
-        lines = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect) if row] or [[]]
+        lines = [
+            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect) if row
+        ] or [[]]
     except csv.Error as error:
-        raise VaekitError(f"{path}: is no table that can be read ({error}); expected a CSV file") from None
+        raise VaekitError(
+            f"{path}: is no table that can be read ({error}); expected a CSV file"
+        ) from None
     head, rows = lines[0], lines[1:]
     twice = next((name for name in head if head.count(name) > 1), None)
     if twice is not None:
@@ -229,9 +276,17 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
         rows = [[DECIMAL.sub(r"\1.\2", cell) for cell in row] for row in rows]
     ragged = next((i for i, row in enumerate(rows, 2) if len(row) != len(head)), None)
     if ragged or not rows:
-        what = f"line {ragged} has another number of columns than the first" if ragged else "has no rows"
-        raise VaekitError(f"{path}: {what}; expected a CSV file with the columns' names in its first line")
-    return {name: np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)}
+        what = (
+            f"line {ragged} has another number of columns than the first"
+            if ragged
+            else "has no rows"
+        )
+        raise VaekitError(
+            f"{path}: {what}; expected a CSV file with the columns' names in its first line"
+        )
+    return {
+        name: np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)
+    }
 
 
 def _dialect(text: str) -> type[csv.Dialect]:
@@ -243,7 +298,9 @@ def _dialect(text: str) -> type[csv.Dialect]:
     return Dialect
 
 
-def _rows_by_file(path: Path, columns: dict[str, np.ndarray], files: Sequence[str]) -> dict[str, int]:
+def _rows_by_file(
+    path: Path, columns: dict[str, np.ndarray], files: Sequence[str]
+) -> dict[str, int]:
     """Which row speaks of which file, by its path, else by its name or its name without the suffix."""
     best: dict[str, int] = {}
     for values in columns.values():
@@ -257,7 +314,9 @@ def _rows_by_file(path: Path, columns: dict[str, np.ndarray], files: Sequence[st
     if best and twice:
         raise VaekitError(f"{path}: {twice[0]} stands in several rows; expected one row an image")
     if not best:
-        raise VaekitError(f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'")
+        raise VaekitError(
+            f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'"
+        )
     return best
 
 

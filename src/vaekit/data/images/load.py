@@ -74,16 +74,22 @@ def load(
     )
     images = _read(name, request)
     if len(images) < 2 and schema is None:
-        raise VaekitError(f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array of more")
+        raise VaekitError(
+            f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array of more"
+        )
     if schema is None:
         return with_conditions(images, condition, table, request) if condition else images
     known = conform(images, schema)
     return as_known(known, schema.conditions, table, request) if schema.conditions else known
 
 
-def load_factors(images: Images, names: Sequence[str], array: str | None = None, table: str | None = None) -> Tensor:
+def load_factors(
+    images: Images, names: Sequence[str], array: str | None = None, table: str | None = None
+) -> Tensor:
     """The known factors (N, F) of `images` as they came from their source: `label`, arrays, or columns of a table."""
-    request = Request(images.source, None, None, array, None, packed.default_folder(), 0, None, silent)
+    request = Request(
+        images.source, None, None, array, None, packed.default_folder(), 0, None, silent
+    )
     return factors(images, names, table, request)
 
 
@@ -97,7 +103,9 @@ def _read(name: str, request: Request) -> Images:
     if not os.path.exists(path):  # False also for names that no file can have
         raise VaekitError(_missing(name, path))
     if not (path.is_dir() or path.is_file()):
-        raise VaekitError(f"{name}: this is neither a file nor a folder: give a folder of pictures or an .npz file")
+        raise VaekitError(
+            f"{name}: this is neither a file nor a folder: give a folder of pictures or an .npz file"
+        )
     if path.is_dir() and not idx.has_idx_files(path):
         _refuse_names(request, "a folder of pictures")
         return folder.read(path, request)
@@ -111,17 +119,23 @@ def _read_file(path: Path, request: Request) -> Images:
         if arrays.is_array_file(path):
             return arrays.read(path, request)
     except OSError as error:
-        raise VaekitError(f"{path}: couldn't be read ({error.strerror}): check the file and its rights") from error
+        raise VaekitError(
+            f"{path}: couldn't be read ({error.strerror}): check the file and its rights"
+        ) from error
     _refuse_names(request, "a picture")
     return folder.read_file(path, request)
 
 
 def _missing(name: str, path: Path) -> str:
     beside = (
-        [str(Path(name).parent / entry.name) for entry in path.parent.iterdir()] if os.path.isdir(path.parent) else []
+        [str(Path(name).parent / entry.name) for entry in path.parent.iterdir()]
+        if os.path.isdir(path.parent)
+        else []
     )
     near = difflib.get_close_matches(name, [*beside, "digits"], n=1)
-    hint = f"did you mean {near[0]}?" if near else "give a folder of pictures, an .npz file or digits"
+    hint = (
+        f"did you mean {near[0]}?" if near else "give a folder of pictures, an .npz file or digits"
+    )
     return f"{name}: there is no such file or folder; {hint}"
 
 
@@ -133,7 +147,9 @@ def _refuse_names(request: Request, kind: str) -> None:
             )
 
 
-def _checked_size(size: int | Sequence[int] | None, schema: ImageSchema | None, name: str) -> tuple[int, int] | None:
+def _checked_size(
+    size: int | Sequence[int] | None, schema: ImageSchema | None, name: str
+) -> tuple[int, int] | None:
     if size is None:
         return (schema.height, schema.width) if schema is not None and schema.resized else None
     pair = (size, size) if isinstance(size, int) else tuple(size)

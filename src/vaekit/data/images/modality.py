@@ -45,7 +45,9 @@ def drawn_picture(likelihood: Distribution) -> Tensor:
 
 def _read(data: Data, **options: Any) -> Images:
     if data.constraints:
-        raise VaekitError(f"{data.source}: constraints are for tables, and these are images; leave them out")
+        raise VaekitError(
+            f"{data.source}: constraints are for tables, and these are images; leave them out"
+        )
     return load(
         data.source,
         size=data.size,
@@ -64,7 +66,11 @@ def _again(data: Data, schema: ImageSchema, **options: Any) -> Images:
     ours = images.schema
     if ours.shape != schema.shape and then.size is None and ours.resized:
         then = then.model_copy(update={"size": (schema.height, schema.width)})
-    if ours.shape != schema.shape and then.channels is None and (ours.channels, schema.channels) == (1, 3):
+    if (
+        ours.shape != schema.shape
+        and then.channels is None
+        and (ours.channels, schema.channels) == (1, 3)
+    ):
         then = then.model_copy(update={"channels": 3})
     return images if then is data else _read(then, **options)
 
@@ -77,17 +83,23 @@ def _write(x: Tensor, schema: ImageSchema, folder: Path, stem: str) -> dict[str,
 # What the data suggest
 
 
-def _settle(experiment: Experiment, images: Images, kind: str, reasons: list[str]) -> tuple[list[str], ImageSchema]:
+def _settle(
+    experiment: Experiment, images: Images, kind: str, reasons: list[str]
+) -> tuple[list[str], ImageSchema]:
     changes, schema = _likelihood(experiment, images, reasons)
     return changes + _network(experiment, images, kind, reasons), schema
 
 
-def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> tuple[list[str], ImageSchema]:
+def _likelihood(
+    experiment: Experiment, images: Images, reasons: list[str]
+) -> tuple[list[str], ImageSchema]:
     name, binarise = experiment.model.likelihood, experiment.model.binarise
     two_valued = _is_two_valued(images)
     if name == "auto":
         name = "bernoulli" if two_valued else "gaussian"
-        reasons.append(f"likelihood {name}: the pixels are {'black or white' if two_valued else 'of many levels'}")
+        reasons.append(
+            f"likelihood {name}: the pixels are {'black or white' if two_valued else 'of many levels'}"
+        )
     wanted = likelihood(name, images.schema.channels)
     if wanted.binary and not two_valued and binarise == "none":
         raise VaekitError(
@@ -95,14 +107,22 @@ def _likelihood(experiment: Experiment, images: Images, reasons: list[str]) -> t
             "model.binarise=dynamic (or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
         )
     if not wanted.binary and binarise in ("static", "dynamic"):
-        raise VaekitError(f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'")
+        raise VaekitError(
+            f"model.binarise={binarise} goes with likelihood bernoulli, not with '{name}'"
+        )
     if wanted.discrete and not wanted.binary and images.schema.dtype != "uint8":
-        raise VaekitError(f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}")
+        raise VaekitError(
+            f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}"
+        )
     if binarise == "static" and isinstance(images.raw, DiskImages):
-        raise VaekitError(f"{images.source}: static binarisation wants images that fit in memory; use dynamic")
+        raise VaekitError(
+            f"{images.source}: static binarisation wants images that fit in memory; use dynamic"
+        )
     if binarise == "auto":
         binarise = "dynamic" if wanted.binary and not two_valued else "none"
-        reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (binarise == "dynamic")
+        reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (
+            binarise == "dynamic"
+        )
     schema = images.schema.model_copy(update={"binarise": binarise})
     return [f"model.likelihood={name}", f"model.binarise={binarise}"], schema
 
@@ -114,17 +134,27 @@ def _is_two_valued(images: Images) -> bool:
 
 def _network(experiment: Experiment, images: Images, kind: str, reasons: list[str]) -> list[str]:
     if experiment.model.architecture == "chain":
-        raise VaekitError("architecture chain is for the columns of tables; images have mlp, or conv")
+        raise VaekitError(
+            "architecture chain is for the columns of tables; images have mlp, or conv"
+        )
     if experiment.model.architecture != "auto":
         return []
     schema, n = images.schema, len(images)
     if kind == "codes":
-        reasons.append("architecture conv: codes lie on a grid, and of a dense net each tells of the whole picture")
+        reasons.append(
+            "architecture conv: codes lie on a grid, and of a dense net each tells of the whole picture"
+        )
         return ["model.architecture=conv"]
     small = schema.channels == 1 and schema.height * schema.width <= 1024
     name = "mlp" if small and n > FEW else "conv"
-    few = f", {n:,} of them: with so few, a dense net learns them by heart" if small and n <= FEW else ""
-    reasons.append(f"architecture {name}: {schema.height}x{schema.width}x{schema.channels} pixels{few}")
+    few = (
+        f", {n:,} of them: with so few, a dense net learns them by heart"
+        if small and n <= FEW
+        else ""
+    )
+    reasons.append(
+        f"architecture {name}: {schema.height}x{schema.width}x{schema.channels} pixels{few}"
+    )
     return [f"model.architecture={name}"]
 
 
@@ -133,7 +163,10 @@ def fixed_bits(images: Images, seed: int) -> Images:
     if images.schema.binarise != "static":
         return images
     generator = torch.Generator().manual_seed(seed)
-    bits = [draw_bits(images.raw.take(i), generator).mul(255).byte() for i in torch.arange(len(images)).split(4096)]
+    bits = [
+        draw_bits(images.raw.take(i), generator).mul(255).byte()
+        for i in torch.arange(len(images)).split(4096)
+    ]
     test = images.test and fixed_bits(images.test, seed + 1)
     schema = images.schema.model_copy(update={"dtype": "uint8"})
     return replace(images, raw=Resident(torch.cat(bits)), schema=schema, test=test)
@@ -154,7 +187,9 @@ def _of(network: Network, schema: ImageSchema) -> Likelihood:
     return likelihood(network.likelihood, schema.channels)
 
 
-def _parts(network: Network, schema: ImageSchema, between: Between, context: int) -> tuple[nn.Module, nn.Module]:
+def _parts(
+    network: Network, schema: ImageSchema, between: Between, context: int
+) -> tuple[nn.Module, nn.Module]:
     pixels = _of(network, schema)
     encoding, decoding = _nets(network, schema, between, pixels.outputs, context)
     return encoding, Conditional(decoding, pixels.family, len(between[1]))
@@ -168,19 +203,32 @@ def _nets(
         size = networks.CONVOLUTIONAL[network.size]
         return networks.convolutional(schema.shape, *size, between, outputs, context)
     widths = network.hidden or networks.DENSE[network.size]
-    return networks.dense(schema.shape, widths, between, outputs, network.activation, context, network.dropout)
+    return networks.dense(
+        schema.shape, widths, between, outputs, network.activation, context, network.dropout
+    )
 
 
-def _hierarchy(network: Network, schema: ImageSchema, sizes: Sequence[int], context: int) -> Hierarchy:
+def _hierarchy(
+    network: Network, schema: ImageSchema, sizes: Sequence[int], context: int
+) -> Hierarchy:
     pixels = _of(network, schema)
     if network.activation == "gated":
-        raise VaekitError(f"levels={network.levels}: a hierarchy's layers cannot be gated; use model.activation=silu")
+        raise VaekitError(
+            f"levels={network.levels}: a hierarchy's layers cannot be gated; use model.activation=silu"
+        )
     if network.architecture == "conv":
         _refuse_dense(network)
         width, blocks = networks.CONVOLUTIONAL[network.size]
         stride = networks.first_stride(schema.shape)
         return conv_hierarchy(
-            schema.shape, pixels.outputs, sizes, width, blocks, pixels.family, stride, context=context
+            schema.shape,
+            pixels.outputs,
+            sizes,
+            width,
+            blocks,
+            pixels.family,
+            stride,
+            context=context,
         )
     width, blocks = networks.LADDER[network.size]
     width = network.hidden[0] if network.hidden else width
@@ -201,13 +249,17 @@ def _refuse_dense(network: Network) -> None:
     """What only fully connected networks have."""
     for field in ("hidden", "dropout"):
         if getattr(network, field):
-            raise VaekitError(f"model.{field} belongs to the mlp; leave it out for conv, or use model.architecture=mlp")
+            raise VaekitError(
+                f"model.{field} belongs to the mlp; leave it out for conv, or use model.architecture=mlp"
+            )
 
 
 def _begin(decoder: nn.Module, network: Network, schema: ImageSchema, raw: Tensor) -> None:
     pixels = _of(network, schema)
     if pixels.start is not None:
-        networks.start_at(cast(Conditional, decoder).net, pixels.start(to_tensor(raw, schema).mean(0)))
+        networks.start_at(
+            cast(Conditional, decoder).net, pixels.start(to_tensor(raw, schema).mean(0))
+        )
 
 
 IMAGES = Modality(

@@ -27,14 +27,20 @@ def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Im
     """
     count, channels, height, width = x.shape
     if count == 0 or channels not in (1, 3):
-        raise VaekitError(f"a sheet shows at least 1 image with 1 or 3 channels, and this is of shape {tuple(x.shape)}")
+        raise VaekitError(
+            f"a sheet shows at least 1 image with 1 or 3 channels, and this is of shape {tuple(x.shape)}"
+        )
     columns = columns or math.ceil(math.sqrt(count))
     scale = scale or max(1, math.ceil(CELL / max(height, width)))
     how = "bicubic" if max(height, width) < TINY else "nearest"
     large = F.interpolate(x.detach().float().cpu(), scale_factor=scale, mode=how)
     pixels = (large.clamp(0, 1) * 255).round().byte().numpy()
     cell = height * scale + GAP, width * scale + GAP
-    canvas = np.full((math.ceil(count / columns) * cell[0] + GAP, columns * cell[1] + GAP, channels), GROUND, np.uint8)
+    canvas = np.full(
+        (math.ceil(count / columns) * cell[0] + GAP, columns * cell[1] + GAP, channels),
+        GROUND,
+        np.uint8,
+    )
     for i, image in enumerate(pixels):
         top, left = (i // columns) * cell[0] + GAP, (i % columns) * cell[1] + GAP
         canvas[top : top + height * scale, left : left + width * scale] = image.transpose(1, 2, 0)

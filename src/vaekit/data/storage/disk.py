@@ -88,7 +88,9 @@ class DiskImages:
         size = out[0].nbytes
         buffer = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         for start, stop in _runs(positions):
-            self._read(buffer[start * size : stop * size], self._offset + int(positions[start]) * size)
+            self._read(
+                buffer[start * size : stop * size], self._offset + int(positions[start]) * size
+            )
 
     def _read(self, buffer: memoryview, where: int) -> None:
         """Fill `buffer` with the bytes from `where` on."""
@@ -96,10 +98,14 @@ class DiskImages:
             while buffer:
                 count = self._read_some(buffer, where)
                 if count == 0:
-                    raise VaekitError(f"{self.path}: the file ends early; it changed since it was opened, load it anew")
+                    raise VaekitError(
+                        f"{self.path}: the file ends early; it changed since it was opened, load it anew"
+                    )
                 buffer, where = buffer[count:], where + count
         except OSError as error:
-            raise VaekitError(f"{self.path}: couldn't be read ({error.strerror}); load the images anew") from error
+            raise VaekitError(
+                f"{self.path}: couldn't be read ({error.strerror}); load the images anew"
+            ) from error
 
     def _read_some(self, buffer: memoryview, where: int) -> int:
         file = self._descriptor()

@@ -16,7 +16,7 @@ from vaekit.data.tables.schema import Column, TableSchema
 
 
 @dataclass(frozen=True)
-class Mended:
+class FilledTable:
     """Polars series by name as the frame has its columns, copy below copy.
 
     `filled` says how many cells of the first copy were empty and are not, `left` how many of each column that new
@@ -29,7 +29,7 @@ class Mended:
     place: Callable[[int], str]
 
 
-def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 1) -> Mended:
+def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 1) -> FilledTable:
     """The frame's rows (N,), `copies` times, with cells of `made` (copies * N,) where they have none.
 
     A hole is a cell without a value: one that is there and was not understood, as a class never seen, stays as it is.
@@ -50,7 +50,7 @@ def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 
         filled += int(empty.sum()) - still
         left |= {name: still} if still else {}
         columns[name] = _mixed(cells, empty, new[name], copies)
-    return Mended(columns, filled, left, place)
+    return FilledTable(columns, filled, left, place)
 
 
 def holes(cells: Cells, column: Column) -> np.ndarray:
@@ -58,14 +58,21 @@ def holes(cells: Cells, column: Column) -> np.ndarray:
     if cells.family != "words":
         return np.isnan(cells.numbers.values)
     words = cells.words
-    gone = [is_missing(level, certain=column.discrete) and level not in column.classes for level in words.levels]
+    gone = [
+        is_missing(level, certain=column.discrete) and level not in column.classes
+        for level in words.levels
+    ]
     return np.array([*gone, True])[words.codes]
 
 
 def _series(cells: Cells) -> Any:
     """The cells as they are, in Polars."""
     pl = frames.polars()
-    return pl.Series(cells.name, cells.values) if isinstance(cells.values, np.ndarray) else cells.values.to_polars()
+    return (
+        pl.Series(cells.name, cells.values)
+        if isinstance(cells.values, np.ndarray)
+        else cells.values.to_polars()
+    )
 
 
 def _repeated(column: Any, copies: int) -> Any:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition
 from vaekit.data.dataset import Resident
@@ -21,7 +20,8 @@ from vaekit.data.tables.columns.infer import infer
 from vaekit.data.tables.read import frames
 from vaekit.data.tables.read.cells import Cells
 from vaekit.data.tables.read.csv import TextFile
-from vaekit.data.tables.rules.constraints import arranged, learned, require_usable
+from vaekit.data.tables.request import ColumnRequest
+from vaekit.data.tables.rules.constraints import learned, require_usable
 from vaekit.data.tables.rules.grammar import Rule
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
@@ -57,7 +57,10 @@ def recognises(source: object) -> bool:
     """Whether `source` is a table: a frame, or a file called as tables are, there or not."""
     if not isinstance(source, (str, Path)):
         return frames.is_frame(source)
-    return str(source).lower().endswith((*SUFFIXES, *PICKLES)) and not Path(source).expanduser().is_dir()
+    return (
+        str(source).lower().endswith((*SUFFIXES, *PICKLES))
+        and not Path(source).expanduser().is_dir()
+    )
 
 
 def load(
@@ -84,8 +87,10 @@ def load(
     if schema is not None:
         return _known(frame, schema, progress or silent, unseen)
     if frame.rows < 2:
-        raise VaekitError(f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from")
-    wanted = Wanted.of(frame, condition, kinds, target, constraints)
+        raise VaekitError(
+            f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from"
+        )
+    wanted = ColumnRequest.of(frame, condition, kinds, target, constraints)
     return _learned(frame, wanted, progress or silent)
 
 
@@ -95,7 +100,9 @@ def open_frame(source: Any, delimiter: str | None = None) -> frames.Frame:
         return frames.frame_of(source)
     path, name = Path(source).expanduser(), str(source).lower()
     if path.is_dir():
-        raise VaekitError(f"{source}: this is a folder; expected a file, such as {Path(source) / 'table.csv'}")
+        raise VaekitError(
+            f"{source}: this is a folder; expected a file, such as {Path(source) / 'table.csv'}"
+        )
     if name.endswith(PICKLES):
         raise VaekitError(
             f"{source}: this is a pickle, which is never opened, for that would run what is in it; "
@@ -124,70 +131,36 @@ def _is_parquet(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4) == b"PAR1" or path.suffix.lower() in PARQUET
     except OSError as error:
-        raise VaekitError(f"{path}: cannot be read ({error.strerror}); check the file and its rights") from None
+        raise VaekitError(
+            f"{path}: cannot be read ({error.strerror}); check the file and its rights"
+        ) from None
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the caller asked of the columns: conditions with the kinds that they were given, kinds, target, rules."""
-
-    conditions: tuple[str, ...]
-    kinds: Mapping[str, str]
-    target: str | None
-    rules: tuple[Rule, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        frame: frames.Frame,
-        words: Sequence[str],
-        kinds: Mapping[str, str] | str | None,
-        target: str | None,
-        constraints: Sequence[str] = (),
-    ) -> Wanted:
-        """As the caller worded it, every name looked up. Raises VaekitError."""
-        asked = dict.fromkeys(frame.names, kinds) if isinstance(kinds, str) else dict(kinds or {})
-        pairs = [(word, "") if word in frame.names else tuple(word.rpartition(":")[::2]) for word in words]
-        names = [name or kind for name, kind in pairs]
-        asked |= {name: kind for name, kind in pairs if name and kind}
-        for name in (*names, *asked, *([target] if target else [])):
-            if name not in frame.names:
-                raise VaekitError(f"{frame.source}: there is no column '{name}'{nearest(name, list(frame.names))}")
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice:
-            raise VaekitError(f"condition '{twice}' is named twice")
-        texts = (constraints,) if isinstance(constraints, str) else constraints
-        if not isinstance(texts, Sequence):
-            raise VaekitError(f"constraints={texts!r}: expected rules, such as ['total = price + tax']")
-        rules = arranged(texts, frame.names)
-        for rule in rules:
-            if rule.target and rule.target in (*names, target):
-                what = "the labels" if rule.target == target else "a condition"
-                raise VaekitError(f"{rule}: '{rule.target}' is {what}, and cannot be computed as well")
-        return cls(tuple(names), asked, target, rules)
-
-
-def _parted(frame: frames.Frame, wanted: Wanted) -> tuple[frames.Frame, frames.Frame | None]:
+def _parted(frame: frames.Frame, wanted: ColumnRequest) -> tuple[frames.Frame, frames.Frame | None]:
     """The rows for training, and those for tests where a column says so of each row."""
     name = _split_name(frame)
     if not name or name in (*wanted.conditions, *wanted.kinds, wanted.target):
         return frame, None
     cells = frame.cells(name)
     words = cells.words if cells.family == "words" else None
-    if words is None or {level.lower() for level in words.levels} != {"train", "test"} or (words.codes < 0).any():
+    if (
+        words is None
+        or {level.lower() for level in words.levels} != {"train", "test"}
+        or (words.codes < 0).any()
+    ):
         return frame, None
     test = np.array([level.lower() == "test" for level in words.levels])[words.codes]
-    return frames.Part(frame, ~test, name), frames.Part(frame, test, name)
+    return frames.FrameRows(frame, ~test, name), frames.FrameRows(frame, test, name)
 
 
 def _split_name(frame: frames.Frame) -> str:
     return next((name for name in frame.names if name.lower() == SPLIT), "")
 
 
-class Learner:
+class SchemaLearner:
     """What the columns of a frame come to, one after another."""
 
-    def __init__(self, frame: frames.Frame, wanted: Wanted) -> None:
+    def __init__(self, frame: frames.Frame, wanted: ColumnRequest) -> None:
         self.frame, self.wanted = frame, wanted
         self.columns: list[Column] = []
         self.left: list[LeftOut] = []
@@ -207,11 +180,15 @@ class Learner:
         if name in self.rules:
             self._compute(cells, self.rules[name])
             return
-        amounts = cells.measured or name in self.operands  # what an equality computes with is no code
+        amounts = (
+            cells.measured or name in self.operands
+        )  # what an equality computes with is no code
         decision = infer(replace(cells, measured=amounts), asked.kinds.get(name, ""))
         if isinstance(decision, LeftOut):
             if name in asked.conditions or name == asked.target:
-                raise VaekitError(f"column '{name}' cannot tell the rows apart: {decision.why}; choose another")
+                raise VaekitError(
+                    f"column '{name}' cannot tell the rows apart: {decision.why}; choose another"
+                )
             self.left.append(decision)
             return
         raw = read_column(cells, decision)[0]
@@ -231,7 +208,9 @@ class Learner:
         numbers = cells.family != "date" and not len(cells.numbers.odd)
         decision = infer(cells, "number" if numbers else self.wanted.kinds.get(cells.name, ""))
         if isinstance(decision, LeftOut) or decision.discrete:
-            raise VaekitError(f"{rule}: '{cells.name}' cannot be computed ({decision.why}); leave the constraint out")
+            raise VaekitError(
+                f"{rule}: '{cells.name}' cannot be computed ({decision.why}); leave the constraint out"
+            )
         raw = read_column(cells, decision)[0]
         column = _ranged(decision, raw)
         self.computed[cells.name] = raw
@@ -240,9 +219,15 @@ class Learner:
 
     def _model(self, column: Column, raw: np.ndarray) -> None:
         """Take a column among those to model, unless one before it has the same values."""
-        digest = hashlib.sha256("\0".join((column.kind, *column.classes)).encode() + raw.tobytes()).digest()
+        digest = hashlib.sha256(
+            "\0".join((column.kind, *column.classes)).encode() + raw.tobytes()
+        ).digest()
         if of := self.seen.setdefault(digest, column.name) if digest in self.seen else "":
-            self.left.append(LeftOut(name=column.name, reason="duplicate", why=f"repeats {of}", of=of, column=column))
+            self.left.append(
+                LeftOut(
+                    name=column.name, reason="duplicate", why=f"repeats {of}", of=of, column=column
+                )
+            )
             return
         self.seen[digest] = column.name
         self.raw[:, len(self.columns)] = raw
@@ -252,7 +237,9 @@ class Learner:
         """What was learned. Raises VaekitError where nothing is left to model."""
         if not self.columns:
             reasons = "; ".join(f"{left.name}: {left.why}" for left in self.left[:3])
-            raise VaekitError(f"{self.frame.source}: no column is left to model ({reasons or NOTHING})")
+            raise VaekitError(
+                f"{self.frame.source}: no column is left to model ({reasons or NOTHING})"
+            )
         pairs = [self.given[name] for name in self.wanted.conditions]
         return TableSchema(
             columns=tuple(self.columns),
@@ -269,7 +256,10 @@ class Learner:
         """The rows in the form of what was learned."""
         schema = self.schema()
         told = {name: raw for name, (_, raw) in self.given.items()}
-        raw, context = torch.from_numpy(self.raw)[:, : len(self.columns)], context_of(told, schema, self.frame.rows)
+        raw, context = (
+            torch.from_numpy(self.raw)[:, : len(self.columns)],
+            context_of(told, schema, self.frame.rows),
+        )
         parts = [torch.from_numpy(self.computed[name]) for name in schema.computed]
         computed = torch.stack(parts, dim=1) if parts else None
         require_usable(schema)
@@ -288,9 +278,9 @@ class Learner:
         )
 
 
-def _learned(frame: frames.Frame, wanted: Wanted, progress: Progress) -> Table:
+def _learned(frame: frames.Frame, wanted: ColumnRequest, progress: Progress) -> Table:
     train, test = _parted(frame, wanted)
-    learner, count = Learner(train, wanted), len(train.names)
+    learner, count = SchemaLearner(train, wanted), len(train.names)
     for i, name in enumerate(train.names):
         progress("reading columns", i, count)
         learner.take(train.cells(name))
@@ -299,13 +289,19 @@ def _learned(frame: frames.Frame, wanted: Wanted, progress: Progress) -> Table:
     if test is None:
         return table
     split = LeftOut(name=_split_name(frame), reason="split", why="says which rows are for training")
-    schema = table.schema.model_copy(update={"left_out": (*table.schema.left_out, split), "order": frame.names})
+    schema = table.schema.model_copy(
+        update={"left_out": (*table.schema.left_out, split), "order": frame.names}
+    )
     held = _known(test, schema, progress)
     note = f"The column '{split.name}' keeps {_rows(test.rows)} for tests; {_rows(train.rows)} are for training"
-    return replace(table, schema=schema, test=replace(held, notes=()), notes=(*table.notes, note, *held.notes))
+    return replace(
+        table, schema=schema, test=replace(held, notes=()), notes=(*table.notes, note, *held.notes)
+    )
 
 
-def _known(frame: frames.Frame, schema: TableSchema, progress: Progress, unseen: float | None = None) -> Table:
+def _known(
+    frame: frames.Frame, schema: TableSchema, progress: Progress, unseen: float | None = None
+) -> Table:
     """New rows in the form of a model's schema."""
     found = encode_all(frame, schema, progress, unseen)
     return Table(
@@ -335,7 +331,9 @@ def _require_classes(column: Column) -> None:
 
 
 def _field(column: Column, values: np.ndarray) -> Condition:
-    return conditions.learn(column.name, values, column.classes, "category" if column.discrete else "number")
+    return conditions.learn(
+        column.name, values, column.classes, "category" if column.discrete else "number"
+    )
 
 
 # What is told

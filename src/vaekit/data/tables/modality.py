@@ -49,7 +49,12 @@ def reading_sample(likelihood: Distribution) -> Tensor:
 
 def _read(data: Data, **options: Any) -> Table:
     told = {name: getattr(data, name) for name in ("size", "channels", "array", "table")}
-    asked = {"condition": data.condition, "kinds": data.kinds, "target": data.labels, "constraints": data.constraints}
+    asked = {
+        "condition": data.condition,
+        "kinds": data.kinds,
+        "target": data.labels,
+        "constraints": data.constraints,
+    }
     return _load(data.source, **asked, **told, **options)
 
 
@@ -69,7 +74,9 @@ def _load(source: Any, **options: Any) -> Table:
 # What the data suggest
 
 
-def _settle(experiment: Experiment, table: Table, kind: str, reasons: list[str]) -> tuple[list[str], TableSchema]:
+def _settle(
+    experiment: Experiment, table: Table, kind: str, reasons: list[str]
+) -> tuple[list[str], TableSchema]:
     require_few(table)
     reasons += describe(table.schema)
     changes = [
@@ -117,7 +124,9 @@ def _length(experiment: Experiment, rows: int, reasons: list[str]) -> list[str]:
 # What they are modelled with
 
 
-def _parts(network: Network, schema: TableSchema, between: Between, context: int) -> tuple[nn.Module, nn.Module]:
+def _parts(
+    network: Network, schema: TableSchema, between: Between, context: int
+) -> tuple[nn.Module, nn.Module]:
     (features,), (z,) = between
     width = WIDTHS[network.size]
     widths = network.hidden or (2 * width, 2 * width)
@@ -125,7 +134,9 @@ def _parts(network: Network, schema: TableSchema, between: Between, context: int
         decoder = RowDecoder(schema, z, widths, context, likelihood=network.likelihood)
         return PlainEncoder(schema, features, widths, context), decoder
     encoding = RowEncoder(schema, features, widths, context)
-    chain = ChainDecoder(schema, z, width, context, dropout=network.dropout, likelihood=network.likelihood)
+    chain = ChainDecoder(
+        schema, z, width, context, dropout=network.dropout, likelihood=network.likelihood
+    )
     return encoding, chain
 
 

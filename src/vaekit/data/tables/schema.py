@@ -11,7 +11,18 @@ from vaekit.data.dataset import Schema
 from vaekit.data.tables.rules.grammar import Rule, parse
 
 Kind = Literal["number", "count", "category", "boolean", "date"]
-Reason = Literal["constant", "duplicate", "missing", "id", "large", "text", "split", "target", "asked", "computed"]
+Reason = Literal[
+    "constant",
+    "duplicate",
+    "missing",
+    "id",
+    "large",
+    "text",
+    "split",
+    "target",
+    "asked",
+    "computed",
+]
 
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
 
@@ -153,12 +164,17 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
 
 def describe(schema: TableSchema) -> list[str]:
     """A line for each column in the source's order: its name, its kind, and why."""
-    told: dict[str, tuple[str, str]] = {column.name: (column.kind, in_words(column)) for column in schema.columns}
+    told: dict[str, tuple[str, str]] = {
+        column.name: (column.kind, in_words(column)) for column in schema.columns
+    }
     told |= {column.name: ("condition", in_words(column)) for column in schema.given}
     told |= {left.name: (ROLES.get(left.reason, "left out"), left.why) for left in schema.left_out}
     names = [name for name in schema.order or tuple(told) if name in told]
     wide = min(max((len(name) for name in names), default=0), 32)
-    return [f"{' '.join(name.split()):<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip() for name in names]
+    return [
+        f"{' '.join(name.split()):<{wide}}  {told[name][0]:<9}  {told[name][1]}".rstrip()
+        for name in names
+    ]
 
 
 def in_words(column: Column) -> str:

@@ -37,7 +37,9 @@ def write(table: Any, path: str | Path, escape: bool = False) -> Path:
     packed = path.suffix.lower() == ".gz"
     form = path.with_suffix("").suffix.lower() if packed else path.suffix.lower()
     if form not in ENDINGS or (packed and form == ".parquet"):
-        raise VaekitError(f"{path}: expected a name that ends on {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+        raise VaekitError(
+            f"{path}: expected a name that ends on {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        )
     with files.replacing(path) as file:
         if packed:  # without name and time: the same table is the same bytes
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packer:
@@ -75,21 +77,33 @@ def _as_polars(table: Any) -> Any:
     try:
         return nw.from_native(table, eager_only=True).to_polars()
     except TypeError:
-        raise VaekitError(f"expected a frame or columns by name to write, got {type(table).__name__}") from None
+        raise VaekitError(
+            f"expected a frame or columns by name to write, got {type(table).__name__}"
+        ) from None
 
 
 def _plain(cells: Any) -> Any:
     """A column as Polars takes it: a list with None where cells are masked, else as it is."""
     if isinstance(cells, np.ma.MaskedArray):
-        return cells.tolist() if np.ma.getmaskarray(cells).any() or cells.dtype.kind == "O" else np.ma.getdata(cells)
+        return (
+            cells.tolist()
+            if np.ma.getmaskarray(cells).any() or cells.dtype.kind == "O"
+            else np.ma.getdata(cells)
+        )
     return cells
 
 
 def _escaped(frame: Any) -> Any:
     pl = frames.polars()
-    words = [name for name, dtype in frame.schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum)]
+    words = [
+        name
+        for name, dtype in frame.schema.items()
+        if dtype in (pl.String, pl.Categorical, pl.Enum)
+    ]
     for name in words:
         cells = frame[name].cast(pl.String)
         runs = (cells.str.contains(FORMULA) & ~cells.str.contains(PLAIN)).fill_null(False)
         frame = frame.with_columns(cells.zip_with(~runs, "'" + cells).alias(name))
-    return frame.rename({name: f"'{name}" for name in frame.columns if name[:1] in "=+-@\t\r" and name})
+    return frame.rename(
+        {name: f"'{name}" for name in frame.columns if name[:1] in "=+-@\t\r" and name}
+    )

@@ -84,7 +84,9 @@ class Codebook(AnyCodebook):
         self.decay, self.revive = decay, revive
         self._granted = max(self.GRANT * revive, self.SMOOTHING) / size
         self.register_buffer("codes", torch.empty(size, dim).uniform_(-1 / size, 1 / size))
-        self.register_buffer("usage", torch.zeros(size))  # so that all codes are revived if `fit` was not called
+        self.register_buffer(
+            "usage", torch.zeros(size)
+        )  # so that all codes are revived if `fit` was not called
         self.register_buffer("sums", torch.zeros(size, dim))
 
     def forward(self, features: Tensor) -> Quantised:
@@ -123,7 +125,9 @@ class Codebook(AnyCodebook):
         usage = self.usage.lerp(counts / counts.sum(), 1 - self.decay)
         sums = self.sums.lerp(sums / counts.sum(), 1 - self.decay)
         codes = sums / _smoothed(usage, self.SMOOTHING / self.size)[:, None]
-        dead = usage < self.revive / self.size  # judged after the update, which would overwrite what is put there
+        dead = (
+            usage < self.revive / self.size
+        )  # judged after the update, which would overwrite what is put there
         self.codes.copy_(torch.where(dead[:, None], picked, codes))
         self.sums.copy_(torch.where(dead[:, None], picked * self._granted, sums))
         self.usage.copy_(torch.where(dead, self._granted, usage))
@@ -167,7 +171,9 @@ class ResidualCodebook(AnyCodebook):
 
     BEAM = 16
 
-    def __init__(self, depth: int, size: int, dim: int, decay: float = 0.99, revive: float = 0.1) -> None:
+    def __init__(
+        self, depth: int, size: int, dim: int, decay: float = 0.99, revive: float = 0.1
+    ) -> None:
         super().__init__(size, dim, depth)
         self.levels = nn.ModuleList(Codebook(size, dim, decay, revive) for _ in range(depth))
 
@@ -179,7 +185,9 @@ class ResidualCodebook(AnyCodebook):
             rest = rest - found[-1].z.detach()
         z = straight_through(torch.stack([part.z.detach() for part in found]).sum(0), features)
         commitment, cost = (torch.stack([part[i] for part in found]).sum(0) for i in (2, 3))
-        return Quantised(z, torch.stack([part.indices for part in found], dim=2).flatten(1), commitment, cost)
+        return Quantised(
+            z, torch.stack([part.indices for part in found], dim=2).flatten(1), commitment, cost
+        )
 
     def indices(self, z: Tensor) -> Tensor:
         """(N, D, *grid) -> (N, T): the codes whose sum is nearest to z, by a beam search of width `BEAM`.
@@ -201,7 +209,9 @@ class ResidualCodebook(AnyCodebook):
     def lookup(self, indices: Tensor, grid: Sequence[int]) -> Tensor:
         """(N, T) -> (N, D, *grid)."""
         parts = indices.unflatten(1, (-1, self.depth)).unbind(2)
-        return torch.stack([cast(Codebook, c).lookup(i, grid) for c, i in zip(self.levels, parts, strict=True)]).sum(0)
+        return torch.stack(
+            [cast(Codebook, c).lookup(i, grid) for c, i in zip(self.levels, parts, strict=True)]
+        ).sum(0)
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
@@ -229,7 +239,9 @@ class ScalarCodebook(AnyCodebook):
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__(math.prod(levels), len(levels))
         if not levels or min(levels) < 3 or max(levels) > 255:
-            raise ValueError(f"levels must be one or more whole numbers from 3 to 255, got {list(levels)}")
+            raise ValueError(
+                f"levels must be one or more whole numbers from 3 to 255, got {list(levels)}"
+            )
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         strides = [math.prod(levels[:i]) for i in range(len(levels))]
         self.register_buffer("strides", torch.tensor(strides), persistent=False)
@@ -269,7 +281,9 @@ class ScalarCodebook(AnyCodebook):
 
     def _check(self, flat: Tensor) -> None:
         if flat.shape[1] != self.dim:
-            raise ValueError(f"{self.dim} levels want features of {self.dim} channels, got {flat.shape[1]}")
+            raise ValueError(
+                f"{self.dim} levels want features of {self.dim} channels, got {flat.shape[1]}"
+            )
 
 
 def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
@@ -281,11 +295,15 @@ def nearest(points: Tensor, codes: Tensor) -> Tensor:
     """The index of the code (K, D) nearest to every point (M, D), shape (M,): argmin_k |e_k|^2 / 2 - <x, e_k>."""
     with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
         points, codes = points.float(), codes.float()
-        middle = codes.mean(0)  # far from the origin the difference of large numbers would lose digits
+        middle = codes.mean(
+            0
+        )  # far from the origin the difference of large numbers would lose digits
         points, codes = points - middle, codes - middle
         half = codes.square().sum(1) / 2
         few = max(1, CELLS // len(codes))
-        return torch.cat([torch.addmm(half, part, codes.T, alpha=-1).argmin(1) for part in points.split(few)])
+        return torch.cat(
+            [torch.addmm(half, part, codes.T, alpha=-1).argmin(1) for part in points.split(few)]
+        )
 
 
 def tally(points: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -310,7 +328,9 @@ def k_means(points: Tensor, size: int, rounds: int = 10) -> Tensor:
     points = points[torch.randperm(len(points), device=points.device)[: POINTS_PER_CODE * size]]
     centres = points[:1]
     while len(centres) < size:
-        new = _far(points, centres, nearest(points, centres), min(len(centres), size - len(centres)))
+        new = _far(
+            points, centres, nearest(points, centres), min(len(centres), size - len(centres))
+        )
         centres = torch.cat((centres, new))
     for _ in range(rounds):
         indices = nearest(points, centres)
@@ -328,7 +348,9 @@ def _shared(counts: Tensor, sums: Tensor, picked: Tensor) -> tuple[Tensor, Tenso
     """Counts and sums of all processes together, and the first one's picks for all: one exchange."""
     if not (dist.is_available() and dist.is_initialized()):
         return counts, sums, picked
-    both = torch.cat((counts[:, None], sums, picked if dist.get_rank() == 0 else torch.zeros_like(picked)), dim=1)
+    both = torch.cat(
+        (counts[:, None], sums, picked if dist.get_rank() == 0 else torch.zeros_like(picked)), dim=1
+    )
     dist.all_reduce(both)
     sums, picked = both[:, 1:].chunk(2, dim=1)
     return both[:, 0], sums, picked
@@ -343,7 +365,9 @@ def _smoothed(usage: Tensor, little: float) -> Tensor:
 def _rows(features: Tensor, dim: int) -> Tensor:
     """(B, D, *grid) -> (B * positions, D)."""
     if features.shape[1] != dim:
-        raise ValueError(f"codes of {dim} numbers want features of {dim} channels, got {features.shape[1]}")
+        raise ValueError(
+            f"codes of {dim} numbers want features of {dim} channels, got {features.shape[1]}"
+        )
     return features.reshape(*features.shape[:2], -1).transpose(1, 2).reshape(-1, dim)
 
 

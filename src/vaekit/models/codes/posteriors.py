@@ -21,7 +21,7 @@ from vaekit.models.codes.codebooks import AnyCodebook, Quantised, straight_throu
 Shape = Size | list[int] | tuple[int, ...]
 
 
-class Codes(Distribution):
+class CodePosterior(Distribution):
     """q(z|x) with all its mass on the codes of x: log q(z|x) = 0 there and -inf elsewhere.
 
     Batch shape (B,), event shape (D, *grid). `indices` (B, T) are the codes, `size` K and `depth` those of the
@@ -71,8 +71,10 @@ class VectorQuantiser(nn.Module):
         super().__init__()
         self.net, self.codebook = net, codebook
 
-    def forward(self, value: Tensor, context: Tensor | None = None) -> Codes:
-        return Codes(self.codebook(self.net(value, context)), self.codebook.size, self.codebook.depth)
+    def forward(self, value: Tensor, context: Tensor | None = None) -> CodePosterior:
+        return CodePosterior(
+            self.codebook(self.net(value, context)), self.codebook.size, self.codebook.depth
+        )
 
     @torch.no_grad()
     def start(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -122,7 +124,9 @@ class GroupedCategorical(Distribution, ABC):
 
     def relaxed(self, sample_shape: Shape) -> Tensor:
         """softmax((log pi + g) / temperature), g Gumbel noise, shape (..., G, K). Jang et al. 2017, eq. 2."""
-        waits = torch.empty_like(self.log_probs.detach().expand(*sample_shape, *self.log_probs.shape)).exponential_()
+        waits = torch.empty_like(
+            self.log_probs.detach().expand(*sample_shape, *self.log_probs.shape)
+        ).exponential_()
         noise = -waits.clamp_min(torch.finfo(waits.dtype).tiny).log()
         return torch.softmax((self.log_probs + noise) / self.temperature, dim=-1)
 
@@ -200,7 +204,9 @@ def perplexity(trace: Trace, x: Tensor) -> Tensor:
     """
     shares = [_shares(draw.posterior) for draw in trace.draws if _is_discrete(draw.posterior)]
     if not shares:
-        raise ValueError("perplexity wants a model with codes or categories, and this one has neither")
+        raise ValueError(
+            "perplexity wants a model with codes or categories, and this one has neither"
+        )
     effective = [torch.exp(-torch.xlogy(p, p).sum(-1)).mean() for p in shares]
     return torch.stack(effective).mean()
 
@@ -210,22 +216,22 @@ def usage(trace: Trace, x: Tensor) -> Tensor:
     return torch.stack([(_shares(q) > 0).float().mean() for q in _quantised(trace)]).mean()
 
 
-def _quantised(trace: Trace) -> Iterator[Codes]:
-    found = [draw.posterior for draw in trace.draws if isinstance(draw.posterior, Codes)]
+def _quantised(trace: Trace) -> Iterator[CodePosterior]:
+    found = [draw.posterior for draw in trace.draws if isinstance(draw.posterior, CodePosterior)]
     if not found:
         raise ValueError("this cost wants a model with a codebook, and this one has none")
     yield from found
 
 
 def _is_discrete(q: Distribution) -> bool:
-    return isinstance(q, Codes | GroupedCategorical)
+    return isinstance(q, CodePosterior | GroupedCategorical)
 
 
 def _shares(q: Distribution) -> Tensor:
     """How often each code or class is used over the batch, (depth, K) or (G, K); rows sum to one."""
     if isinstance(q, GroupedCategorical):
         return q.log_probs.detach().exp().flatten(0, -3).mean(0)
-    assert isinstance(q, Codes)
+    assert isinstance(q, CodePosterior)
     level = torch.arange(q.indices.shape[1], device=q.indices.device) % q.depth
     cells = (q.indices + level * q.size).flatten()
     weight = torch.full(cells.shape, q.depth / q.indices.numel(), device=cells.device)

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
 from vaekit.models.codes.codebooks import AnyCodebook
-from vaekit.models.codes.posteriors import Codes, HardCategorical, Shape
+from vaekit.models.codes.posteriors import CodePosterior, HardCategorical, Shape
 from vaekit.nn.attention import CausalTransformer
 
 
@@ -27,7 +27,11 @@ class CodePrior(Distribution, ABC):
     arg_constraints: ClassVar[dict] = {}
 
     def __init__(self, codebook: AnyCodebook, grid: Sequence[int], batch: Size = Size()) -> None:
-        self.codebook, self.grid, self.length = codebook, tuple(grid), math.prod(grid) * codebook.depth
+        self.codebook, self.grid, self.length = (
+            codebook,
+            tuple(grid),
+            math.prod(grid) * codebook.depth,
+        )
         super().__init__(batch, Size((codebook.dim, *grid)), validate_args=False)
 
     @abstractmethod
@@ -51,8 +55,8 @@ class CodePrior(Distribution, ABC):
         return features.reshape(*indices.shape[:-1], *self.event_shape)
 
 
-@register_kl(Codes, CodePrior)
-def _kl_of_codes(q: Codes, p: CodePrior) -> Tensor:
+@register_kl(CodePosterior, CodePrior)
+def _kl_of_codes(q: CodePosterior, p: CodePrior) -> Tensor:
     return -p.log_prob_of(q.indices)
 
 
@@ -67,14 +71,20 @@ class UniformCodePrior(CodePrior):
         return self.nats.expand(indices.shape[:-1])
 
     def sample_indices(self, sample_shape: Shape = Size()) -> Tensor:
-        return torch.randint(self.codebook.size, (*sample_shape, self.length), device=self.nats.device)
+        return torch.randint(
+            self.codebook.size, (*sample_shape, self.length), device=self.nats.device
+        )
 
 
 class AutoregressiveCodePrior(CodePrior):
     """log p = sum_t log P(i_t | i_1 ... i_(t-1), context), the scores being a causal network's."""
 
     def __init__(
-        self, net: CausalTransformer, codebook: AnyCodebook, grid: Sequence[int], context: Tensor | None = None
+        self,
+        net: CausalTransformer,
+        codebook: AnyCodebook,
+        grid: Sequence[int],
+        context: Tensor | None = None,
     ) -> None:
         self.net, self.context = net, context
         super().__init__(codebook, grid, Size() if context is None else context.shape[:1])
@@ -92,7 +102,11 @@ class AutoregressiveCodePrior(CodePrior):
 
     def _context(self, batch: Size) -> Tensor | None:
         """The context of every row, (N, F)."""
-        return None if self.context is None else self.context.expand(*batch, -1).reshape(-1, self.context.shape[-1])
+        return (
+            None
+            if self.context is None
+            else self.context.expand(*batch, -1).reshape(-1, self.context.shape[-1])
+        )
 
 
 class _OverCodes(nn.Module):
@@ -139,10 +153,14 @@ class AutoregressiveCodes(_OverCodes):
     ) -> None:
         super().__init__(codebook, grid)
         self.conditional, length = bool(context), math.prod(grid) * codebook.depth
-        self.net = CausalTransformer(codebook.size, length, width, layers, heads, context, codebook.depth)
+        self.net = CausalTransformer(
+            codebook.size, length, width, layers, heads, context, codebook.depth
+        )
 
     def forward(self, context: Tensor | None = None) -> AutoregressiveCodePrior:
-        return AutoregressiveCodePrior(self.net, self.codebook, self.grid, context if self.conditional else None)
+        return AutoregressiveCodePrior(
+            self.net, self.codebook, self.grid, context if self.conditional else None
+        )
 
 
 class UniformCategories(nn.Module):
@@ -171,7 +189,9 @@ class LearnedCategories(nn.Module):
     def forward(self, context: Tensor | None = None) -> HardCategorical:
         if self.slope is None or context is None:
             return HardCategorical(self.logits)
-        return HardCategorical(self.logits + self.slope(context).float().unflatten(-1, self.logits.shape))
+        return HardCategorical(
+            self.logits + self.slope(context).float().unflatten(-1, self.logits.shape)
+        )
 
 
 def _drawn(scores: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from vaekit.distributions.families import (
     AnalyticNormal,
     FixedNormal,
     LearnedLaplace,
-    LearnedNormal,
+    LearnedScaleNormal,
     LogisticMixture,
     PixelBernoulli,
     PixelContinuousBernoulli,
@@ -78,7 +78,9 @@ def _number(name: str, text: str) -> float:
 
 def _whole(name: str, text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise VaekitError(f"likelihood '{name}': expected a whole number of at least 1 after the colon")
+        raise VaekitError(
+            f"likelihood '{name}': expected a whole number of at least 1 after the colon"
+        )
     return int(text)
 
 
@@ -100,7 +102,7 @@ _MAKERS: dict[str, Callable[[int], Likelihood]] = {
     "continuous-bernoulli": lambda c: Likelihood(PixelContinuousBernoulli(), c, start=_logit),
     "gaussian": lambda c: Likelihood(AnalyticNormal(), c, start=_same),
     "gaussian-sigmoid": lambda c: Likelihood(AnalyticNormal(squash=torch.sigmoid), c, start=_logit),
-    "gaussian-learned": lambda c: Likelihood(LearnedNormal(), c, start=_same),
+    "gaussian-learned": lambda c: Likelihood(LearnedScaleNormal(), c, start=_same),
     "gaussian-pixel": lambda c: Likelihood(PixelNormal(), 2 * c, start=_same),
     "mse": lambda c: Likelihood(FixedNormal(1.0), c, start=_same),
     "laplace": lambda c: Likelihood(LearnedLaplace(), c, start=_same),

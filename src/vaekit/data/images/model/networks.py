@@ -36,7 +36,9 @@ def dense(
     """(encoder, decoder) of fully connected layers: (C, H, W) -> features, latent -> (outputs, H, W)."""
     features, z = latent
     encoder = MLP(shape, widths, features, activation, context, dropout)
-    return encoder, MLP(z, tuple(reversed(widths)), (outputs, *shape[1:]), activation, context, dropout)
+    return encoder, MLP(
+        z, tuple(reversed(widths)), (outputs, *shape[1:]), activation, context, dropout
+    )
 
 
 def convolutional(

@@ -65,20 +65,34 @@ def open_arrays(path: Path) -> dict[str, Stream]:
         if not start:
             raise VaekitError(f"{path}: the file is empty: save it anew with numpy.save")
         if start[:1] == b"\x80":
-            raise VaekitError(f"{path}: this is a pickle, which could run code when opened: save a uint8 array instead")
+            raise VaekitError(
+                f"{path}: this is a pickle, which could run code when opened: save a uint8 array instead"
+            )
         if not start.startswith(b"\x93NUMPY"):
-            raise VaekitError(f"{path}: this isn't a NumPy file, or it is damaged: save it anew with numpy.save")
-        return {path.name: _with_header(path, str(path), lambda: path.open("rb"), path.stat().st_size, True)}
+            raise VaekitError(
+                f"{path}: this isn't a NumPy file, or it is damaged: save it anew with numpy.save"
+            )
+        return {
+            path.name: _with_header(
+                path, str(path), lambda: path.open("rb"), path.stat().st_size, True
+            )
+        }
 
 
 def _members(path: Path) -> dict[str, Stream]:
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if not members:
-        raise VaekitError(f"{path}: this zip file holds no NumPy arrays: unpack it and give the folder")
+        raise VaekitError(
+            f"{path}: this zip file holds no NumPy arrays: unpack it and give the folder"
+        )
     return {
         info.filename.removesuffix(".npy"): _with_header(
-            path, f"{path}: {info.filename.removesuffix('.npy')}", _opener(path, info.filename), info.file_size, False
+            path,
+            f"{path}: {info.filename.removesuffix('.npy')}",
+            _opener(path, info.filename),
+            info.file_size,
+            False,
         )
         for info in members
     }
@@ -91,20 +105,26 @@ def _opener(path: Path, member: str) -> Callable[[], BinaryIO]:
     return open_member
 
 
-def _with_header(path: Path, name: str, opener: Callable[[], BinaryIO], size: int, in_place: bool) -> Stream:
+def _with_header(
+    path: Path, name: str, opener: Callable[[], BinaryIO], size: int, in_place: bool
+) -> Stream:
     """The stream of one array; `size` is that of header and values together, in bytes."""
     with opener() as file:
         shape, fortran, dtype = _header(file)
         start = file.tell()
     if not dtype.hasobject and start + dtype.itemsize * math.prod(shape) > size:
-        raise VaekitError(f"{name}: the file ends before the end of the array {tuple(shape)}: get or save it anew")
+        raise VaekitError(
+            f"{name}: the file ends before the end of the array {tuple(shape)}: get or save it anew"
+        )
 
     def open_values() -> BinaryIO:
         file = opener()
         file.read(start)
         return file
 
-    return Stream(name, path, open_values, tuple(shape), dtype, start if in_place else None, fortran)
+    return Stream(
+        name, path, open_values, tuple(shape), dtype, start if in_place else None, fortran
+    )
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -122,7 +142,9 @@ def _explained(path: Path) -> Iterator[None]:
     except VaekitError:
         raise
     except OSError as error:
-        raise VaekitError(f"{path}: couldn't be read ({error.strerror or error}): check the file") from error
+        raise VaekitError(
+            f"{path}: couldn't be read ({error.strerror or error}): check the file"
+        ) from error
     except Exception as error:
         text = " ".join(str(error).split())[:100] or type(error).__name__
         raise VaekitError(f"{path}: the file is damaged ({text}): get or save it anew") from error
@@ -145,7 +167,9 @@ def part_and_stem(name: str) -> tuple[str, str]:
     """ "x_train" -> ("train", "x"); "images" -> ("", "images")."""
     tokens = name.lower().replace("-", "_").split("_")
     parts = [PARTS[token] for token in tokens if token in PARTS]
-    return (parts[0] if len(parts) == 1 else ""), "_".join(token for token in tokens if token not in PARTS)
+    return (parts[0] if len(parts) == 1 else ""), "_".join(
+        token for token in tokens if token not in PARTS
+    )
 
 
 def choose(arrays: dict[str, Stream], request: Request) -> Chosen:
@@ -172,16 +196,26 @@ def _chosen(arrays: dict[str, Stream], name: str) -> Chosen:
     part, stem = part_and_stem(name)
     if part != "train":
         return Chosen((arrays[name],), (), ((name,), ()))
-    kin = {part_and_stem(other)[0]: other for other in arrays if part_and_stem(other)[1] == stem and other != name}
+    kin = {
+        part_and_stem(other)[0]: other
+        for other in arrays
+        if part_and_stem(other)[1] == stem and other != name
+    }
     train = (name, kin["valid"]) if "valid" in kin else (name,)
     test = (kin["test"],) if "test" in kin else ()
-    notes = (f"The images of {kin['valid']} were added to those of {name}",) if "valid" in kin else ()
-    return Chosen(tuple(arrays[n] for n in train), tuple(arrays[n] for n in test), (train, test), notes)
+    notes = (
+        (f"The images of {kin['valid']} were added to those of {name}",) if "valid" in kin else ()
+    )
+    return Chosen(
+        tuple(arrays[n] for n in train), tuple(arrays[n] for n in test), (train, test), notes
+    )
 
 
 def _named(arrays: dict[str, Stream], name: str, source: str) -> str:
     if name not in arrays:
-        raise VaekitError(f"{source}: there is no array {name!r}; {what_it_holds(arrays)}: choose one of these")
+        raise VaekitError(
+            f"{source}: there is no array {name!r}; {what_it_holds(arrays)}: choose one of these"
+        )
     stream = arrays[name]
     if stream.dtype.hasobject:
         raise VaekitError(
@@ -223,7 +257,10 @@ def _listing(arrays: dict[str, Stream], names: list[str]) -> str:
 def _labels(arrays: dict[str, Stream], chosen: Chosen, request: Request) -> Labelling:
     found: list[np.ndarray | None] = []
     for names, part in zip(chosen.names, (chosen.train, chosen.test), strict=True):
-        pieces = [_labels_of(arrays, name, stream.shape[0], request) for name, stream in zip(names, part, strict=True)]
+        pieces = [
+            _labels_of(arrays, name, stream.shape[0], request)
+            for name, stream in zip(names, part, strict=True)
+        ]
         found.append(_joined(pieces, [stream.shape[0] for stream in part]))
     return Labelling(found[0], found[1], _class_names(arrays))
 
@@ -232,11 +269,16 @@ def _joined(pieces: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.nd
     """The labels of all pieces of a part; -1 for a piece that has none, None when no piece has any."""
     if all(piece is None for piece in pieces):
         return None
-    whole = [np.full(count, -1) if piece is None else piece for piece, count in zip(pieces, counts, strict=True)]
+    whole = [
+        np.full(count, -1) if piece is None else piece
+        for piece, count in zip(pieces, counts, strict=True)
+    ]
     return np.concatenate(whole)
 
 
-def _labels_of(arrays: dict[str, Stream], images: str, count: int, request: Request) -> np.ndarray | None:
+def _labels_of(
+    arrays: dict[str, Stream], images: str, count: int, request: Request
+) -> np.ndarray | None:
     """The labels (N,) that go with the array `images`, or None."""
     part, _ = part_and_stem(images)
     if request.labels is not None:
@@ -248,14 +290,20 @@ def _labels_of(arrays: dict[str, Stream], images: str, count: int, request: Requ
     return None
 
 
-def _asked_labels(arrays: dict[str, Stream], wanted: str, part: str, count: int, source: str) -> np.ndarray | None:
+def _asked_labels(
+    arrays: dict[str, Stream], wanted: str, part: str, count: int, source: str
+) -> np.ndarray | None:
     stem = part_and_stem(wanted)[1]
-    same = [name for name in arrays if name == wanted or (part and part_and_stem(name) == (part, stem))]
+    same = [
+        name for name in arrays if name == wanted or (part and part_and_stem(name) == (part, stem))
+    ]
     same.sort(key=lambda name: part_and_stem(name)[0] != part)
     if not same:
         if part in ("test", "valid"):
             return None
-        raise VaekitError(f"{source}: there is no array {wanted!r} for labels; {what_it_holds(arrays)}")
+        raise VaekitError(
+            f"{source}: there is no array {wanted!r} for labels; {what_it_holds(arrays)}"
+        )
     stream = arrays[same[0]]
     if not _is_labels(stream, count):
         raise VaekitError(

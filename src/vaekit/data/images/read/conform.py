@@ -21,7 +21,9 @@ def conform(images: Images, schema: ImageSchema) -> Images:
     raw = _with_size(images.raw, schema, images.source)
     raw = _with_channels(raw, schema, images.source)
     raw = _with_dtype(raw, schema, images.source)
-    labels = renamed(images.labels, images.schema.classes, schema.classes) if schema.classes else None
+    labels = (
+        renamed(images.labels, images.schema.classes, schema.classes) if schema.classes else None
+    )
     notes = images.notes + _unknown_classes(images.schema.classes, schema.classes)
     test = None if images.test is None else conform(images.test, schema)
     return replace(images, raw=raw, labels=labels, schema=schema, notes=notes, test=test)
@@ -32,7 +34,9 @@ def _unknown_classes(found: Sequence[str], known: Sequence[str]) -> tuple[str, .
     if not (known and unknown):
         return ()
     more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
-    return (f"The model doesn't know the classes {', '.join(unknown[:5])}{more}: their images have no class",)
+    return (
+        f"The model doesn't know the classes {', '.join(unknown[:5])}{more}: their images have no class",
+    )
 
 
 def _with_size(raw: Raw, schema: ImageSchema, source: str) -> Raw:
@@ -78,4 +82,6 @@ def _with_dtype(raw: Raw, schema: ImageSchema, source: str) -> Raw:
         )
     if isinstance(raw, Resident):
         return Resident(raw.values.float() / 255)
-    raise VaekitError(f"{source}: too many images to turn into float32 in memory: save them as float32 in [0, 1]")
+    raise VaekitError(
+        f"{source}: too many images to turn into float32 in memory: save them as float32 in [0, 1]"
+    )

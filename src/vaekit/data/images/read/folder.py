@@ -41,9 +41,13 @@ def read(path: Path, request: Request) -> Images:
     """The pictures below a folder. Raises VaekitError."""
     entries, unseen = scan(path, request.source)
     if not entries:
-        raise VaekitError(f"{request.source}: the folder is empty: put at least 2 images (PNG, JPEG, ...) into it")
+        raise VaekitError(
+            f"{request.source}: the folder is empty: put at least 2 images (PNG, JPEG, ...) into it"
+        )
     arranged = arrange(entries, request.schema.classes if request.schema else ())
-    images = gather(arranged.train, arranged.test, request, _key(entries, arranged, request), unseen)
+    images = gather(
+        arranged.train, arranged.test, request, _key(entries, arranged, request), unseen
+    )
     return replace(images, notes=arranged.notes + images.notes)
 
 
@@ -83,7 +87,9 @@ def scan(root: Path, source: str) -> tuple[list[Entry], list[tuple[str, str]]]:
     """All files below `root` in the order of their names, and (name, reason) for what couldn't be looked at."""
     entries: list[Entry] = []
     unseen: list[tuple[str, str]] = []
-    waiting: list[tuple[str, str, frozenset[str]]] = [(str(root), "", frozenset({os.path.realpath(root)}))]
+    waiting: list[tuple[str, str, frozenset[str]]] = [
+        (str(root), "", frozenset({os.path.realpath(root)}))
+    ]
     while waiting:
         folder, prefix, above = waiting.pop()
         try:
@@ -93,7 +99,9 @@ def scan(root: Path, source: str) -> tuple[list[Entry], list[tuple[str, str]]]:
                         _sort_in(entry, prefix, above, entries, waiting, unseen)
         except OSError as error:
             if not prefix:
-                raise VaekitError(f"{source}: the folder can't be read ({error.strerror}): check its rights") from error
+                raise VaekitError(
+                    f"{source}: the folder can't be read ({error.strerror}): check its rights"
+                ) from error
             unseen.append((prefix, f"can't be opened: {error.strerror}"))
     entries.sort(key=lambda entry: entry.name)
     return entries, unseen
@@ -147,7 +155,11 @@ def arrange(entries: Sequence[Entry], known: Sequence[str]) -> Arranged:
 
 def _pictures(entries: Sequence[Entry], prefix: str) -> list[str]:
     """Names below `prefix` that look like pictures: a stray text file must not change the arrangement."""
-    named = [e.name[len(prefix) :] for e in entries if e.name.startswith(prefix) and is_picture_name(e.name)]
+    named = [
+        e.name[len(prefix) :]
+        for e in entries
+        if e.name.startswith(prefix) and is_picture_name(e.name)
+    ]
     return named or [e.name[len(prefix) :] for e in entries if e.name.startswith(prefix)]
 
 
@@ -171,7 +183,9 @@ def _item(entry: Entry, prefix: str, depth: int) -> Item:
     return Item(entry.name, entry.path, folders[depth] if len(folders) > depth else None)
 
 
-def _split(entries: Sequence[Entry], prefix: str, parts: set[str], notes: tuple[str, ...]) -> Arranged:
+def _split(
+    entries: Sequence[Entry], prefix: str, parts: set[str], notes: tuple[str, ...]
+) -> Arranged:
     train: list[Item] = []
     test: list[Item] = []
     for entry in entries:

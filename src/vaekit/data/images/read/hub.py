@@ -30,17 +30,26 @@ def read(name: str, request: Request) -> Images:
     splits = dict(found) if hasattr(found, "keys") else {"train": found}
     train, test = _parts(splits)
     image, label = _columns(train[0].features, request)
-    train, test = [_undecoded(datasets, s, image) for s in train], [_undecoded(datasets, s, image) for s in test]
-    items = [[item for split in part for item in _items(split, image, label)] for part in (train, test)]
+    train, test = (
+        [_undecoded(datasets, s, image) for s in train],
+        [_undecoded(datasets, s, image) for s in test],
+    )
+    items = [
+        [item for split in part for item in _items(split, image, label)] for part in (train, test)
+    ]
     images = gather(items[0], items[1], request, _key(name, [*train, *test], image, label, request))
-    return replace(images, files=(), test=images.test and replace(images.test, files=()))  # rows are no files
+    return replace(
+        images, files=(), test=images.test and replace(images.test, files=())
+    )  # rows are no files
 
 
 def _library() -> Any:
     try:
         import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as error:
-        raise VaekitError("hf: data sets need one more package: pip install 'vaekit[hub]'") from error
+        raise VaekitError(
+            "hf: data sets need one more package: pip install 'vaekit[hub]'"
+        ) from error
     return datasets
 
 
@@ -56,21 +65,31 @@ def _parts(splits: dict[str, Any]) -> tuple[list[Any], list[Any]]:
 def _columns(features: Any, request: Request) -> tuple[str, str | None]:
     """The columns of the images and, where there is one, of the labels."""
     images = [column for column, feature in features.items() if type(feature).__name__ == "Image"]
-    classes = [column for column, feature in features.items() if type(feature).__name__ == "ClassLabel"]
+    classes = [
+        column for column, feature in features.items() if type(feature).__name__ == "ClassLabel"
+    ]
     return (
         _pick(images, request.array, "image", features, request),
-        _pick(classes, request.labels, "class label", features, request) if classes or request.labels else None,
+        _pick(classes, request.labels, "class label", features, request)
+        if classes or request.labels
+        else None,
     )
 
 
-def _pick(columns: Sequence[str], wanted: str | None, kind: str, features: Any, request: Request) -> str:
+def _pick(
+    columns: Sequence[str], wanted: str | None, kind: str, features: Any, request: Request
+) -> str:
     if wanted is None and columns:
         return columns[0]
     if wanted in columns:
         return str(wanted)
-    listing = ", ".join(f"{column} ({type(feature).__name__})" for column, feature in features.items())
+    listing = ", ".join(
+        f"{column} ({type(feature).__name__})" for column, feature in features.items()
+    )
     asked = f"{wanted!r} isn't" if wanted else "there is no"
-    raise VaekitError(f"{request.source}: {asked} a column of {kind}s; it holds {listing}: choose another")
+    raise VaekitError(
+        f"{request.source}: {asked} a column of {kind}s; it holds {listing}: choose another"
+    )
 
 
 def _undecoded(datasets: Any, split: Any, image: str) -> Any:
@@ -82,7 +101,11 @@ def _items(split: Any, image: str, label: str | None) -> list[Item]:
     numbers = split[label] if label is not None else [None] * len(split)
     names = split.features[label].names if label is not None else []
     return [
-        Item(f"row {i}", _Opener(split, image, i), names[n] if n is not None and 0 <= n < len(names) else None)
+        Item(
+            f"row {i}",
+            _Opener(split, image, i),
+            names[n] if n is not None and 0 <= n < len(names) else None,
+        )
         for i, n in enumerate(numbers)
     ]
 

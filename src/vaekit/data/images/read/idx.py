@@ -16,7 +16,9 @@ from vaekit.data.images.read.labels import Labelling, label
 from vaekit.data.images.read.streams import Stream
 from vaekit.errors import VaekitError
 
-NAME = re.compile(r"^(?P<prefix>.*?)(?P<part>train|t10k|test)[-_.](?P<kind>images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?$")
+NAME = re.compile(
+    r"^(?P<prefix>.*?)(?P<part>train|t10k|test)[-_.](?P<kind>images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?$"
+)
 MAGIC = {3: 0x803, 1: 0x801}  # unsigned bytes in 3 axes, in 1
 
 
@@ -45,13 +47,20 @@ def read(path: Path, request: Request) -> Images:
     found = _only(path) if path.is_file() else _chosen(_sets(path), request)
     parts = [part for part in ("train", "test") if (part, "images") in found.files]
     if parts == ["test"]:
-        found = IdxSet(found.prefix, {("train", kind): file for (_, kind), file in found.files.items()})
+        found = IdxSet(
+            found.prefix, {("train", kind): file for (_, kind), file in found.files.items()}
+        )
         parts = ["train"]
     images = [_stream(found.files[part, "images"], 3) for part in parts]
     raws, notes = streams.read([[stream] for stream in images], request)
-    labels = {part: _labels(found, part, stream.shape[0]) for part, stream in zip(parts, images, strict=True)}
+    labels = {
+        part: _labels(found, part, stream.shape[0])
+        for part, stream in zip(parts, images, strict=True)
+    }
     if found.prefix.startswith("emnist"):
-        notes += ("EMNIST stores its characters lying on their side: they are read as they are stored",)
+        notes += (
+            "EMNIST stores its characters lying on their side: they are read as they are stored",
+        )
     labelling = Labelling(labels["train"], labels.get("test"))
     result = label(raws, labelling, request.source, images[0].form[1:])
     return replace(result, notes=notes + result.notes)
@@ -59,17 +68,27 @@ def read(path: Path, request: Request) -> Images:
 
 def _sets(folder: Path) -> dict[str, IdxSet]:
     sets: dict[str, IdxSet] = {}
-    for path in sorted(folder.iterdir(), reverse=True):  # "name" comes after "name.gz" and takes its place
+    for path in sorted(
+        folder.iterdir(), reverse=True
+    ):  # "name" comes after "name.gz" and takes its place
         if match := NAME.match(path.name.lower()):
             part = "train" if match["part"] == "train" else "test"
-            sets.setdefault(match["prefix"], IdxSet(match["prefix"], {})).files[part, match["kind"]] = path
-    return {prefix: found for prefix, found in sets.items() if any(kind == "images" for _, kind in found.files)}
+            sets.setdefault(match["prefix"], IdxSet(match["prefix"], {})).files[
+                part, match["kind"]
+            ] = path
+    return {
+        prefix: found
+        for prefix, found in sets.items()
+        if any(kind == "images" for _, kind in found.files)
+    }
 
 
 def _chosen(sets: dict[str, IdxSet], request: Request) -> IdxSet:
     names = {prefix.strip("-_."): found for prefix, found in sets.items()}
     if request.array is not None and request.array not in names:
-        raise VaekitError(f"{request.source}: there is no set {request.array!r}; it holds {', '.join(sorted(names))}")
+        raise VaekitError(
+            f"{request.source}: there is no set {request.array!r}; it holds {', '.join(sorted(names))}"
+        )
     if request.array is None and len(names) > 1:
         raise VaekitError(
             f"{request.source}: the folder holds several sets ({', '.join(sorted(names))}): "
@@ -93,8 +112,12 @@ def _labels(found: IdxSet, part: str, count: int) -> np.ndarray | None:
         return None
     stream = _stream(path, 1)
     if stream.shape != (count,):
-        raise VaekitError(f"{path}: {stream.shape[0]:,} labels for {count:,} images: get both files from one place")
-    return np.concatenate([values for _, _, values in streams.chunks(stream)] or [np.empty(0, np.uint8)])
+        raise VaekitError(
+            f"{path}: {stream.shape[0]:,} labels for {count:,} images: get both files from one place"
+        )
+    return np.concatenate(
+        [values for _, _, values in streams.chunks(stream)] or [np.empty(0, np.uint8)]
+    )
 
 
 def _stream(path: Path, axes: int) -> Stream:
@@ -121,12 +144,16 @@ def _stream(path: Path, axes: int) -> Stream:
             f"{path}: the header announces {start + math.prod(shape):,} bytes and the file has "
             f"{path.stat().st_size:,}: get the file anew"
         )
-    return Stream(str(path), path, open_values, shape, np.dtype(np.uint8), None if packed else start)
+    return Stream(
+        str(path), path, open_values, shape, np.dtype(np.uint8), None if packed else start
+    )
 
 
 def _shape(path: Path, head: bytes, axes: int) -> tuple[int, ...]:
     if len(head) < 4 + 4 * axes:
-        raise VaekitError(f"{path}: the file has {len(head)} bytes, too few for an idx header: get the file anew")
+        raise VaekitError(
+            f"{path}: the file has {len(head)} bytes, too few for an idx header: get the file anew"
+        )
     magic, *shape = struct.unpack(f">{1 + axes}I", head)
     if magic != MAGIC[axes]:
         raise VaekitError(
@@ -134,5 +161,7 @@ def _shape(path: Path, head: bytes, axes: int) -> tuple[int, ...]:
             f"with {magic:#06x}: get the file anew"
         )
     if axes == 3 and 0 in shape:
-        raise VaekitError(f"{path}: the header announces {shape[0]} images of {shape[1]}x{shape[2]}: get the file anew")
+        raise VaekitError(
+            f"{path}: the header announces {shape[0]} images of {shape[1]}x{shape[2]}: get the file anew"
+        )
     return tuple(shape)

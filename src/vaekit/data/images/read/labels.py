@@ -24,13 +24,17 @@ class Labelling:
     names: tuple[str, ...] = ()
 
 
-def label(raws: Sequence[Raw], labelling: Labelling, source: str, stored: tuple[int, int]) -> Images:
+def label(
+    raws: Sequence[Raw], labelling: Labelling, source: str, stored: tuple[int, int]
+) -> Images:
     """The images of `raws` (train, or train and test), `stored` as (H, W), with schema and labels."""
     _, channels, height, width = raws[0].shape
     dtype = "float32" if raws[0].dtype == torch.float32 else "uint8"
     (train, test), classes, notes = numbered(labelling, source)
     form = {"height": height, "width": width, "channels": channels, "dtype": dtype}
-    schema = ImageSchema.model_validate(form | {"classes": classes, "resized": stored != (height, width)})
+    schema = ImageSchema.model_validate(
+        form | {"classes": classes, "resized": stored != (height, width)}
+    )
     held = Images(raws[1], test, schema, source) if len(raws) > 1 else None
     return Images(raws[0], train, schema, source, notes, test=held)
 
@@ -51,7 +55,9 @@ def numbered(
     names = tuple(str(value) for value in values.tolist())
     if _all_below(values, len(labelling.names)):
         values, names = np.arange(len(labelling.names)), labelling.names
-    train, test = (None if p is None else _positions(p, values) for p in (labelling.train, labelling.test))
+    train, test = (
+        None if p is None else _positions(p, values) for p in (labelling.train, labelling.test)
+    )
     return (train, test), names, ()
 
 
@@ -70,10 +76,14 @@ def _positions(labels: np.ndarray, values: np.ndarray) -> Tensor:
 
 def _require_one_kind(parts: Sequence[np.ndarray], source: str) -> None:
     if len({part.dtype.kind == "U" for part in parts}) > 1:
-        raise VaekitError(f"{source}: the labels of train and test must both be numbers or both be words")
+        raise VaekitError(
+            f"{source}: the labels of train and test must both be numbers or both be words"
+        )
 
 
-def renamed(labels: Tensor | None, classes: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor | None:
+def renamed(
+    labels: Tensor | None, classes: tuple[str, ...], wanted: tuple[str, ...]
+) -> Tensor | None:
     """`labels` of `classes` as labels of `wanted`, by name; -1 where a name isn't among them."""
     if labels is None:
         return None

@@ -41,9 +41,19 @@ def _as_floats(values: np.ndarray) -> np.ndarray:
 
 
 BYTES = Reading(torch.uint8, _as_bytes, "")
-MARKS = Reading(torch.uint8, _from_marks, "The values are only 0 and 1: they were read as black and white")
-LEVELS = Reading(torch.uint8, _from_levels, "The values in [0, 1] are whole 255ths: they are kept as whole numbers")
-FLOATS = Reading(torch.float32, _as_floats, "The values in [0, 1] are finer than 255ths: they are kept as float32")
+MARKS = Reading(
+    torch.uint8, _from_marks, "The values are only 0 and 1: they were read as black and white"
+)
+LEVELS = Reading(
+    torch.uint8,
+    _from_levels,
+    "The values in [0, 1] are whole 255ths: they are kept as whole numbers",
+)
+FLOATS = Reading(
+    torch.float32,
+    _as_floats,
+    "The values in [0, 1] are finer than 255ths: they are kept as float32",
+)
 
 
 def choose(chunks: Iterable[Chunk], dtype: np.dtype) -> Reading:
@@ -89,4 +99,6 @@ def _require_finite(name: str, first: int, values: np.ndarray) -> None:
     if bad.any():
         where = np.unravel_index(int(bad.argmax()), values.shape)
         index = (first + int(where[0]), *(int(i) for i in where[1:]))
-        raise VaekitError(f"{name}: the value at {list(index)} is {values[where]}: replace what isn't a number")
+        raise VaekitError(
+            f"{name}: the value at {list(index)} is {values[where]}: replace what isn't a number"
+        )

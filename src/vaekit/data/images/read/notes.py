@@ -11,7 +11,11 @@ COLOURED = "coloured"
 REMARKS = {
     "animated": ("has several frames", "have several frames", "the first was taken"),
     "transparent": ("has transparent parts", "have transparent parts", "they were laid over white"),
-    "deep": ("has more than 8 bits a channel", "have more than 8 bits a channel", "scaled to 0..255"),
+    "deep": (
+        "has more than 8 bits a channel",
+        "have more than 8 bits a channel",
+        "scaled to 0..255",
+    ),
     "turned": ("was turned", "were turned", "the EXIF orientation says so"),
 }
 """What a picture had, of one and of many, and what was done about it."""
@@ -46,7 +50,9 @@ def skips(skipped: Sequence[tuple[str, str]], training: bool) -> list[str]:
     more = f" and {len(skipped) - 3:,} more" if len(skipped) > 3 else ""
     names = ", ".join(name for name, _ in skipped[:3]) + more
     where = "; training lists them in skipped.tsv of the run's folder" if training else ""
-    return [f"{counted(len(skipped), 'file')} {_was(len(skipped))} skipped ({counts}): {names}{where}"]
+    return [
+        f"{counted(len(skipped), 'file')} {_was(len(skipped))} skipped ({counts}): {names}{where}"
+    ]
 
 
 def _was(count: int) -> str:

@@ -17,7 +17,21 @@ from vaekit.data.images.read.resize import cover
 
 # Only formats that Pillow decodes by itself: others start programs (EPS) or aren't pictures of one size.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm", ".pbm")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".pgm",
+    ".ppm",
+    ".pbm",
+)
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap height and width
 TURNS = {
@@ -97,7 +111,9 @@ def _opened(source: Source) -> Iterator[Image.Image]:
         with Image.open(source if isinstance(source, str) else source(), formats=FORMATS) as image:
             limit = Image.MAX_IMAGE_PIXELS or math.inf
             if image.width * image.height > limit:
-                raise Unreadable(f"too large: {image.width}x{image.height} pixels, more than {limit:,}")
+                raise Unreadable(
+                    f"too large: {image.width}x{image.height} pixels, more than {limit:,}"
+                )
             yield image
     except Unreadable:
         raise
@@ -112,7 +128,12 @@ def _reason(error: Exception, source: Source) -> str:
         return "an empty file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
-    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO):
+    if isinstance(error, OSError) and error.errno in (
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+    ):
         return f"can't be opened: {(error.strerror or '').lower()}"
     text = " ".join(str(error).split()) or type(error).__name__
     return f"damaged: {text[:100]}"
@@ -200,5 +221,7 @@ def _from_floats(values: np.ndarray) -> np.ndarray:
     """Numbers in [0, 1] or 0..255 to 0..255."""
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):  # also refuses NaN
-        raise Unreadable(f"its values go from {low:g} to {high:g}, outside of 0 to 1 and of 0 to 255")
+        raise Unreadable(
+            f"its values go from {low:g} to {high:g}, outside of 0 to 1 and of 0 to 255"
+        )
     return np.rint(values * 255 if high <= 1 else values).astype(np.uint8)

@@ -16,7 +16,15 @@ from vaekit.data.dataset import Raw, Resident
 from vaekit.data.images.collection import Images, Request
 from vaekit.data.images.read import notes
 from vaekit.data.images.read.notes import COLOURED
-from vaekit.data.images.read.picture import Header, Picture, Source, Unreadable, quiet, read_header, read_picture
+from vaekit.data.images.read.picture import (
+    Header,
+    Picture,
+    Source,
+    Unreadable,
+    quiet,
+    read_header,
+    read_picture,
+)
 from vaekit.data.images.read.sizes import Sizes, choose, listed, resizing, size_option
 from vaekit.data.images.schema import ImageSchema, describe
 from vaekit.data.storage import cache
@@ -24,7 +32,9 @@ from vaekit.data.storage.disk import DiskImages
 from vaekit.data.storage.workers import ordered
 from vaekit.errors import VaekitError
 
-LOOKED_AT = 32  # so many pictures stored in colour are looked at before they are supposed to be grey
+LOOKED_AT = (
+    32  # so many pictures stored in colour are looked at before they are supposed to be grey
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class Coloured(Exception):
 
 
 @dataclass(frozen=True)
-class Survey:
+class Headers:
     """The pictures and what their headers tell; the first `train` are the train part."""
 
     items: Sequence[Item]
@@ -59,7 +69,7 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Reading:
     """The form that all pictures get, uint8 (C, H, W), and what to tell the user about it.
 
     `supposed`: they are read as grey because those that were looked at are, which holds only if all others are.
@@ -104,21 +114,25 @@ def gather(
 # Survey
 
 
-def _decoded(train: Sequence[Item], test: Sequence[Item], request: Request, path: Path) -> tuple[Facts, Raw]:
+def _decoded(
+    train: Sequence[Item], test: Sequence[Item], request: Request, path: Path
+) -> tuple[Facts, Raw]:
     items = [*train, *test]
     headers = list(ordered(_header_or_reason, items, "reading headers", request.progress))
     if not any(isinstance(header, Header) for header in headers[: len(train)]):
         raise VaekitError(_none_readable(train, headers, request.source))
-    survey = Survey(items, headers, len(train))
+    survey = Headers(items, headers, len(train))
     plan = _plan(survey, request)
     with contextlib.suppress(Coloured):
         return _carried_out(plan, survey, request, path)
     return _carried_out(replace(plan, channels=3, supposed=False), survey, request, path)
 
 
-def _carried_out(plan: Plan, survey: Survey, request: Request, path: Path) -> tuple[Facts, Raw]:
+def _carried_out(plan: Reading, survey: Headers, request: Request, path: Path) -> tuple[Facts, Raw]:
     """The pictures as planned. Raises Coloured when they were only supposed to be grey."""
-    outcomes: list[Picture | Unreadable | None] = [None if isinstance(h, Header) else h for h in survey.headers]
+    outcomes: list[Picture | Unreadable | None] = [
+        None if isinstance(h, Header) else h for h in survey.headers
+    ]
     count = outcomes.count(None)
     if count * plan.bytes_each <= request.budget:
         values = torch.empty((count, plan.channels, plan.height, plan.width), dtype=torch.uint8)
@@ -126,7 +140,9 @@ def _carried_out(plan: Plan, survey: Survey, request: Request, path: Path) -> tu
         facts = _facts(survey, outcomes, plan, remarks, request)
         return facts, Resident(values[: sum(facts["counts"])])
     with cache.packing(path, count * plan.bytes_each) as file:
-        remarks = _decode(survey.items, outcomes, plan, request, lambda pixels: file.write(pixels.data))
+        remarks = _decode(
+            survey.items, outcomes, plan, request, lambda pixels: file.write(pixels.data)
+        )
     facts = _facts(survey, outcomes, plan, remarks, request)
     cache.save_facts(path, facts)
     return facts, DiskImages(path, (sum(facts["counts"]), plan.channels, plan.height, plan.width))
@@ -148,15 +164,15 @@ def _none_readable(items: Sequence[Item], outcomes: Sequence[object], source: st
     )
 
 
-def _plan(survey: Survey, request: Request) -> Plan:
+def _plan(survey: Headers, request: Request) -> Reading:
     sizes = survey.sizes
     height, width = size = _size(survey, request)
     told = (resizing(sizes, size, _why(request)),) if set(sizes) != {size} else ()
     coloured = [item for item, header in survey.readable if not header.grey]
     if request.channels is not None or not coloured:
-        return Plan(request.channels or 1, height, width, told)
+        return Reading(request.channels or 1, height, width, told)
     supposed = not _any_coloured(coloured, size)
-    return Plan(1 if supposed else 3, height, width, told, supposed)
+    return Reading(1 if supposed else 3, height, width, told, supposed)
 
 
 def _why(request: Request) -> str:
@@ -165,16 +181,22 @@ def _why(request: Request) -> str:
     return "" if request.size is not None else ", which --resize changes"
 
 
-def _size(survey: Survey, request: Request) -> tuple[int, int]:
+def _size(survey: Headers, request: Request) -> tuple[int, int]:
     """(H, W): what was asked for, else what the model reads, else what suits the images."""
     if request.size is not None:
         return request.size
     if request.schema is None:
         return choose(survey.sizes)
     wanted = request.schema.height, request.schema.width
-    other = next(((item.name, h) for item, h in survey.readable if (h.height, h.width) != wanted), None)
+    other = next(
+        ((item.name, h) for item, h in survey.readable if (h.height, h.width) != wanted), None
+    )
     if other is not None:
-        name = f" ({other[0]} is {describe(other[1].height, other[1].width)})" if len(survey.sizes) > 1 else ""
+        name = (
+            f" ({other[0]} is {describe(other[1].height, other[1].width)})"
+            if len(survey.sizes) > 1
+            else ""
+        )
         raise VaekitError(
             f"{request.source}: images are {listed(survey.sizes)}{name}, this model reads "
             f"{describe(*wanted, request.schema.channels)}: resize with --resize {size_option(wanted)}"
@@ -206,7 +228,7 @@ class _Rows:
 def _decode(
     items: Sequence[Item],
     outcomes: list[Picture | Unreadable | None],
-    plan: Plan,
+    plan: Reading,
     request: Request,
     keep: Callable[[np.ndarray], object],
 ) -> Counter[str]:
@@ -217,7 +239,9 @@ def _decode(
     waiting = [i for i, outcome in enumerate(outcomes) if outcome is None]
     read = partial(_picture_or_reason, (plan.height, plan.width), plan.channels)
     remarks: Counter[str] = Counter()
-    with contextlib.closing(ordered(read, [items[i] for i in waiting], "decoding", request.progress)) as pictures:
+    with contextlib.closing(
+        ordered(read, [items[i] for i in waiting], "decoding", request.progress)
+    ) as pictures:
         for i, picture in zip(waiting, pictures, strict=True):
             if isinstance(picture, Unreadable):
                 outcomes[i] = picture
@@ -239,7 +263,13 @@ def _picture_or_reason(size: tuple[int, int], channels: int, item: Item) -> Pict
 # Facts
 
 
-def _facts(survey: Survey, outcomes: Sequence[object], plan: Plan, found: Counter[str], request: Request) -> Facts:
+def _facts(
+    survey: Headers,
+    outcomes: Sequence[object],
+    plan: Reading,
+    found: Counter[str],
+    request: Request,
+) -> Facts:
     """`outcomes` are None for what was decoded."""
     items, good = survey.items, [outcome is None for outcome in outcomes]
     count = sum(good[: survey.train])
@@ -247,16 +277,24 @@ def _facts(survey: Survey, outcomes: Sequence[object], plan: Plan, found: Counte
         raise VaekitError(_none_readable(items[: survey.train], outcomes, request.source))
     kept = list(itertools.compress(items, good))
     groups = [item.group for item in kept]
-    skipped = [(item.name, str(reason)) for item, reason in zip(items, outcomes, strict=True) if reason is not None]
+    skipped = [
+        (item.name, str(reason))
+        for item, reason in zip(items, outcomes, strict=True)
+        if reason is not None
+    ]
     classes, class_notes = _classes(groups, request.schema)
     number = {name: i for i, name in enumerate(classes)}
-    stored = sum(isinstance(h, Header) and not h.grey for h in itertools.compress(survey.headers, good))
+    stored = sum(
+        isinstance(h, Header) and not h.grey for h in itertools.compress(survey.headers, good)
+    )
     told = notes.colours(plan.channels, len(kept), found[COLOURED], stored)
     return {
         "bytes": len(groups) * plan.bytes_each,
         "counts": [count, len(groups) - count],
         "form": [plan.channels, plan.height, plan.width],
-        "labels": [number.get(group, -1) if group is not None else -1 for group in groups] if classes else None,
+        "labels": [number.get(group, -1) if group is not None else -1 for group in groups]
+        if classes
+        else None,
         "classes": list(classes),
         "files": [item.name for item in kept],
         "resized": set(survey.sizes) != {(plan.height, plan.width)},
@@ -265,7 +303,9 @@ def _facts(survey: Survey, outcomes: Sequence[object], plan: Plan, found: Counte
     }
 
 
-def _classes(groups: Sequence[str | None], schema: ImageSchema | None) -> tuple[list[str], list[str]]:
+def _classes(
+    groups: Sequence[str | None], schema: ImageSchema | None
+) -> tuple[list[str], list[str]]:
     """The classes that have images, sorted, and notes; a single one tells nothing unless the model knows it."""
     names = sorted({group for group in groups if group is not None})
     if len(names) == 1 and not (schema and names[0] in schema.classes):
@@ -273,7 +313,9 @@ def _classes(groups: Sequence[str | None], schema: ImageSchema | None) -> tuple[
     loose = sum(group is None for group in groups)
     if names and loose:
         lie = "lies" if loose == 1 else "lie"
-        return names, [f"{loose:,} of {len(groups):,} images {lie} beside the class folders, without a class"]
+        return names, [
+            f"{loose:,} of {len(groups):,} images {lie} beside the class folders, without a class"
+        ]
     return names, []
 
 
@@ -286,14 +328,25 @@ def _kept_raw(path: Path, facts: Facts, budget: int) -> Raw:
 def _images(facts: Facts, raw: Raw, request: Request, unseen: Sequence[tuple[str, str]]) -> Images:
     channels, height, width = facts["form"]
     count, files = facts["counts"][0], tuple(facts["files"])
-    form = {"height": height, "width": width, "channels": channels, "classes": tuple(facts["classes"])}
+    form = {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "classes": tuple(facts["classes"]),
+    }
     schema = ImageSchema(**form, resized=facts["resized"])
     skipped = (*unseen, *((name, reason) for name, reason in facts["skipped"]))
     labels = None if facts["labels"] is None else torch.tensor(facts["labels"], dtype=torch.int64)
     train, held = (_slice(raw, part) for part in (slice(0, count), slice(count, len(raw))))
     test = None
     if facts["counts"][1]:
-        test = Images(held, None if labels is None else labels[count:], schema, request.source, files=files[count:])
+        test = Images(
+            held,
+            None if labels is None else labels[count:],
+            schema,
+            request.source,
+            files=files[count:],
+        )
     return Images(
         train,
         None if labels is None else labels[:count],

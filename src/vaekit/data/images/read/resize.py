@@ -5,7 +5,11 @@ import math
 import numpy as np
 from PIL import Image
 
-LUMA = (19595, 38470, 7471)  # ITU-R 601 weights in 1/65536, as Pillow has them: they keep R = G = B exact
+LUMA = (
+    19595,
+    38470,
+    7471,
+)  # ITU-R 601 weights in 1/65536, as Pillow has them: they keep R = G = B exact
 
 
 def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -14,7 +18,10 @@ def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     scale = max(height / image.height, width / image.width)
     crop_height, crop_width = min(image.height, height / scale), min(image.width, width / scale)
     # Whole offsets: half a pixel would blur a picture that only needs cropping.
-    top, left = math.floor((image.height - crop_height) / 2), math.floor((image.width - crop_width) / 2)
+    top, left = (
+        math.floor((image.height - crop_height) / 2),
+        math.floor((image.width - crop_width) / 2),
+    )
     box = (left, top, left + crop_width, top + crop_height)
     return image.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
 
@@ -49,7 +56,9 @@ def luma(pixels: np.ndarray) -> np.ndarray:
     red, green, blue = (pixels[:, i : i + 1] for i in range(3))
     if pixels.dtype == np.uint8:
         whole = [np.uint32(weight) for weight in LUMA]
-        mixed = (red * whole[0] + green * whole[1] + blue * whole[2] + np.uint32(0x8000)) // np.uint32(0x10000)
+        mixed = (
+            red * whole[0] + green * whole[1] + blue * whole[2] + np.uint32(0x8000)
+        ) // np.uint32(0x10000)
     else:
         part = [np.float64(weight / 65536) for weight in LUMA]
         mixed = red * part[0] + green * part[1] + blue * part[2]

@@ -36,14 +36,22 @@ def size_option(size: tuple[int, int]) -> str:
 def listed(sizes: Sizes) -> str:
     """ "28x28", or "of 3 sizes, 20x28 to 90x40"."""
     small, large = (pick(sizes, key=math.prod) for pick in (min, max))
-    return describe(*small) if len(sizes) == 1 else f"of {len(sizes):,} sizes, {describe(*small)} to {describe(*large)}"
+    return (
+        describe(*small)
+        if len(sizes) == 1
+        else f"of {len(sizes):,} sizes, {describe(*small)} to {describe(*large)}"
+    )
 
 
 def resizing(sizes: Sizes, size: tuple[int, int], why: str = "") -> str:
     """What was done to pictures of `sizes` to bring them to `size`; `why` follows it, such as ", as in training"."""
     count = sum(sizes.values())
     were, they = ("image was", "it was") if count == 1 else ("images were", "they were")
-    cropped = "cropped about the centre and " if any(h * size[1] != w * size[0] for h, w in sizes) else ""
+    cropped = (
+        "cropped about the centre and " if any(h * size[1] != w * size[0] for h, w in sizes) else ""
+    )
     enlarged = sum(n for (h, w), n in sizes.items() if h < size[0] or w < size[1])
     smaller = f", {enlarged:,} of them smaller than that" if 0 < enlarged < count else ""
-    return f"The {were} {cropped}resized to {describe(*size)}{why} ({they} {listed(sizes)}{smaller})"
+    return (
+        f"The {were} {cropped}resized to {describe(*size)}{why} ({they} {listed(sizes)}{smaller})"
+    )

@@ -50,7 +50,9 @@ class Stream:
         """(C, H, W), with the C that is stored."""
         if len(self.shape) == 3:
             return 1, self.shape[1], self.shape[2]
-        height, width, channels = self.shape[1:] if self.channels_last else (*self.shape[2:], self.shape[1])
+        height, width, channels = (
+            self.shape[1:] if self.channels_last else (*self.shape[2:], self.shape[1])
+        )
         return channels, height, width
 
     def planes(self, values: np.ndarray) -> np.ndarray:
@@ -88,7 +90,11 @@ def read(parts: Sequence[Sequence[Stream]], request: Request) -> tuple[list[Raw]
     raws: list[Raw] = []
     for part in parts:
         raws.append(_read_part(part, reading, request, budget))
-        budget -= 0 if isinstance(raws[-1], DiskImages) else math.prod(raws[-1].shape) * reading.dtype.itemsize
+        budget -= (
+            0
+            if isinstance(raws[-1], DiskImages)
+            else math.prod(raws[-1].shape) * reading.dtype.itemsize
+        )
     return raws, tuple(notes)
 
 
@@ -101,7 +107,9 @@ def chunks(stream: Stream) -> Iterator[Chunk]:
         raise
     except Exception as error:  # zipfile, zlib and gzip have no common error
         text = " ".join(str(error).split()) or type(error).__name__
-        raise VaekitError(f"{stream.name}: the file is damaged ({text}): get or save it anew") from error
+        raise VaekitError(
+            f"{stream.name}: the file is damaged ({text}): get or save it anew"
+        ) from error
 
 
 def _chunks(stream: Stream, file: BinaryIO) -> Iterator[Chunk]:
@@ -139,7 +147,9 @@ def _require_one_form(streams: Sequence[Stream]) -> None:
     first = streams[0]
     for stream in streams:
         if stream.shape[0] == 0:
-            raise VaekitError(f"{stream.name}: the array has no images (its shape is {stream.shape}): give at least 2")
+            raise VaekitError(
+                f"{stream.name}: the array has no images (its shape is {stream.shape}): give at least 2"
+            )
         if looks_like_one_picture(stream.shape):
             raise VaekitError(
                 f"{stream.name}: an array of shape {stream.shape} is one colour picture, and images are (N, H, W, C): "
@@ -194,7 +204,9 @@ def _final_shape(part: Sequence[Stream], request: Request) -> tuple[int, int, in
     return sum(s.shape[0] for s in part), request.channels or min(channels, 3), height, width
 
 
-def _in_memory(pieces: Iterable[np.ndarray], shape: tuple[int, int, int, int], dtype: torch.dtype) -> Resident:
+def _in_memory(
+    pieces: Iterable[np.ndarray], shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> Resident:
     values = torch.empty(shape, dtype=dtype)
     target, row = values.numpy(), 0
     for piece in pieces:
@@ -203,7 +215,9 @@ def _in_memory(pieces: Iterable[np.ndarray], shape: tuple[int, int, int, int], d
     return Resident(values)
 
 
-def _to_file(pieces: Iterable[np.ndarray], path: Path, need: int, count: int, request: Request) -> None:
+def _to_file(
+    pieces: Iterable[np.ndarray], path: Path, need: int, count: int, request: Request
+) -> None:
     done = 0
     with cache.packing(path, need) as file:
         for piece in pieces:

@@ -35,7 +35,10 @@ def decode(
     """
     if raw.ndim != 2 or raw.shape[1] != schema.dims:
         raise VaekitError(f"expected rows of shape (N, {schema.dims}), got {tuple(raw.shape)}")
-    values = {c.name: v for c, v in zip(schema.columns, raw.detach().cpu().double().numpy().T, strict=True)}
+    values = {
+        c.name: v
+        for c, v in zip(schema.columns, raw.detach().cpu().double().numpy().T, strict=True)
+    }
     known = {column.name: column_of(values[column.name], column) for column in schema.columns}
     if context is not None:
         for column, told in given_values(context, schema).items():
@@ -53,7 +56,10 @@ def given_values(context: Tensor, schema: TableSchema) -> Columns:
     """The columns that rows of a context (N, F) were made from."""
     rows = context.detach().cpu().double().numpy()
     pairs = zip(schema.given, schema.conditions, strict=True)
-    return {column.name: column_of(from_context(rows[:, i], field), column) for i, (column, field) in enumerate(pairs)}
+    return {
+        column.name: column_of(from_context(rows[:, i], field), column)
+        for i, (column, field) in enumerate(pairs)
+    }
 
 
 def column_of(values: np.ndarray, column: Column) -> np.ma.MaskedArray:
@@ -66,7 +72,9 @@ def column_of(values: np.ndarray, column: Column) -> np.ma.MaskedArray:
     return np.ma.MaskedArray(whole, mask=missing)
 
 
-def _left(left: LeftOut, values: dict[str, np.ndarray], rows: int, labels: Tensor | None) -> np.ma.MaskedArray | None:
+def _left(
+    left: LeftOut, values: dict[str, np.ndarray], rows: int, labels: Tensor | None
+) -> np.ma.MaskedArray | None:
     if left.column is None or left.reason == "computed":
         return None
     if left.reason == "target":
@@ -97,7 +105,11 @@ def _classes(present: np.ndarray, column: Column) -> np.ndarray:
 
 def _measured(present: np.ndarray, column: Column) -> np.ndarray:
     if column.kind == "date":
-        return _objects(dates.write(present, column.format)) if column.format else _dates(present, column.dtype)
+        return (
+            _objects(dates.write(present, column.format))
+            if column.format
+            else _dates(present, column.dtype)
+        )
     if column.dtype in ("String", "Categorical", "Object", "Enum"):
         return _objects([_written(value, column.decimals) for value in present.tolist()])
     return present >= 0.5 if column.dtype == "Boolean" else _typed(present, column.dtype)

@@ -56,9 +56,14 @@ def encode_all(
     `unseen` is the raw value of modelled classes that were not seen in training, where it shall be one of its own.
     """
     notes = list(_fits(frame, schema))
-    target = next((left.column for left in schema.left_out if left.reason == "target" and left.column), None)
+    target = next(
+        (left.column for left in schema.left_out if left.reason == "target" and left.column), None
+    )
     places = {column.name: i for i, column in enumerate(schema.columns)}
-    known = {column.name: column for column in (*schema.columns, *schema.given, *([target] if target else []))}
+    known = {
+        column.name: column
+        for column in (*schema.columns, *schema.given, *([target] if target else []))
+    }
     known |= {name: schema.column(name) for name in schema.computed}
     names = [name for name in frame.names if name in known]
     raw, told, labels = np.empty((frame.rows, len(schema.columns))), {}, None
@@ -85,7 +90,9 @@ def encode_all(
     return Encoded(rows, context, labels, tuple(notes), cells_)
 
 
-def read_column(cells: Cells, column: Column, unseen: float | None = None) -> tuple[np.ndarray, str]:
+def read_column(
+    cells: Cells, column: Column, unseen: float | None = None
+) -> tuple[np.ndarray, str]:
     """The raw values (N,) of cells that are to be of a column's kind, and what is to be told of them, or "".
 
     Classes that the column does not have are `unseen`, or without it the class of rare ones, or missing.
@@ -95,7 +102,10 @@ def read_column(cells: Cells, column: Column, unseen: float | None = None) -> tu
     words, missing = _words(cells, column)
     places = {level: i for i, level in enumerate(column.classes)}
     places |= {} if column.kind == "category" else _alike(column, words)
-    codes = [np.nan if gone else places.get(level, -1) for level, gone in zip(words.levels, missing, strict=True)]
+    codes = [
+        np.nan if gone else places.get(level, -1)
+        for level, gone in zip(words.levels, missing, strict=True)
+    ]
     found = np.array(codes, float)
     new = np.flatnonzero(found == -1)
     value = (len(column.classes) - 1 if column.other else np.nan) if unseen is None else unseen
@@ -110,7 +120,11 @@ def context_of(told: Mapping[str, np.ndarray], schema: TableSchema, rows: int) -
     context = conditions.blank(schema.conditions, rows)
     for i, field in enumerate(schema.conditions):
         if field.name in told:
-            values = told[field.name] if field.kind == "category" else (told[field.name] - field.mean) / field.scale
+            values = (
+                told[field.name]
+                if field.kind == "category"
+                else (told[field.name] - field.mean) / field.scale
+            )
             context[:, i] = torch.from_numpy(values).float()
     return context
 
@@ -141,7 +155,9 @@ def _fits(frame: frames.Frame, schema: TableSchema) -> Sequence[str]:
 def _measured(cells: Cells, column: Column) -> np.ndarray:
     if cells.family == "other" or (column.kind == "date") != _may_be_dates(cells, column):
         expected = "dates" if column.kind == "date" else "numbers"
-        raise VaekitError(f"column '{cells.name}': expected {expected} as in training, got cells of type {cells.dtype}")
+        raise VaekitError(
+            f"column '{cells.name}': expected {expected} as in training, got cells of type {cells.dtype}"
+        )
     if column.format and cells.family == "words":
         require_dates(cells, column.format)
         return values_of(cells, column.format)
@@ -151,20 +167,31 @@ def _measured(cells: Cells, column: Column) -> np.ndarray:
 
 def _may_be_dates(cells: Cells, column: Column) -> bool:
     """Whether cells are dates, or words where words are what dates were written in."""
-    return cells.family == "date" or (cells.family == "words" and bool(column.format) and column.kind == "date")
+    return cells.family == "date" or (
+        cells.family == "words" and bool(column.format) and column.kind == "date"
+    )
 
 
 def _words(cells: Cells, column: Column) -> tuple[Words, list[bool]]:
     """The cells as words, numbers alike however they were written where the column goes back as numbers."""
     words = cells.words
-    if cells.family == "words" and column.dtype.startswith(("Int", "UInt", "Float")) and not len(cells.numbers.odd):
+    if (
+        cells.family == "words"
+        and column.dtype.startswith(("Int", "UInt", "Float"))
+        and not len(cells.numbers.odd)
+    ):
         words = _rewritten(words)
-    return words, [is_missing(level, certain=True) and level not in column.classes for level in words.levels]
+    return words, [
+        is_missing(level, certain=True) and level not in column.classes for level in words.levels
+    ]
 
 
 def _rewritten(words: Words) -> Words:
     """Numbers as they are written shortest: "3.0" is "3"."""
-    levels = [level if is_missing(level) else f"{float(level.replace(',', '.')):.17g}" for level in words.levels]
+    levels = [
+        level if is_missing(level) else f"{float(level.replace(',', '.')):.17g}"
+        for level in words.levels
+    ]
     return Words(levels, words.codes)
 
 
@@ -187,7 +214,13 @@ def _unseen(column: Column, words: Words, unseen: np.ndarray, value: float) -> s
     names = _listed([words.levels[i] for i in unseen], 3)
     count = int(counts.sum())
     cells = f"{count:,} cell{'s' if count > 1 else ''}"
-    what = "taken as missing" if np.isnan(value) else f"taken as {column.classes[-1]}" if value >= 0 else "odd as such"
+    what = (
+        "taken as missing"
+        if np.isnan(value)
+        else f"taken as {column.classes[-1]}"
+        if value >= 0
+        else "odd as such"
+    )
     return f"{column.name}: {cells} of classes that training did not see ({names}), {what}"
 
 

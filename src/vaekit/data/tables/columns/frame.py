@@ -31,11 +31,17 @@ def as_frame(columns: Columns, schema: TableSchema, backend: Any = "polars") -> 
         backend = "polars"
     known = {column.name: column for column in (*schema.columns, *schema.given)}
     known |= {left.name: left.column for left in schema.left_out if left.column is not None}
-    series = {name: _series(name, cells, known.get(name), backend) for name, cells in columns.items()}
-    return nw.from_dict(series).to_native()  # of series, since with a backend named it would forget their types
+    series = {
+        name: _series(name, cells, known.get(name), backend) for name, cells in columns.items()
+    }
+    return nw.from_dict(
+        series
+    ).to_native()  # of series, since with a backend named it would forget their types
 
 
-def _series(name: str, cells: np.ma.MaskedArray, column: Column | None, backend: Any) -> nw.Series[Any]:
+def _series(
+    name: str, cells: np.ma.MaskedArray, column: Column | None, backend: Any
+) -> nw.Series[Any]:
     dtype = column.dtype if column is not None else "String"
     missing = np.ma.getmaskarray(cells)
     if cells.dtype.kind in "iub":
@@ -44,14 +50,22 @@ def _series(name: str, cells: np.ma.MaskedArray, column: Column | None, backend:
         return _floats(name, cells, missing, backend)
     if cells.dtype.kind == "M":
         return _dates(name, cells, dtype, backend)
-    kind: Any = nw.Time if dtype == "Time" else None if dtype == "Object" and backend == "pandas" else nw.String
+    kind: Any = (
+        nw.Time
+        if dtype == "Time"
+        else None
+        if dtype == "Object" and backend == "pandas"
+        else nw.String
+    )
     found = nw.new_series(name, cells.tolist(), kind, backend=backend)
     if dtype == "Enum" and backend == "polars" and column is not None and column.classes:
         return found.cast(nw.Enum(column.classes))
     return found.cast(nw.Categorical) if dtype in ("Categorical", "Enum") else found
 
 
-def _whole(name: str, cells: np.ma.MaskedArray, missing: np.ndarray, backend: Any) -> nw.Series[Any]:
+def _whole(
+    name: str, cells: np.ma.MaskedArray, missing: np.ndarray, backend: Any
+) -> nw.Series[Any]:
     """Whole numbers and booleans; pandas has types of their own for those with missing cells."""
     kind: Any = nw.Boolean if cells.dtype.kind == "b" else getattr(nw, _named(cells.dtype))
     if not missing.any():
@@ -65,10 +79,16 @@ def _whole(name: str, cells: np.ma.MaskedArray, missing: np.ndarray, backend: An
 
 
 def _named(dtype: np.dtype[Any]) -> str:
-    return dtype.name.replace("u", "U", 1).replace("i", "I", 1) if dtype.kind == "i" else f"UInt{dtype.itemsize * 8}"
+    return (
+        dtype.name.replace("u", "U", 1).replace("i", "I", 1)
+        if dtype.kind == "i"
+        else f"UInt{dtype.itemsize * 8}"
+    )
 
 
-def _floats(name: str, cells: np.ma.MaskedArray, missing: np.ndarray, backend: Any) -> nw.Series[Any]:
+def _floats(
+    name: str, cells: np.ma.MaskedArray, missing: np.ndarray, backend: Any
+) -> nw.Series[Any]:
     kind: Any = nw.Float32 if cells.dtype.itemsize == 4 else nw.Float64
     if backend == "pandas":
         return nw.new_series(name, np.ma.filled(cells, np.nan), kind, backend=backend)
@@ -93,7 +113,9 @@ def _dates(name: str, cells: np.ma.MaskedArray, dtype: str, backend: Any) -> nw.
 def _array(columns: Columns) -> np.ndarray:
     numeric = all(cells.dtype.kind in "iubf" for cells in columns.values())
     if numeric:
-        return np.stack([np.ma.filled(cells.astype(float), np.nan) for cells in columns.values()], axis=1)
+        return np.stack(
+            [np.ma.filled(cells.astype(float), np.nan) for cells in columns.values()], axis=1
+        )
     rows = len(next(iter(columns.values())))
     table = np.empty((rows, len(columns)), object)
     for i, cells in enumerate(columns.values()):
@@ -103,12 +125,17 @@ def _array(columns: Columns) -> np.ndarray:
 
 def _records(columns: Columns) -> np.ndarray:
     arrays = {
-        name: np.ma.filled(cells, np.nan) if cells.dtype.kind == "f" else cells for name, cells in columns.items()
+        name: np.ma.filled(cells, np.nan) if cells.dtype.kind == "f" else cells
+        for name, cells in columns.items()
     }
     arrays |= {
-        name: np.array(cells.tolist(), object) for name, cells in arrays.items() if np.ma.getmaskarray(cells).any()
+        name: np.array(cells.tolist(), object)
+        for name, cells in arrays.items()
+        if np.ma.getmaskarray(cells).any()
     }
-    table = np.empty(len(next(iter(arrays.values()))), [(name, cells.dtype) for name, cells in arrays.items()])
+    table = np.empty(
+        len(next(iter(arrays.values()))), [(name, cells.dtype) for name, cells in arrays.items()]
+    )
     for name, cells in arrays.items():
         table[name] = cells
     return table

@@ -23,9 +23,17 @@ from typing import Literal
 import numpy as np
 
 from vaekit.data.conditions import FEW, NO, YES
+from vaekit.data.tables.columns.decisions import (
+    Decision,
+    classed,
+    constant,
+    empty,
+    left_out,
+    shortened,
+)
 from vaekit.data.tables.columns.statistics import measured
 from vaekit.data.tables.read import dates
-from vaekit.data.tables.read.cells import TEXT, TOO_LARGE, Cells, Words, is_missing, word
+from vaekit.data.tables.read.cells import TOO_LARGE, Cells, Words, is_missing, word
 from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
 from vaekit.errors import VaekitError
 
@@ -55,7 +63,9 @@ TYPOS = 0.002
 
 PLENTY = 50
 
-KEY = re.compile(r"(^|[_\s.-])(id|ids|key|uuid|guid|index|idx|rownum|row|nr|no)$|[a-z](Id|ID|Key)$|^(id|Id|ID)[_A-Z]")
+KEY = re.compile(
+    r"(^|[_\s.-])(id|ids|key|uuid|guid|index|idx|rownum|row|nr|no)$|[a-z](Id|ID|Key)$|^(id|Id|ID)[_A-Z]"
+)
 """Names of columns that number the rows."""
 
 CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
@@ -67,8 +77,6 @@ TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
 """Pairs of words that are false and true."""
 
-Decision = Column | LeftOut
-
 
 def infer(cells: Cells, kind: str = "") -> Decision:
     """The column that `cells` make, or why it is left out; `kind` overrides what they suggest. Raises VaekitError."""
@@ -76,9 +84,13 @@ def infer(cells: Cells, kind: str = "") -> Decision:
         return LeftOut(name=cells.name, reason="asked", why="as asked")
     if kind and kind not in KINDS:
         known = ", ".join((*KINDS, DROP))
-        raise VaekitError(f"column '{cells.name}': there is no kind '{kind}'; expected one of {known}")
+        raise VaekitError(
+            f"column '{cells.name}': there is no kind '{kind}'; expected one of {known}"
+        )
     if cells.family == "other":
-        return _left(cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates")
+        return left_out(
+            cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates"
+        )
     if kind:
         return _forced(cells, kind)
     if cells.family != "words":
@@ -101,13 +113,17 @@ def _as_classes(cells: Cells, boolean: bool) -> Decision:
     words = cells.words
     known = [level for level in words.levels if not is_missing(level, certain=True)]
     if len(known) < 2:
-        return _constant(cells, known[0], int(words.counts().max())) if known else _empty(cells)
+        return constant(cells, known[0], int(words.counts().max())) if known else empty(cells)
     column = _category(cells, words, forced=True)
     if not boolean:
         return column
     if len(known) > 2:
-        raise VaekitError(f"column '{cells.name}' has {len(known):,} different values; a boolean has 2")
-    return column.model_copy(update={"kind": "boolean", "classes": _whether(known) or column.classes})
+        raise VaekitError(
+            f"column '{cells.name}' has {len(known):,} different values; a boolean has 2"
+        )
+    return column.model_copy(
+        update={"kind": "boolean", "classes": _whether(known) or column.classes}
+    )
 
 
 def _as_date(cells: Cells) -> Decision:
@@ -116,8 +132,10 @@ def _as_date(cells: Cells) -> Decision:
     known = [level for level in cells.words.levels if not is_missing(level)]
     form = _form(known) if cells.family == "words" else ""
     if known and not form:
-        raise VaekitError(f"column '{cells.name}': expected dates such as 2024-12-31, got '{_short(known[0])}'")
-    return _date_of_words(cells, form) if known else _empty(cells)
+        raise VaekitError(
+            f"column '{cells.name}': expected dates such as 2024-12-31, got '{shortened(known[0])}'"
+        )
+    return _date_of_words(cells, form) if known else empty(cells)
 
 
 def _as_number(cells: Cells, count: bool) -> Decision:
@@ -128,9 +146,13 @@ def _as_number(cells: Cells, count: bool) -> Decision:
     require_numbers(cells, _or_say(cells))
     distinct, times = cells.runs
     if len(distinct) < 2 and times.sum() in (0, len(cells)):
-        return _constant(cells, word(distinct[0].item()), len(cells)) if len(distinct) else _empty(cells)
+        return (
+            constant(cells, word(distinct[0].item()), len(cells)) if len(distinct) else empty(cells)
+        )
     if count and (distinct[0] < 0 or (distinct != np.round(distinct)).any()):
-        raise VaekitError(f"column '{cells.name}' has values below zero or between whole numbers: it is no count")
+        raise VaekitError(
+            f"column '{cells.name}' has values below zero or between whole numbers: it is no count"
+        )
     why = f"{len(distinct):,} different values, {_span(distinct)}, as asked"
     return measured(cells, "count" if count else "number", why)
 
@@ -151,14 +173,14 @@ def require_numbers(cells: Cells, remedy: str = "") -> None:
         row = int(numbers.odd[0])
         more = f" (and {len(numbers.odd) - 1:,} cells more)" if len(numbers.odd) > 1 else ""
         raise VaekitError(
-            f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is no number{more}; "
+            f"column '{cells.name}', {cells.place(row)}: '{shortened(cells.word(row))}' is no number{more}; "
             f"correct such cells or leave them empty{', or ' + remedy if remedy else ''}"
         )
     infinite = np.flatnonzero(np.isinf(numbers.values))
     if len(infinite):
         row = int(infinite[0])
         raise VaekitError(
-            f"column '{cells.name}', {cells.place(row)}: '{_short(cells.word(row))}' is infinite; "
+            f"column '{cells.name}', {cells.place(row)}: '{shortened(cells.word(row))}' is infinite; "
             "leave such cells empty, or give the largest number that there can be"
         )
 
@@ -168,33 +190,38 @@ def _of_numbers(cells: Cells) -> Decision:
     values = cells.numbers.values
     present = values[~np.isnan(values)]
     if not len(present):
-        return _empty(cells)
+        return empty(cells)
     distinct = cells.runs[0]
     if cells.rounded and not cells.measured:
-        return _left(cells, "large", TOO_LARGE.format(cells.name))
+        return left_out(cells, "large", TOO_LARGE.format(cells.name))
     if len(distinct) == 1:
-        return _constant(cells, word(present[0].item()), len(present))
+        return constant(cells, word(present[0].item()), len(present))
     if cells.family == "date":
         return measured(cells, "date", f"{len(distinct):,} different dates")
     whole = bool((distinct == np.round(distinct)).all())
     if whole and (why := _key(cells, present, distinct)):
-        return _left(cells, "id", why)
+        return left_out(cells, "id", why)
     if len(distinct) == 2 and tuple(distinct) == (0, 1):
-        return _classed(cells, "boolean", ("0", "1"), "0 or 1")
+        return classed(cells, "boolean", ("0", "1"), "0 or 1")
     codes = CODE.search(cells.name) is not None
     few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
     if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
         each = f"{len(present) // len(classes):,} rows on average"
         why = f"{each}, codes by its name" if codes else f"so few, of {each}, are taken for classes"
-        return _classed(
-            cells, "category", classes, f"{len(classes):,} different whole numbers, {_span(distinct, codes)}: {why}"
+        return classed(
+            cells,
+            "category",
+            classes,
+            f"{len(classes):,} different whole numbers, {_span(distinct, codes)}: {why}",
         )
     called = "whole numbers" if whole else "numbers"
     called += ", rounded to 16 digits" if cells.rounded else ""
     kind: Kind = "count" if whole and distinct[0] >= 0 and not cells.numbers.pointed else "number"
     why = _why_no_classes(len(distinct), codes) if whole and not cells.measured else ""
-    return measured(cells, kind, f"{len(distinct):,} different {called}, {_span(distinct, codes)}{why}")
+    return measured(
+        cells, kind, f"{len(distinct):,} different {called}, {_span(distinct, codes)}{why}"
+    )
 
 
 def _why_no_classes(distinct: int, codes: bool) -> str:
@@ -202,7 +229,11 @@ def _why_no_classes(distinct: int, codes: bool) -> str:
     if distinct > 5 * FEW and not codes:
         return ""
     many = distinct > FEW and not codes
-    return f": more than {FEW}, so amounts" if many else f": fewer than {EACH} rows on average, so amounts"
+    return (
+        f": more than {FEW}, so amounts"
+        if many
+        else f": fewer than {EACH} rows on average, so amounts"
+    )
 
 
 def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
@@ -232,10 +263,10 @@ def _of_booleans(cells: Cells) -> Decision:
     values = cells.numbers.values
     present = values[~np.isnan(values)]
     if not len(present):
-        return _empty(cells)
+        return empty(cells)
     if (present == present[0]).all():
-        return _constant(cells, "true" if present[0] else "false", len(present))
-    return _classed(cells, "boolean", ("false", "true"), "true or false")
+        return constant(cells, "true" if present[0] else "false", len(present))
+    return classed(cells, "boolean", ("false", "true"), "true or false")
 
 
 # Words
@@ -246,7 +277,7 @@ def _of_words(cells: Cells) -> Decision:
     counts = words.counts()
     known = [level for level in words.levels if not is_missing(level)]
     if len(known) == 2 and (pair := _whether(known)):
-        return _classed(cells, "boolean", pair, f"{pair[0]} or {pair[1]}")
+        return classed(cells, "boolean", pair, f"{pair[0]} or {pair[1]}")
     if form := _form(known):
         return _date_of_words(cells, form)
     numbers = cells.numbers
@@ -255,20 +286,20 @@ def _of_words(cells: Cells) -> Decision:
         require_numbers(cells, _or_say(cells))
     certain = [level for level in words.levels if not is_missing(level, certain=True)]
     if not certain:
-        return _empty(cells)
+        return empty(cells)
     present = int(counts[[not is_missing(level, certain=True) for level in words.levels]].sum())
     if len(certain) == 1:
-        return _constant(cells, certain[0], present)
+        return constant(cells, certain[0], present)
     if len(certain) == present and present >= SURE:
         spaced = sum(" " in level for level in certain) > present / 2
         reason: Literal["text", "id"] = "text" if spaced else "id"
         why = f"{'text' if spaced else 'an id'}: {present:,} rows, all different"
-        return _left(cells, reason, why + dates.unknown(certain))
+        return left_out(cells, reason, why + dates.unknown(certain))
     column = _category(cells, words)
     rare = 1 - present_share(cells, words, column) if column.other else 0.0
     if rare > 0.5:
         why = f"text: {len(certain):,} different values in {present:,} rows{dates.unknown(certain)}"
-        return _left(cells, "text", why)
+        return left_out(cells, "text", why)
     return column
 
 
@@ -286,7 +317,11 @@ def _or_say(cells: Cells) -> str:
 def present_share(cells: Cells, words: Words, column: Column) -> float:
     """What part of the cells that are there have a class other than the bucket's."""
     counts, own = words.counts(), set(column.classes[:-1])
-    present = sum(n for level, n in zip(words.levels, counts, strict=True) if not is_missing(level, certain=True))
+    present = sum(
+        n
+        for level, n in zip(words.levels, counts, strict=True)
+        if not is_missing(level, certain=True)
+    )
     kept = sum(n for level, n in zip(words.levels, counts, strict=True) if level in own)
     return float(kept / present)
 
@@ -299,16 +334,20 @@ def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
         raise VaekitError(f"column '{cells.name}' has no values; leave it out")
     kept, total = list(counts), sum(counts.values())
     if len(kept) > TOO_MANY or (len(kept) > max(FEW, total // RARE) and not forced):
-        common = sorted((level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level])
+        common = sorted(
+            (level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level]
+        )
         kept = common[: TOO_MANY - 1]
     places = {level: i for i, level in enumerate(cells.categories)}
     classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
     other = len(kept) < len(counts)
-    why = f"{len(classes):,} classes" + (f" and one for {len(counts) - len(kept):,} rare ones" if other else "")
+    why = f"{len(classes):,} classes" + (
+        f" and one for {len(counts) - len(kept):,} rare ones" if other else ""
+    )
     why += "" if forced else dates.unknown(kept)
     if other and OTHER in classes:
         classes = tuple(level for level in classes if level != OTHER)
-    return _classed(cells, "category", (*classes, OTHER) if other else classes, why, other)
+    return classed(cells, "category", (*classes, OTHER) if other else classes, why, other)
 
 
 def _in_order(level: str) -> tuple[float, str]:
@@ -330,7 +369,9 @@ def _form(known: list[str]) -> str:
     some = known[:: max(1, len(known) // 100)]
     if sum(dates.may_be(level) for level in some) < MOSTLY * max(1, len(some)):
         return ""
-    mostly = (form for form in dates.FORMATS if np.isfinite(dates.parse(some, form)).mean() >= MOSTLY)
+    mostly = (
+        form for form in dates.FORMATS if np.isfinite(dates.parse(some, form)).mean() >= MOSTLY
+    )
     return dates.guess(known) or next(mostly, "")
 
 
@@ -339,7 +380,7 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
     known = [level for level in words.levels if not is_missing(level)]
     require_dates(cells, form)
     if len(known) == 1:
-        return _constant(cells, known[0], int(words.counts()[words.levels.index(known[0])]))
+        return constant(cells, known[0], int(words.counts()[words.levels.index(known[0])]))
     note = ", month before day as far as can be told" if dates.is_ambiguous(known, form) else ""
     return measured(cells, "date", f"{len(known):,} different dates written as {form}{note}", form)
 
@@ -347,52 +388,12 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
 def require_dates(cells: Cells, form: str) -> None:
     """Raise a VaekitError that names the first cell that is no date written so."""
     words = cells.words
-    wrong = [i for i in np.flatnonzero(np.isnan(cells.days(form))) if not is_missing(words.levels[i])]
+    wrong = [
+        i for i in np.flatnonzero(np.isnan(cells.days(form))) if not is_missing(words.levels[i])
+    ]
     if wrong:
         row = int(np.flatnonzero(np.isin(words.codes, wrong))[0])
-        cell = _short(words.levels[words.codes[row]])
+        cell = shortened(words.levels[words.codes[row]])
         raise VaekitError(
             f"column '{cells.name}', {cells.place(row)}: '{cell}' is no date written as {form}; leave such cells empty"
         )
-
-
-# What comes of it
-
-
-def _classed(cells: Cells, kind: Kind, classes: tuple[str, ...], why: str, other: bool = False) -> Column:
-    return Column(name=cells.name, kind=kind, dtype=back(cells, classes), why=why, classes=classes, other=other)
-
-
-def back(cells: Cells, classes: tuple[str, ...] = ()) -> str:
-    """The dtype that a column of classes goes back as: a file's words as numbers where all of them are."""
-    if cells.dtype != TEXT:
-        return cells.dtype
-    if not all(re.fullmatch(r"0|-?[1-9]\d{,14}", level) for level in classes):
-        return "String"
-    return "Float64" if cells.numbers.pointed else "Int64"
-
-
-def _left(cells: Cells, reason: Literal["text", "id", "large"], why: str) -> LeftOut:
-    return LeftOut(name=cells.name, reason=reason, why=why)
-
-
-def _empty(cells: Cells) -> LeftOut:
-    dtype = "String" if cells.dtype == TEXT else cells.dtype
-    kinds: dict[str, Kind] = {"number": "number", "date": "date", "boolean": "boolean"}
-    classes = ("false", "true") if cells.family == "boolean" else ()
-    kind = kinds.get(cells.family, "category")
-    column = Column(name=cells.name, kind=kind, dtype=dtype, missing=True, classes=classes)
-    return LeftOut(name=cells.name, reason="missing", why="no cell has a value", column=column)
-
-
-def _constant(cells: Cells, value: str, present: int) -> Decision:
-    """A column of one value is left out, unless cells are missing: then whether they are is worth modelling."""
-    shown = cells.word(int(np.flatnonzero(~np.isnan(cells.numbers.values))[0])) if cells.family == "date" else value
-    column = _classed(cells, "category", (value,), f"always {_short(shown)}")
-    if present < len(cells):
-        return column
-    return LeftOut(name=cells.name, reason="constant", why=column.why, value=0.0, column=column)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -66,7 +66,9 @@ def standard(present: np.ndarray) -> tuple[float, float]:
     low, high = quantiles(present, np.array([TAIL, 1 - TAIL]))
     for values in (present.clip(low, high), present):
         largest = float(np.abs(values).max()) or 1.0  # so that the squares do not overflow
-        mean, scale = (float(part) * largest for part in ((values / largest).mean(), (values / largest).std()))
+        mean, scale = (
+            float(part) * largest for part in ((values / largest).mean(), (values / largest).std())
+        )
         if scale > 1e-9 * largest:
             return mean, scale
     return mean, 1.0
@@ -75,7 +77,14 @@ def standard(present: np.ndarray) -> tuple[float, float]:
 def resolution(days: np.ndarray) -> int:
     """The widest of day, hour, minute, second, microsecond that all `days` (K,) are multiples of, in microseconds."""
     micro = dates.micro(days)
-    return next((unit for unit in (dates.DAY, 3_600_000_000, 60_000_000, 1_000_000) if not (micro % unit).any()), 1)
+    return next(
+        (
+            unit
+            for unit in (dates.DAY, 3_600_000_000, 60_000_000, 1_000_000)
+            if not (micro % unit).any()
+        ),
+        1,
+    )
 
 
 def _dtype(cells: Cells, kind: Kind, whole: bool) -> str:

@@ -49,12 +49,16 @@ def rounded(column: Column, values: Tensor) -> Tensor:
 
 def to_tensor(raw: Tensor, schema: TableSchema) -> Tensor:
     """raw (..., C), float64, as x (..., C), float32 in model units; NaN where a cell is missing."""
-    return torch.stack([to_units(c, v) for c, v in zip(schema.columns, raw.unbind(-1), strict=True)], dim=-1)
+    return torch.stack(
+        [to_units(c, v) for c, v in zip(schema.columns, raw.unbind(-1), strict=True)], dim=-1
+    )
 
 
 def from_tensor(x: Tensor, schema: TableSchema, clip: bool = False) -> Tensor:
     """x (..., C) in model units as raw (..., C), float64; `clip` keeps numbers within the range that was seen."""
-    return torch.stack([from_units(c, u, clip) for c, u in zip(schema.columns, x.unbind(-1), strict=True)], dim=-1)
+    return torch.stack(
+        [from_units(c, u, clip) for c, u in zip(schema.columns, x.unbind(-1), strict=True)], dim=-1
+    )
 
 
 def prepare(raw: Tensor, schema: TableSchema, generator: torch.Generator | None = None) -> Tensor:

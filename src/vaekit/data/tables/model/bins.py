@@ -29,7 +29,9 @@ EVEN = 0.02
 def with_grids(schema: TableSchema, raw: Tensor) -> TableSchema:
     """The schema with the points and edges of its measured columns, learned from rows (N, C) of raw values."""
     columns = zip(schema.columns, raw.double().cpu().numpy().T, strict=True)
-    return schema.model_copy(update={"columns": tuple(c if c.discrete else with_grid(c, v) for c, v in columns)})
+    return schema.model_copy(
+        update={"columns": tuple(c if c.discrete else with_grid(c, v) for c, v in columns)}
+    )
 
 
 def with_grid(column: Column, values: np.ndarray) -> Column:
@@ -37,7 +39,9 @@ def with_grid(column: Column, values: np.ndarray) -> Column:
     values = np.sort(values[~np.isnan(values)])
     points, rest = _parted(values)
     edges = _edges(rest, column, _bins(len(values))) if len(rest) else np.empty(0)
-    return column.model_copy(update={"points": tuple(points.tolist()), "edges": tuple(edges.tolist())})
+    return column.model_copy(
+        update={"points": tuple(points.tolist()), "edges": tuple(edges.tolist())}
+    )
 
 
 def grid_of(column: Column) -> Grid:
@@ -49,7 +53,9 @@ def grid_of(column: Column) -> Grid:
         points = to_units(column, torch.tensor(column.points, dtype=torch.float64))
         if not len(edges):
             return Grid(points, torch.zeros(0, FINE + 1))
-        return Grid(points, torch.from_numpy(_rising(to_units(column, torch.from_numpy(edges)).numpy())))
+        return Grid(
+            points, torch.from_numpy(_rising(to_units(column, torch.from_numpy(edges)).numpy()))
+        )
 
 
 def _parted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

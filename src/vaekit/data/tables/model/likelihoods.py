@@ -127,7 +127,9 @@ class SharedGaussianFamily(Present):
 
     def forward(self, raw: Tensor) -> Normal:
         mean = raw.float().squeeze(-1)
-        return Normal(mean, bounded(self.log_scale, -6, 6).exp().expand_as(mean), validate_args=False)
+        return Normal(
+            mean, bounded(self.log_scale, -6, 6).exp().expand_as(mean), validate_args=False
+        )
 
     @torch.no_grad()
     def begin(self, x: Tensor) -> Tensor:
@@ -143,7 +145,9 @@ class StudentFamily(Present):
     def forward(self, raw: Tensor) -> StudentT:
         location, log_scale, log_degrees = raw.float().unbind(-1)
         degrees = 2 + bounded(log_degrees, -4, 6).exp()
-        return _ModalStudent(degrees, location, bounded(log_scale, -6, 6).exp(), validate_args=False)
+        return _ModalStudent(
+            degrees, location, bounded(log_scale, -6, 6).exp(), validate_args=False
+        )
 
     def begin(self, x: Tensor) -> Tensor:
         return torch.stack((x.mean(), _log_spread(x), torch.tensor(1.0)))
@@ -162,7 +166,9 @@ class LogNormalFamily(Present):
 
     def forward(self, raw: Tensor) -> LogNormalUnits:
         location, log_spread = raw.float().unbind(-1)
-        return LogNormalUnits(location + self.centre, bounded(log_spread, -6, 3).exp(), self.shift, self.scale)
+        return LogNormalUnits(
+            location + self.centre, bounded(log_spread, -6, 3).exp(), self.shift, self.scale
+        )
 
     def begin(self, x: Tensor) -> Tensor:
         logs = (x * self.scale + self.shift).clamp_min(1e-30).log()
@@ -181,7 +187,12 @@ class CountFamily(Present):
 
     def forward(self, raw: Tensor) -> CountUnits:
         log_mean, log_size = raw.float().unbind(-1)
-        return CountUnits(bounded(log_mean, -20, 20) + self.centre, bounded(log_size, -6, 12), self.shift, self.scale)
+        return CountUnits(
+            bounded(log_mean, -20, 20) + self.centre,
+            bounded(log_size, -6, 12),
+            self.shift,
+            self.scale,
+        )
 
     def begin(self, x: Tensor) -> Tensor:
         counts = (x.double() * self.scale + self.shift).clamp_min(0)

@@ -38,14 +38,24 @@ class CellEmbedding(nn.Module):
         super().__init__()
         self.grid: Grid | None = None if column.discrete else grid_of(column)
         self.size = column.size if self.grid is None else len(self.grid)
-        own = torch.randn(self.size + 1, width) if self.grid is None else torch.zeros(self.size + 1, width)
+        own = (
+            torch.randn(self.size + 1, width)
+            if self.grid is None
+            else torch.zeros(self.size + 1, width)
+        )
         self.own = nn.Parameter(own)
-        self.steps = None if self.grid is None else nn.Parameter(torch.randn(self.size, width) / self.size**0.5)
+        self.steps = (
+            None
+            if self.grid is None
+            else nn.Parameter(torch.randn(self.size, width) / self.size**0.5)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         lost = x.isnan()
         known = torch.where(lost, torch.zeros_like(x), x)
-        place = (known.long() if self.grid is None else self.grid.place(known)).clamp(0, self.size - 1)
+        place = (known.long() if self.grid is None else self.grid.place(known)).clamp(
+            0, self.size - 1
+        )
         return F.embedding(torch.where(lost, self.size, place), self._table())
 
     def _table(self) -> Tensor:
@@ -72,7 +82,13 @@ class RowEncoder(nn.Module):
     While training, some cells are hidden from it: the bound stays one, whatever q sees.
     """
 
-    def __init__(self, schema: TableSchema, outputs: int, hidden: Sequence[int] = (256, 256), context: int = 0) -> None:
+    def __init__(
+        self,
+        schema: TableSchema,
+        outputs: int,
+        hidden: Sequence[int] = (256, 256),
+        context: int = 0,
+    ) -> None:
         super().__init__()
         self.cells = nn.ModuleList(CellEmbedding(column) for column in schema.columns)
         self.net = MLP((len(schema.columns) * WIDTH,), hidden, (outputs,), context=context)
@@ -179,15 +195,21 @@ class RowDecoder(_Decoder):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Columns:
         batch = z.shape[:-1]
-        context = None if context is None else context.expand(*batch, -1).reshape(-1, context.shape[-1])
+        context = (
+            None if context is None else context.expand(*batch, -1).reshape(-1, context.shape[-1])
+        )
         raw = self.net(z.reshape(-1, z.shape[-1]), context).unflatten(0, batch)
-        return Columns([self.family(c)(part) for c, part in enumerate(raw.split(self.sizes, dim=-1))])
+        return Columns(
+            [self.family(c)(part) for c, part in enumerate(raw.split(self.sizes, dim=-1))]
+        )
 
     @torch.no_grad()
     def begin(self, x: Tensor) -> None:
         """Start from the columns as they are in rows x (N, C)."""
         self.net.head.weight.mul_(0.3)
-        self.net.head.bias.copy_(torch.cat([self.family(c).begin(x[:, c]) for c in range(self.columns)]))
+        self.net.head.bias.copy_(
+            torch.cat([self.family(c).begin(x[:, c]) for c in range(self.columns)])
+        )
 
 
 class ChainDecoder(_Decoder):
@@ -210,17 +232,25 @@ class ChainDecoder(_Decoder):
         self.reach = reach
         self.embeddings = nn.ModuleList(CellEmbedding(column) for column in schema.columns[:-1])
         self.nets = nn.ModuleList(
-            CellNet(latent + context + WIDTH * min(c, reach), hidden, self.family(c).outputs, dropout)
+            CellNet(
+                latent + context + WIDTH * min(c, reach), hidden, self.family(c).outputs, dropout
+            )
             for c in range(self.columns)
         )
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> ChainedColumns:
-        given = z if context is None else torch.cat((z, context.expand(*z.shape[:-1], -1).to(z.dtype)), dim=-1)
+        given = (
+            z
+            if context is None
+            else torch.cat((z, context.expand(*z.shape[:-1], -1).to(z.dtype)), dim=-1)
+        )
         return ChainedColumns(self, given)
 
     def embed(self, column: int, x: Tensor) -> Tensor:
         """Cells (N,) as vectors (N, WIDTH); those of the last column, which none follows, as nothing (N, 0)."""
-        return self.embeddings[column](x) if column < len(self.embeddings) else x.new_zeros(len(x), 0)
+        return (
+            self.embeddings[column](x) if column < len(self.embeddings) else x.new_zeros(len(x), 0)
+        )
 
     def cell(self, column: int, given: Tensor, seen: Sequence[Tensor]) -> Cell:
         before = seen[max(0, column - self.reach) : column]

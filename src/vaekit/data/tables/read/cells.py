@@ -20,7 +20,9 @@ TEXT = "Text"
 CERTAIN = ("", "?", "na", "n/a", "nan", "null")
 """Words that stand for no value among the classes of a category too; "none" and "unknown" are classes there."""
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
+NUMBER = re.compile(
+    r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII
+)
 COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+", re.ASCII)
 """A number with a decimal comma, such as 0,5 or 1.234,50."""
 
@@ -102,7 +104,9 @@ class Cells:
         if self.text:
             return TEXT
         if isinstance(self.values, np.ndarray):
-            return {"b": "Boolean", "i": "Int64", "u": "Int64", "f": "Float64"}.get(self.values.dtype.kind, "String")
+            return {"b": "Boolean", "i": "Int64", "u": "Int64", "f": "Float64"}.get(
+                self.values.dtype.kind, "String"
+            )
         return "Enum" if self.values.dtype == nw.Enum else str(self.values.dtype)
 
     @property
@@ -115,7 +119,9 @@ class Cells:
     def family(self) -> str:
         """What its type says of it: "number", "boolean", "date", "words" or "other"."""
         if isinstance(self.values, np.ndarray):
-            return {"b": "boolean", "i": "number", "u": "number", "f": "number"}.get(self.values.dtype.kind, "words")
+            return {"b": "boolean", "i": "number", "u": "number", "f": "number"}.get(
+                self.values.dtype.kind, "words"
+            )
         dtype = self.values.dtype
         if dtype.is_numeric():
             return "number"
@@ -123,7 +129,11 @@ class Cells:
             return "date"
         if dtype == nw.Boolean:
             return "boolean"
-        return "words" if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown) else "other"
+        return (
+            "words"
+            if dtype in (nw.String, nw.Categorical, nw.Enum, nw.Object, nw.Unknown)
+            else "other"
+        )
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -150,7 +160,9 @@ class Cells:
         odd = np.array([value is None for value in values] + [False])
         table = [np.nan if value is None else value for value in values]
         padded = any(re.match(PADDED, level) for level in levels)
-        return Numbers(words.table(table), np.flatnonzero(odd[words.codes]), padded, _pointed(levels))
+        return Numbers(
+            words.table(table), np.flatnonzero(odd[words.codes]), padded, _pointed(levels)
+        )
 
     @cached_property
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +174,11 @@ class Cells:
     def rounded(self) -> bool:
         """Whether they are different whole numbers, as written or by their type, some beyond what floats tell apart."""
         distinct = self.runs[0]
-        if self.numbers.pointed or self.dtype.startswith("Float") or (distinct != np.round(distinct)).any():
+        if (
+            self.numbers.pointed
+            or self.dtype.startswith("Float")
+            or (distinct != np.round(distinct)).any()
+        ):
             return False
         if np.abs(distinct).max(initial=0) <= LARGEST:
             return False
@@ -199,12 +215,18 @@ def is_missing(word: str, certain: bool = False) -> bool:
 
 def word(value: object) -> str:
     """A value's word: 3.0 is "3"."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return (
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    )
 
 
 def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different values of a rising array (N,), and how many times each comes."""
-    begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(ordered) else np.empty(0, np.int64)
+    begins = (
+        np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        if len(ordered)
+        else np.empty(0, np.int64)
+    )
     return ordered[begins], np.diff(np.append(begins, len(ordered)))
 
 
@@ -215,7 +237,10 @@ def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
     for digits in range(most + 1):
         if largest * 10.0**digits > LARGEST:
             return 0 if digits == 0 and (values == np.round(values)).all() else None
-        if all((np.round(part.astype(float), digits).astype(part.dtype) == part).all() for part in (some, values)):
+        if all(
+            (np.round(part.astype(float), digits).astype(part.dtype) == part).all()
+            for part in (some, values)
+        ):
             return digits
     return None
 
@@ -237,7 +262,9 @@ def _floats(values: Any) -> np.ndarray:
 def _days(series: Any) -> np.ndarray:
     if series.dtype == nw.Time:
         times = series.to_list()
-        return np.array([np.nan if t is None else (t.hour * 60 + t.minute) / 1440 + _seconds(t) for t in times])
+        return np.array(
+            [np.nan if t is None else (t.hour * 60 + t.minute) / 1440 + _seconds(t) for t in times]
+        )
     if series.dtype == nw.Datetime and series.dtype.time_zone is not None:
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     times = series.cast(nw.Datetime("us")).to_numpy().astype("datetime64[us]")
@@ -269,12 +296,18 @@ def _parsed(series: Any, commas: bool) -> Numbers:
     if values.null_count() > stripped.null_count():
         stripped = series.str.strip_chars()
         values = stripped.cast(pl.Float64, strict=False)
-        punctuated = stripped.str.contains(f"^(?:{(COMMA if commas else GROUPED).pattern})$").fill_null(False)
-        plain = stripped.str.replace_all("." if commas else ",", "", literal=True).str.replace(",", ".", literal=True)
+        punctuated = stripped.str.contains(
+            f"^(?:{(COMMA if commas else GROUPED).pattern})$"
+        ).fill_null(False)
+        plain = stripped.str.replace_all("." if commas else ",", "", literal=True).str.replace(
+            ",", ".", literal=True
+        )
         values = values.zip_with(~punctuated, plain.cast(pl.Float64, strict=False))
     doubtful = stripped.filter(values.is_null() & stripped.is_not_null()).unique().to_list()
     odd = [word for word in doubtful if not is_missing(word)]
-    rows = stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)
+    rows = (
+        stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)
+    )
     whole = bool((values.floor() == values).all())  # only among whole numbers do these two matter
     padded = whole and bool(stripped.str.contains(PADDED).any())
     pointed = whole and bool(stripped.str.contains(r"^[+-]?[0-9]*[.][0-9]|[0-9][.eE]").any())
@@ -302,7 +335,10 @@ def _factorised(values: list[Any]) -> Words:
         values = [None if value is None else str(value) for value in values]
         distinct = dict.fromkeys(values)
     levels: dict[str, int] = {}
-    place = {value: -1 if _is_null(value) else levels.setdefault(word(value), len(levels)) for value in distinct}
+    place = {
+        value: -1 if _is_null(value) else levels.setdefault(word(value), len(levels))
+        for value in distinct
+    }
     codes = np.fromiter(map(place.__getitem__, values), np.int32, len(values))
     return _without_empty(list(levels), codes)
 
@@ -323,5 +359,9 @@ def _worded(values: np.ndarray, boolean: bool) -> Words:
     distinct, inverse = np.unique(values[~missing], return_inverse=True)
     codes = np.full(len(values), -1, np.int32)
     codes[~missing] = inverse
-    levels = ["true" if value else "false" for value in distinct] if boolean else [word(v) for v in distinct.tolist()]
+    levels = (
+        ["true" if value else "false" for value in distinct]
+        if boolean
+        else [word(v) for v in distinct.tolist()]
+    )
     return Words(levels, codes)

@@ -77,7 +77,9 @@ class TextFile(frames.Frame):
         self.plain, encoding = self._plain(path)
         notes += [f"Read as Windows text ({WINDOWS}): it is not UTF-8"] * (encoding == WINDOWS)
         head = _head(self.plain)
-        self.delimiter = sniff(head, self.source) if delimiter is None else _asked(delimiter, head, self.source)
+        self.delimiter = (
+            sniff(head, self.source) if delimiter is None else _asked(delimiter, head, self.source)
+        )
         self.names, self.lines = _names(self.plain, self.delimiter, self.source)
         if not self.names[0]:
             self.names = (INDEX, *self.names[1:])
@@ -90,9 +92,13 @@ class TextFile(frames.Frame):
         if any(NUMBER.fullmatch(name) for name in self.names):
             notes.append(f"The first line was taken for the columns' names: {_few(self.names)}")
         if len(self.names) > 1 and self.delimiter != ",":
-            notes.append(f"Cells are separated by {DELIMITERS.get(self.delimiter, repr(self.delimiter))}")
+            notes.append(
+                f"Cells are separated by {DELIMITERS.get(self.delimiter, repr(self.delimiter))}"
+            )
         if not self.quotes:
-            notes.append(f"A quote on line {self.survey.stray} encloses no cell: quotes were read as they stand")
+            notes.append(
+                f"A quote on line {self.survey.stray} encloses no cell: quotes were read as they stand"
+            )
         self.notes = tuple(notes)
         self._held: dict[str, Any] = {}
 
@@ -138,11 +144,17 @@ class TextFile(frames.Frame):
                 return path, encoding
             return self._copied(path, packed, encoding), encoding
         except OSError as error:
-            raise VaekitError(f"{path}: cannot be read ({error.strerror or error}); check the file") from None
+            raise VaekitError(
+                f"{path}: cannot be read ({error.strerror or error}); check the file"
+            ) from None
         except (EOFError, zlib.error):
-            raise VaekitError(f"{path}: ends early, it is not a whole gzip file; copy it anew") from None
+            raise VaekitError(
+                f"{path}: ends early, it is not a whole gzip file; copy it anew"
+            ) from None
         except UnicodeError:
-            raise VaekitError(f"{path}: says that it is {encoding} and is not; save it as CSV in UTF-8") from None
+            raise VaekitError(
+                f"{path}: says that it is {encoding} and is not; save it as CSV in UTF-8"
+            ) from None
 
     def _without(self, blank: np.ndarray) -> Path:
         """A copy without the lines of these numbers, rising."""
@@ -183,7 +195,9 @@ class TextFile(frames.Frame):
                 f"{self.source}: line {found.stray:,} has a quote inside a cell; double it and put the cell in quotes"
             )
         if found.unclosed:
-            raise VaekitError(f"{self.source}: a quote opened on line {found.unclosed:,} is never closed; close it")
+            raise VaekitError(
+                f"{self.source}: a quote opened on line {found.unclosed:,} is never closed; close it"
+            )
         if found.ragged[0]:
             line, width = found.ragged
             names = len(self.names)
@@ -244,14 +258,20 @@ def _names(path: Path, delimiter: str, source: str) -> tuple[tuple[str, ...], in
             reader = csv.reader(file, delimiter=delimiter)
             row = next(reader, [])
         except csv.Error as error:
-            raise VaekitError(f"{source}: its first line is no row of names ({error}); expected a CSV file") from None
+            raise VaekitError(
+                f"{source}: its first line is no row of names ({error}); expected a CSV file"
+            ) from None
         names = tuple(name.strip() for name in row)
     if not any(names):
         what = "its first line is empty" if row or path.stat().st_size else "the file is empty"
-        raise VaekitError(f"{source}: {what}; expected a table with the columns' names in its first line")
+        raise VaekitError(
+            f"{source}: {what}; expected a table with the columns' names in its first line"
+        )
     long = next((name for name in names if len(name) > LONGEST), "")
     if long:
-        raise VaekitError(f"{source}: a column's name has {len(long):,} characters, '{long[:30]}...'; shorten it")
+        raise VaekitError(
+            f"{source}: a column's name has {len(long):,} characters, '{long[:30]}...'; shorten it"
+        )
     if all(NUMBER.fullmatch(name) for name in names):
         raise VaekitError(
             f"{source}: its first line holds numbers ({_few(names)}) and no names of columns; add a line of names"
@@ -288,7 +308,9 @@ def _encoding(head: bytes, path: Path) -> str:
     values = np.frombuffer(head, np.uint8)
     control = (values < 32) & ~np.isin(values, (9, 10, 12, 13))
     if (values == 0).any() or control.mean() > 0.01 if len(values) else False:
-        raise VaekitError(f"{path}: holds bytes that are no text; expected a CSV file in UTF-8, or a Parquet file")
+        raise VaekitError(
+            f"{path}: holds bytes that are no text; expected a CSV file in UTF-8, or a Parquet file"
+        )
     return ""
 
 
@@ -297,7 +319,9 @@ def _is_utf8(path: Path, packed: bool) -> bool:
     try:
         with _opened(path, packed) as file:
             while part := file.read(2**22):
-                if decoder.getstate()[0] or not part.isascii():  # ASCII is UTF-8, and seen to be so in no time
+                if (
+                    decoder.getstate()[0] or not part.isascii()
+                ):  # ASCII is UTF-8, and seen to be so in no time
                     decoder.decode(part)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
@@ -311,5 +335,7 @@ def _windows(path: Path, packed: bool) -> str:
             while text.read(2**20):
                 pass
     except UnicodeDecodeError:
-        raise VaekitError(f"{path}: is neither UTF-8 nor Windows text; save it as CSV in UTF-8") from None
+        raise VaekitError(
+            f"{path}: is neither UTF-8 nor Windows text; save it as CSV in UTF-8"
+        ) from None
     return WINDOWS

@@ -68,9 +68,15 @@ def survey(path: Path, delimiter: str, width: int, head: int, quotes: bool = Tru
         found = _records(rest + part, ord(delimiter), quotes)
         rest = (rest + part)[found.size :]
         body = found.lines + line > head
-        begins, widths, blank = (found.lines + line)[body], found.widths[body], (found.blank & (width > 1))[body]
+        begins, widths, blank = (
+            (found.lines + line)[body],
+            found.widths[body],
+            (found.blank & (width > 1))[body],
+        )
         odd = np.flatnonzero((widths != width) & ~blank)
-        ragged = (int(begins[odd[0]]), int(widths[odd[0]])) if len(odd) and not ragged[0] else ragged
+        ragged = (
+            (int(begins[odd[0]]), int(widths[odd[0]])) if len(odd) and not ragged[0] else ragged
+        )
         stray = stray or (found.stray + line if found.stray >= 0 else 0)
         starts.append(begins.astype(np.int32))
         blanks.append(blank)
@@ -99,7 +105,9 @@ def _records(part: bytes, delimiter: int, quotes: bool) -> Records:
     breaks = newline
     quote = values == QUOTE
     if quotes and quote.any():
-        outside = (np.cumsum(quote, dtype=np.uint8) & 1) == 0  # the sum wraps at 256, which keeps its parity
+        outside = (
+            np.cumsum(quote, dtype=np.uint8) & 1
+        ) == 0  # the sum wraps at 256, which keeps its parity
         breaks, separator = newline & outside, separator & outside
         stray = _stray(values, np.flatnonzero(quote), delimiter)
     ends = np.flatnonzero(breaks)
@@ -124,7 +132,9 @@ def _stray_line(rest: bytes, delimiter: int, line: int) -> int:
 
 def _stray(values: np.ndarray, places: np.ndarray, delimiter: int) -> np.ndarray:
     """Where quotes open that follow no separator; where those open that are closed before anything but a separator."""
-    before = np.concatenate([[NEWLINE], values[places[1:] - 1] if places[0] == 0 else values[places - 1]])
+    before = np.concatenate(
+        [[NEWLINE], values[places[1:] - 1] if places[0] == 0 else values[places - 1]]
+    )
     before = before if places[0] == 0 else before[1:]
     after = np.append(values, NEWLINE)[places + 1]
     opening = np.arange(len(places)) % 2 == 0

@@ -12,11 +12,26 @@ import numpy as np
 DAY = 86_400_000_000
 """Microseconds in a day."""
 
-DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y")
+DATES = (
+    "%Y-%m-%d",
+    "%Y/%m/%d",
+    "%Y.%m.%d",
+    "%d.%m.%Y",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+)
 TIMES = ("%H:%M:%S.%f", "%H:%M:%S", "%H:%M")
 FORMATS = (
     *DATES,
-    *(f"{date}{gap}{time}{zone}" for date in DATES for gap in ("T", " ") for time in TIMES for zone in ("", "Z")),
+    *(
+        f"{date}{gap}{time}{zone}"
+        for date in DATES
+        for gap in ("T", " ")
+        for time in TIMES
+        for zone in ("", "Z")
+    ),
     *("%Y%m%dT%H%M%S", *TIMES),
 )
 """Every way of writing that is known, in the order in which they are tried."""
@@ -39,7 +54,10 @@ TIGHT = {"%m": r"(?P<m>\d{2})", "%d": r"(?P<d>\d{2})", "%H": r"(?P<H>\d{2})"}
 WIDTHS = {"%Y": 4, "%m": 2, "%d": 2, "%H": 2, "%M": 2, "%S": 2, "%f": 6}
 """How many digits each part is written with."""
 
-WHERE = {part: slice(at, at + WIDTHS[part]) for part, at in zip(WIDTHS, (0, 5, 8, 11, 14, 17, 20), strict=True)}
+WHERE = {
+    part: slice(at, at + WIDTHS[part])
+    for part, at in zip(WIDTHS, (0, 5, 8, 11, 14, 17, 20), strict=True)
+}
 """Where each part stands in 1970-01-01T00:00:00.000000."""
 
 
@@ -58,7 +76,11 @@ def guess(words: Sequence[str]) -> str:
     """The first known way of writing that all of `words` follow, or ""."""
     some = words[:: max(1, len(words) // 50)]
     for form in FORMATS:
-        if words and not np.isnan(parse(some, form)).any() and not np.isnan(parse(words, form)).any():
+        if (
+            words
+            and not np.isnan(parse(some, form)).any()
+            and not np.isnan(parse(words, form)).any()
+        ):
             return form
     return ""
 
@@ -97,7 +119,9 @@ def write(days: np.ndarray, form: str) -> list[str]:
     whole = np.empty((len(text), sum(width for _, width in fields)), "U1")
     at = 0
     for part, width in fields:
-        whole[:, at : at + width] = letters[:, WHERE[part]] if part in WHERE else np.array(list(part))
+        whole[:, at : at + width] = (
+            letters[:, WHERE[part]] if part in WHERE else np.array(list(part))
+        )
         at += width
     return [str(word) for word in whole.view(f"U{at}")[:, 0].tolist()]
 
@@ -150,7 +174,13 @@ def _assembled(parts: dict[str, Any], well: Any) -> np.ndarray:
     first = np.broadcast_to(np.where(well, months, 0), well.shape).astype("datetime64[M]")
     days = first.astype("datetime64[D]").astype(np.int64) + np.where(well, parts["%d"] - 1, 0)
     same = days.astype("datetime64[D]").astype("datetime64[M]") == first
-    real = (parts["%m"] >= 1) & (parts["%m"] <= 12) & (parts["%d"] >= 1) & (parts["%Y"] >= 1000) & (parts["%Y"] < 3000)
+    real = (
+        (parts["%m"] >= 1)
+        & (parts["%m"] <= 12)
+        & (parts["%d"] >= 1)
+        & (parts["%Y"] >= 1000)
+        & (parts["%Y"] < 3000)
+    )
     real = real & (clock[0] < 24) & (clock[1] < 60) & (clock[2] < 60)
     micro = ((clock[0] * 60 + clock[1]) * 60 + clock[2]) * 1_000_000 + clock[3]
     return np.where(well & same & real, (days * DAY + micro) / DAY, np.nan)
@@ -158,13 +188,17 @@ def _assembled(parts: dict[str, Any], well: Any) -> np.ndarray:
 
 def _pattern(form: str) -> re.Pattern[str]:
     parts = PARTS | (TIGHT if form.startswith("%Y%m") else {})
-    return re.compile(re.sub(r"%\w", lambda found: parts[found[0]], form.replace(".", r"\.")), re.ASCII)
+    return re.compile(
+        re.sub(r"%\w", lambda found: parts[found[0]], form.replace(".", r"\.")), re.ASCII
+    )
 
 
 def _one(match: re.Match[str]) -> float:
     """One date, of which some parts have fewer digits than others have."""
     found = match.groupdict()
-    parts: dict[str, Any] = {"%Y": 1970, "%m": 1, "%d": 1} | {f"%{name}": int(text) for name, text in found.items()}
+    parts: dict[str, Any] = {"%Y": 1970, "%m": 1, "%d": 1} | {
+        f"%{name}": int(text) for name, text in found.items()
+    }
     if "f" in found:
         parts["%f"] = int(found["f"].ljust(6, "0"))
     return float(_assembled(parts, np.array([True]))[0])

@@ -34,7 +34,7 @@ class Frame(ABC):
         """The column called `name`. Columns are asked for in order, each once: a file is read as it goes."""
 
 
-class Held(Frame):
+class MemoryFrame(Frame):
     """A frame in memory, by narwhals."""
 
     def __init__(self, frame: nw.DataFrame[Any], source: str) -> None:
@@ -50,14 +50,18 @@ class Held(Frame):
 class Array(Frame):
     """A numpy array (N, C), or a structured one whose fields are the columns ("records")."""
 
-    def __init__(self, columns: Mapping[str, np.ndarray], rows: int, source: str, backend: str = "numpy") -> None:
+    def __init__(
+        self, columns: Mapping[str, np.ndarray], rows: int, source: str, backend: str = "numpy"
+    ) -> None:
         self.columns, self.names, self.rows, self.source = columns, tuple(columns), rows, source
         self.backend = backend
 
     def cells(self, name: str) -> Cells:
         column = self.columns[name]
         plain = self.backend == "numpy" and column.dtype != object
-        return Cells(name, _numbers_of(column) if column.dtype == object else column, _row, measured=plain)
+        return Cells(
+            name, _numbers_of(column) if column.dtype == object else column, _row, measured=plain
+        )
 
 
 class Parquet(Frame):
@@ -72,18 +76,22 @@ class Parquet(Frame):
             self.names = tuple(pl.read_parquet_schema(path))
             self.rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise VaekitError(f"{path}: is no Parquet file that can be read ({_first(error)}); save it anew") from None
+            raise VaekitError(
+                f"{path}: is no Parquet file that can be read ({_first(error)}); save it anew"
+            ) from None
 
     def cells(self, name: str) -> Cells:
         pl = polars()
         try:
             column = pl.read_parquet(self.path, columns=[name]).to_series()
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise VaekitError(f"{self.source}: column '{name}' cannot be read ({_first(error)})") from None
+            raise VaekitError(
+                f"{self.source}: column '{name}' cannot be read ({_first(error)})"
+            ) from None
         return Cells(name, nw.from_native(column, series_only=True), _row)
 
 
-class Part(Frame):
+class FrameRows(Frame):
     """The rows of a frame where `chosen`, bool (N,), is true, without the column that said so."""
 
     def __init__(self, whole: Frame, chosen: np.ndarray, without: str) -> None:
@@ -118,7 +126,7 @@ def frame_of(source: Any, name: str = "the table") -> Frame:
         raise VaekitError(
             f"expected a data frame (pandas, Polars, Arrow), a numpy array of 2 dimensions or a file; got {kind}"
         ) from None
-    return Held(found.collect() if isinstance(found, nw.LazyFrame) else found, name)
+    return MemoryFrame(found.collect() if isinstance(found, nw.LazyFrame) else found, name)
 
 
 def is_frame(source: object) -> bool:
@@ -131,7 +139,9 @@ def is_frame(source: object) -> bool:
 
 def _array(values: np.ndarray, source: str) -> Array:
     if values.dtype.names:
-        return Array({name: values[name] for name in values.dtype.names}, len(values), source, "records")
+        return Array(
+            {name: values[name] for name in values.dtype.names}, len(values), source, "records"
+        )
     if values.ndim != 2:
         raise VaekitError(
             f"{source}: expected an array of 2 dimensions, rows and columns, got shape {values.shape}"
@@ -140,14 +150,21 @@ def _array(values: np.ndarray, source: str) -> Array:
     if values.dtype.kind not in "biufUSO":
         raise VaekitError(f"{source}: is an array of {values.dtype}; expected numbers or words")
     wide = len(str(max(0, values.shape[1] - 1)))
-    return Array({f"x{i:0{wide}}": values[:, i] for i in range(values.shape[1])}, len(values), source, "numpy")
+    return Array(
+        {f"x{i:0{wide}}": values[:, i] for i in range(values.shape[1])},
+        len(values),
+        source,
+        "numpy",
+    )
 
 
 def _numbers_of(values: Any) -> Any:
     """Python objects as an array of numbers, if all that are not None are numbers; else as they are."""
     cells = values.tolist() if isinstance(values, np.ndarray) else values.to_list()
     types = {type(cell) for cell in cells} - {type(None)}
-    if not types or not all(issubclass(kind, (int, float, np.number)) and kind is not bool for kind in types):
+    if not types or not all(
+        issubclass(kind, (int, float, np.number)) and kind is not bool for kind in types
+    ):
         return values
     try:
         whole = all(issubclass(kind, (int, np.integer)) for kind in types) and None not in cells
@@ -171,9 +188,13 @@ def require_distinct(names: Sequence[str], source: str) -> None:
         twice = next(name for name in names if names.count(name) > 1)
         where = " and ".join(str(i) for i, name in enumerate(names, 1) if name == twice)
         called = f"called '{twice}'" if twice else "without a name"
-        raise VaekitError(f"{source}: columns {where} are both {called}; give each a name of its own")
+        raise VaekitError(
+            f"{source}: columns {where} are both {called}; give each a name of its own"
+        )
     if "" in names:
-        raise VaekitError(f"{source}: column {list(names).index('') + 1} has no name; give it one in the first line")
+        raise VaekitError(
+            f"{source}: column {list(names).index('') + 1} has no name; give it one in the first line"
+        )
 
 
 def _row(i: int) -> str:

@@ -37,13 +37,17 @@ def arranged(texts: Sequence[str], names: Sequence[str]) -> tuple[Rule, ...]:
     targets = [rule.target for rule in waiting]
     twice = next((rule for i, rule in enumerate(waiting) if rule.target in targets[:i]), None)
     if twice:
-        raise VaekitError(f"{twice}: '{twice.target}' is computed by another constraint already; leave out one of them")
+        raise VaekitError(
+            f"{twice}: '{twice.target}' is computed by another constraint already; leave out one of them"
+        )
     done: list[Rule] = []
     while waiting:
         open_ = {rule.target for rule in waiting}
         ready = [rule for rule in waiting if not open_ & (set(rule.names) - {rule.target})]
         if not ready:
-            raise VaekitError(f"{waiting[0]}: '{waiting[0].target}' is needed to compute itself; leave out a rule")
+            raise VaekitError(
+                f"{waiting[0]}: '{waiting[0].target}' is needed to compute itself; leave out a rule"
+            )
         done += ready
         waiting = [rule for rule in waiting if rule not in ready]
     return (*done, *(rule for rule in rules if not rule.target))
@@ -69,7 +73,9 @@ def _usable(rule: Rule, name: str, schema: TableSchema) -> Column:
         )
     column = schema.column(name)
     if column.discrete and numbers_of(column) is None:
-        raise VaekitError(f"{rule}: '{name}' is a {column.kind} ({column.why}); constraints are of numbers and dates")
+        raise VaekitError(
+            f"{rule}: '{name}' is a {column.kind} ({column.why}); constraints are of numbers and dates"
+        )
     return column
 
 
@@ -91,7 +97,9 @@ def observed(
     found = {name: _values(name, raw, schema, context) for name in needed - set(schema.computed)}
     for rule in schema.rules:
         if rule.target:
-            found[rule.target] = settle(rule.target, _rounded(schema.column(rule.target), rule.computed(found)))
+            found[rule.target] = settle(
+                rule.target, _rounded(schema.column(rule.target), rule.computed(found))
+            )
     return found
 
 
@@ -109,7 +117,11 @@ def _values(name: str, raw: np.ndarray, schema: TableSchema, context: Tensor | N
     given = [column.name for column in schema.given]
     if name in given:
         place = given.index(name)
-        told = np.full(len(raw), np.nan) if context is None else context[:, place].double().cpu().numpy()
+        told = (
+            np.full(len(raw), np.nan)
+            if context is None
+            else context[:, place].double().cpu().numpy()
+        )
         return _as_numbers(from_context(told, schema.conditions[place]), schema.given[place])
     left = next(left for left in schema.left_out if left.name == name)
     if left.reason == "duplicate":
@@ -158,7 +170,11 @@ def obeyed(raw: Tensor, schema: TableSchema, context: Tensor | None = None) -> n
     names = [name for rule in schema.rules for name in rule.names]
     values = observed(names, raw.numpy(), schema, context)
     for rule in schema.rules:
-        well &= rule.holds(values) if not rule.target else _fits(values[rule.target], schema.column(rule.target))
+        well &= (
+            rule.holds(values)
+            if not rule.target
+            else _fits(values[rule.target], schema.column(rule.target))
+        )
     return well
 
 
@@ -183,7 +199,11 @@ def obeying(rule: Rule, values: Mapping[str, np.ndarray], schema: TableSchema) -
 
 
 def told(
-    raw: Tensor, schema: TableSchema, context: Tensor | None, computed: Tensor | None, place: Callable[[int], str]
+    raw: Tensor,
+    schema: TableSchema,
+    context: Tensor | None,
+    computed: Tensor | None,
+    place: Callable[[int], str],
 ) -> list[tuple[Rule, int, str]]:
     """For every constraint how many rows break it, and in words where the first of them stands and how."""
     names = [name for rule in schema.rules for name in rule.names]
@@ -192,13 +212,21 @@ def told(
     found = []
     for rule in schema.rules:
         broken = np.flatnonzero(~obeying(rule, values, schema))
-        first = f"{place(int(broken[0]))} ({_shown(rule, values, int(broken[0]), schema)})" if len(broken) else ""
+        first = (
+            f"{place(int(broken[0]))} ({_shown(rule, values, int(broken[0]), schema)})"
+            if len(broken)
+            else ""
+        )
         found.append((rule, len(broken), first))
     return found
 
 
 def learned(
-    raw: Tensor, schema: TableSchema, context: Tensor | None, computed: Tensor | None, place: Callable[[int], str]
+    raw: Tensor,
+    schema: TableSchema,
+    context: Tensor | None,
+    computed: Tensor | None,
+    place: Callable[[int], str],
 ) -> list[str]:
     """A sentence for each constraint on how the training rows keep it. Raises VaekitError where few do."""
     notes = []
@@ -213,7 +241,11 @@ def learned(
 
 
 def broken(
-    raw: Tensor, schema: TableSchema, context: Tensor | None, computed: Tensor | None, place: Callable[[int], str]
+    raw: Tensor,
+    schema: TableSchema,
+    context: Tensor | None,
+    computed: Tensor | None,
+    place: Callable[[int], str],
 ) -> list[str]:
     """A sentence for each constraint that new data break."""
     return [
@@ -225,7 +257,9 @@ def broken(
 
 def _shown(rule: Rule, values: Mapping[str, np.ndarray], row: int, schema: TableSchema) -> str:
     """ "total is 7, price is 2, quantity is 3"."""
-    return ", ".join(f"{name} is {in_words(values[name][row], schema.column(name))}" for name in rule.names[:4])
+    return ", ".join(
+        f"{name} is {in_words(values[name][row], schema.column(name))}" for name in rule.names[:4]
+    )
 
 
 def in_words(value: float, column: Column) -> str:
@@ -270,7 +304,12 @@ def _completed(
 
 
 def _solve(
-    rule: Rule, raw: Tensor, lost: Tensor, known: dict[str, np.ndarray], schema: TableSchema, context: Tensor | None
+    rule: Rule,
+    raw: Tensor,
+    lost: Tensor,
+    known: dict[str, np.ndarray],
+    schema: TableSchema,
+    context: Tensor | None,
 ) -> None:
     """Where the rule's target is known, put what it demands in one lost operand of each row of `raw` or `known`."""
     values = _completed(raw, schema, context, known)
@@ -306,7 +345,9 @@ def _strayed(rule: Rule, raw: Tensor, lost: Tensor, schema: TableSchema) -> np.n
     """Which rows (N,) lack several cells that the rule speaks of, and got one beyond what was seen of its column."""
     places = [schema.names.index(name) for name in rule.names if name in schema.names]
     measured = [i for i in places if not schema.columns[i].discrete]
-    low, high = (torch.tensor([getattr(schema.columns[i], end) for i in measured]) for end in ("low", "high"))
+    low, high = (
+        torch.tensor([getattr(schema.columns[i], end) for i in measured]) for end in ("low", "high")
+    )
     cells = raw[:, measured]
     beyond = lost[:, measured] & ((cells < low) | (cells > high))
     return (beyond.any(dim=1) & (lost[:, places].sum(dim=1) > 1)).numpy()

@@ -103,7 +103,9 @@ class Rule:
         sides = [evaluate(side, values) for side in self.sides]
         well = np.array(True)
         for (low, size), sign, (high, other) in zip(sides[:-1], self.signs, sides[1:], strict=True):
-            well = well & (_compared(low, sign, high, part * (size + other), slack) | ~np.isfinite(low + high))
+            well = well & (
+                _compared(low, sign, high, part * (size + other), slack) | ~np.isfinite(low + high)
+            )
         return np.broadcast_to(well, (len(next(iter(values.values()))),))
 
     def computed(self, values: Values) -> np.ndarray:
@@ -121,7 +123,9 @@ class Rule:
 def parse(text: str, names: Sequence[str]) -> Rule:
     """The rule that a text says of columns called `names`. Raises VaekitError."""
     if not isinstance(text, str):
-        raise VaekitError(f'constraint {text!r}: expected words, such as "total = price * quantity"')
+        raise VaekitError(
+            f'constraint {text!r}: expected words, such as "total = price * quantity"'
+        )
     return _Reader(text, names).rule()
 
 
@@ -169,7 +173,9 @@ def _kind(node: Node, dated: Collection[str]) -> int:
     return 0 if left == right == 0 else 9
 
 
-def _compared(low: np.ndarray, sign: str, high: np.ndarray, part: np.ndarray, slack: float) -> np.ndarray:
+def _compared(
+    low: np.ndarray, sign: str, high: np.ndarray, part: np.ndarray, slack: float
+) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         if sign == "=":
             return np.abs(low - high) <= slack + part
@@ -201,7 +207,9 @@ class _Reader:
         self.parts = list(self._parts())
         self.at = 0
         if len(self.parts) > LONGEST:
-            raise VaekitError(f"constraint '{self.text[:40]}...': has more than {LONGEST} parts; shorten it")
+            raise VaekitError(
+                f"constraint '{self.text[:40]}...': has more than {LONGEST} parts; shorten it"
+            )
 
     def rule(self) -> Rule:
         sides, signs = [self._sum(0)], []
@@ -211,7 +219,9 @@ class _Reader:
         if self._next():
             raise self._odd()
         if not signs:
-            raise self._wrong("compares nothing; expected such as total = price * quantity, or age >= 18")
+            raise self._wrong(
+                "compares nothing; expected such as total = price * quantity, or age >= 18"
+            )
         rule = Rule(self.text, tuple(sides), tuple(signs))
         self._check(rule)
         return rule
@@ -220,7 +230,9 @@ class _Reader:
         if not rule.names:
             raise self._wrong("names no column")
         if "=" in rule.signs and not rule.target:
-            raise self._wrong("an equality has one column alone on a side, such as total = price * quantity")
+            raise self._wrong(
+                "an equality has one column alone on a side, such as total = price * quantity"
+            )
         if rule.target in names_in(rule.source) if rule.target else False:
             raise self._wrong(f"'{rule.target}' cannot be computed from itself")
 
@@ -256,7 +268,9 @@ class _Reader:
 
     def _parts(self) -> Iterator[tuple[str, str]]:
         """What stands one after another: ("name", ...), ("number", ...), ("date", ...) or ("sign", ...)."""
-        called = "|".join(re.escape(name) for name in sorted(self.names, key=len, reverse=True) if name)
+        called = "|".join(
+            re.escape(name) for name in sorted(self.names, key=len, reverse=True) if name
+        )
         pattern = re.compile(
             r"`(?P<tick>[^`]+)`|\"(?P<double>[^\"]+)\"|'(?P<single>[^']+)'|(?P<date>\d{4}-\d{2}-\d{2})(?!\w)|"
             rf"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])|(?P<name>(?:{called}))(?!\w)|"
@@ -304,4 +318,6 @@ class _Reader:
         return VaekitError(f"constraint '{self.text[:80]}': {what}")
 
 
-EXPECTED = "a rule has columns, numbers, + - * / ( ) and = <= >= < >; put odd names between `backticks`"
+EXPECTED = (
+    "a rule has columns, numbers, + - * / ( ) and = <= >= < >; put odd names between `backticks`"
+)

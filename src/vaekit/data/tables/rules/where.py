@@ -43,7 +43,9 @@ class Asked:
 def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
     """What `words` ask of columns: a value, or a range: (30, 40), "30..40", "> 60". Raises VaekitError."""
     if not isinstance(words, Mapping):
-        raise VaekitError(f"where={words!r}: expected what columns shall be, such as {{'age': (30, 40)}}")
+        raise VaekitError(
+            f"where={words!r}: expected what columns shall be, such as {{'age': (30, 40)}}"
+        )
     row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
     ranges: dict[str, tuple[float, float]] = {}
     for name, value in words.items():
@@ -61,7 +63,9 @@ def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
 def _column(name: str, schema: TableSchema) -> Column:
     if name in schema.names or name in schema.computed:
         return schema.column(name)
-    left = next((f": it is left out ({left.why})" for left in schema.left_out if left.name == name), "")
+    left = next(
+        (f": it is left out ({left.why})" for left in schema.left_out if left.name == name), ""
+    )
     hint = left or nearest(str(name), [*schema.names, *schema.computed])
     raise VaekitError(f"where {name}: the model has no such column{hint}")
 
@@ -73,7 +77,9 @@ def _value(column: Column, value: Any) -> float:
         hint = nearest(str(value), list(column.classes)) if column.discrete else ""
         raise VaekitError(f"where {_said(column, value)}: no such value was seen{hint}")
     if not column.discrete and not column.low <= found <= column.high:
-        raise VaekitError(f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}")
+        raise VaekitError(
+            f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}"
+        )
     return found
 
 
@@ -84,14 +90,22 @@ def _read(column: Column, value: Any, whole: Any = None) -> float:
     """
     said = _said(column, value if whole is None else whole)
     if column.kind == "date" and not isinstance(value, float):
-        known = (dates.parse([str(value).strip()], form)[0] for form in (column.format, *dates.ISO) if form)
+        known = (
+            dates.parse([str(value).strip()], form)[0]
+            for form in (column.format, *dates.ISO)
+            if form
+        )
         found = next((float(day) for day in known if not math.isnan(day)), math.nan)
         if math.isnan(found):
-            raise VaekitError(f"where {said}: '{value}' is no date; write it as in {_dated(column)}")
+            raise VaekitError(
+                f"where {said}: '{value}' is no date; write it as in {_dated(column)}"
+            )
         return found
     cells = Array({column.name: np.array([value])}, 1, "where").cells(column.name)
     if not column.discrete and len(cells.numbers.odd):
-        raise VaekitError(f"where {said}: '{value}' is no number; expected one, such as {column.low:g}")
+        raise VaekitError(
+            f"where {said}: '{value}' is no number; expected one, such as {column.low:g}"
+        )
     return float(read_column(cells, column)[0][0])
 
 
@@ -107,7 +121,9 @@ def _ends(column: Column, value: Any) -> tuple[float, float] | None:
                 f"range is for numbers and dates; this is a {column.kind} ({column.why})"
             )
         if len(value) != 2:
-            raise VaekitError(f"where {_said(column, value)}: expected two ends, such as (30, 40) or (30, None)")
+            raise VaekitError(
+                f"where {_said(column, value)}: expected two ends, such as (30, 40) or (30, None)"
+            )
         low, high = value
     elif not isinstance(value, str) or value in column.classes:
         return None
@@ -135,7 +151,9 @@ def _end(column: Column, end: Any, value: Any, without: float) -> float:
     plain = Column(name=column.name, kind="number") if column.discrete else column
     found = _read(plain, end, value)
     if math.isnan(found):
-        raise VaekitError(f"where {_said(column, value)}: expected a number, such as {column.name}>=30")
+        raise VaekitError(
+            f"where {_said(column, value)}: expected a number, such as {column.name}>=30"
+        )
     return found
 
 
@@ -148,11 +166,17 @@ def _in_reach(column: Column, ends: tuple[float, float], value: Any) -> tuple[fl
     """The ends as they are. Raises a VaekitError where nothing that was seen can lie between them."""
     low, high = ends
     if low > high:
-        raise VaekitError(f"where {_said(column, value)}: asks for nothing, since the first end is above the second")
-    numbers = constraints.numbers_of(column) if column.discrete else np.array([column.low, column.high])
+        raise VaekitError(
+            f"where {_said(column, value)}: asks for nothing, since the first end is above the second"
+        )
+    numbers = (
+        constraints.numbers_of(column) if column.discrete else np.array([column.low, column.high])
+    )
     assert numbers is not None
     if low > numbers.max() or high < numbers.min():
-        raise VaekitError(f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}")
+        raise VaekitError(
+            f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}"
+        )
     return ends
 
 
@@ -170,10 +194,20 @@ def _dated(column: Column) -> str:
     return f"{constraints.in_words(column.low, column)} ({form}){also}"
 
 
-SPELT = {"%Y": "year", "%m": "month", "%d": "day", "%H": "hour", "%M": "minute", "%S": "second", ".%f": ""}
+SPELT = {
+    "%Y": "year",
+    "%m": "month",
+    "%d": "day",
+    "%H": "hour",
+    "%M": "minute",
+    "%S": "second",
+    ".%f": "",
+}
 
 
 def _seen(column: Column) -> str:
     if column.discrete:
         return f"{column.classes[0]} to {column.classes[-1]}"
-    return f"{constraints.in_words(column.low, column)} to {constraints.in_words(column.high, column)}"
+    return (
+        f"{constraints.in_words(column.low, column)} to {constraints.in_words(column.high, column)}"
+    )

@@ -1,0 +1,47 @@
+"""What `vaekit train --dry-run` shows: the run as it would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vaekit.cli.words import span
+
+if TYPE_CHECKING:
+    from vaekit.assembly.settle import Resolved
+
+
+def plan(resolved: Resolved) -> dict[str, Any]:
+    experiment, schema = resolved.experiment, resolved.data.schema
+    train = experiment.train
+    weights = resolved.parameters * 4 * 5  # weights, gradients, two moments, the moving average
+    data = (
+        0
+        if resolved.data.raw.__class__.__name__ == "DiskImages"
+        else len(resolved.data) * schema.dims
+    )
+    return {
+        "data": f"{len(resolved.data):,} {schema}",
+        "model": f"{experiment.model.architecture} {experiment.model.hidden or experiment.model.size}, "
+        f"latent {experiment.model.latent}, prior {experiment.model.prior}",
+        "parameters": resolved.parameters,
+        "memory": f"{weights / 2**20:.1f} MiB weights and optimiser, {data / 2**20:.1f} MiB data",
+        "likelihood": ", ".join(
+            [experiment.model.likelihood, *(f"{k} {v}" for k, v in schema.reported.items())]
+        ),
+        "objective": f"{experiment.objective.bound}, beta {experiment.objective.beta:g}",
+        "batch": train.batch,
+        "steps": resolved.steps,
+        "epochs": train.epochs,
+        "time": expected_time(resolved, 1.0),
+        "device": f"{train.device}, precision {train.precision}, compiled {train.compile}",
+    }
+
+
+def expected_time(resolved: Resolved, budget: float) -> str:
+    from vaekit.runs.timing import forecast
+
+    seconds, train = forecast(resolved, budget), resolved.experiment.train
+    how = f"roughly, from a few steps timed {'before compiling' if train.compile else 'here'}"
+    if train.max_minutes and train.max_minutes * 60 < seconds:
+        return f"{train.max_minutes:g} min (--max-time) of about {span(seconds)} ({how})"
+    return f"about {span(seconds)} ({how})"

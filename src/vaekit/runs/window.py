@@ -1,0 +1,55 @@
+"""The mean costs of the steps between two rows of the log."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaekit.core.objectives import Objective
+from vaekit.training.engine import Engine
+from vaekit.training.loop import Position, Schedule
+from vaekit.training.step import Guard
+
+
+class Window:
+    """The mean costs of the steps since it was last closed, over all processes.
+
+    `every` is how many steps a row of the log sums up.
+    """
+
+    def __init__(self, objective: Objective, engine: Engine, guard: Guard, every: int) -> None:
+        self.objective, self.engine, self.guard, self.every = objective, engine, guard, every
+        self.begin(torch.zeros(len(objective.terms) + 1, device=engine.device))
+
+    def begin(self, total: Tensor) -> None:
+        """Start with what is summed up already: nothing, or what a stopped run had. The last sum counts the steps."""
+        self.total = total
+        self.timed, self.began = 0, time.perf_counter()
+
+    def add(self, costs: Tensor) -> None:
+        """Add the costs (terms,) of a step; a step that was skipped, having no finite costs, adds nothing."""
+        counted = torch.cat((costs, costs.new_ones(1)))
+        self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)
+        self.timed += 1
+
+    def close(self, position: Position, schedule: Schedule, batch: int) -> dict[str, Any]:
+        """A row of the log; raises VaekitError once training has been non-finite for too long."""
+        self.guard.check()
+        total = self.engine.mean(self.total)
+        means = (total[:-1] / total[-1]).tolist()
+        seconds = time.perf_counter() - self.began
+        position.seconds += seconds
+        weights = dict(zip(self.objective.terms, self._weights(position, schedule), strict=True))
+        row = dict(zip(self.objective.terms, means, strict=True))
+        row |= {"loss": sum(weights[name] * row[name] for name in weights)}
+        row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
+        row |= {"lr": schedule.rate(position.step - 1), "skipped": int(self.guard.bad)}
+        row |= {"data_per_s": self.timed * batch / seconds}
+        self.begin(torch.zeros_like(self.total))
+        return row
+
+    def _weights(self, position: Position, schedule: Schedule) -> list[float]:
+        return self.objective.weights(position.step / schedule.steps)
