@@ -26,7 +26,7 @@ PRIORS = [
     Mutant(
         "a density without its constant",
         "models.priors:MixtureOfNormals._log_normals",
-        " - 0.5 * z.shape[-1] * math.log(2 * math.pi)",
+        "- 0.5 * z.shape[-1] * math.log(2 * math.pi)",
         "",
         lambda: priors.test_a_prior_integrates_to_one_in_three_dimensions("mixture"),
     ),

@@ -178,9 +178,8 @@ class MixtureOfNormals(Distribution):
         z, means, scales = value.to(wide), self.means.to(wide), self.scales.to(wide)
         precisions = scales**-2
         weights = torch.cat((-0.5 * precisions, means * precisions), dim=-1)
-        constants = -(0.5 * means**2 * precisions + scales.log()).sum(-1) - 0.5 * z.shape[
-            -1
-        ] * math.log(2 * math.pi)
+        constants = -(0.5 * means**2 * precisions + scales.log()).sum(-1)
+        constants = constants - 0.5 * z.shape[-1] * math.log(2 * math.pi)
         product = torch.einsum("...z,...kz->...k", torch.cat((z * z, z), dim=-1), weights)
         return (product + constants).to(self.means.dtype)
 
