@@ -161,3 +161,28 @@ def test_a_sampler_of_other_weights_is_fitted_anew(tmp_path: Path) -> None:
         next(iter(run.model.parameters())).add_(0.1)
     sampled(run, "gmm:2", told.append)
     assert len(told) == 2
+
+
+def test_a_flow_ends_after_its_seconds_and_says_how_far_it_is() -> None:
+    said: list[tuple[int, int]] = []
+    flow = fit_flow(
+        moons(400), seconds=0.0, progress=lambda done, total: said.append((done, total))
+    )
+    assert said == [(1, 1500)]
+    assert flow(None).log_prob(moons(10)).isfinite().all()
+
+
+def test_a_diagonal_mixture_has_no_correlations_and_a_full_one_has() -> None:
+    z, _ = clusters(2000)
+    full, diagonal = fit_gmm(z, 3), fit_gmm(z, 3, diagonal=True)
+    off = [(f.factors[0] @ f.factors[0].mT)[:, 0, 1].abs().min() for f in (full, diagonal)]
+    assert off[0] > 0.5
+    assert off[1] == 0
+    assert full(None).log_prob(z).mean() > diagonal(None).log_prob(z).mean()
+
+
+def test_the_iterations_of_a_mixture_are_bounded_by_its_size() -> None:
+    from vaekit.models.fitted_priors import _iterations
+
+    assert _iterations(1000, 10, 8, False) == 100
+    assert _iterations(10**6, 100, 256, False) == 5

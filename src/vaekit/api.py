@@ -23,7 +23,7 @@ from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
-from vaekit.tasks import resample, score
+from vaekit.tasks import resample, sampler_choice, score
 from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model
 from vaekit.training.engine import choose_device
@@ -130,10 +130,12 @@ def own_data(trained: Trained) -> Dataset:
 def sampled(
     trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None
 ) -> Trained:
-    """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`.
+    """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`; or `prior`.
 
     It is fitted once, on the run's own training data, and kept in the run's folder; anew where the weights have moved.
     """
+    if word == sampler_choice.PRIOR:
+        return replace(trained, sampler=word)
     resample.suits(trained, word)
     if trained.folder is None:
         raise VaekitError(
@@ -143,7 +145,9 @@ def sampled(
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
         tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
-        return resample.state(resample.fit(trained, training_part(trained), word), trained, word)
+        said = _quarters(tell)
+        fitted = resample.fit(trained, training_part(trained), word, progress=said)
+        return resample.state(fitted, trained, word)
 
     kept = checkpoint.kept(path, {"weights": resample.digest(trained)}, made)
     return replace(
@@ -151,7 +155,20 @@ def sampled(
         model=resample.sampling_from(
             trained.model, resample.restored(*kept, path).to(trained.device)
         ),
+        sampler=word,
     )
+
+
+def _quarters(tell: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Tell a fit's progress at most four times."""
+    seen = {0}
+
+    def progress(done: int, total: int) -> None:
+        if (quarter := 4 * done // total) not in seen:
+            seen.add(quarter)
+            tell(f"step {done:,} of at most {total:,}")
+
+    return progress
 
 
 def row_scores(
@@ -229,6 +246,8 @@ def follow(run: Run) -> Iterable[Logged | Ended]:
     with interruptible() as asked:
         for event in run.events(asked):
             if isinstance(event, Ended) and event.why != "stopped" and run.leads:
+                rows = run.data.subset(run.train_index), run.data.subset(run.val_index)
+                sampler_choice.choose(event.trained, *rows)
                 write_report(run.folder, event.trained, run.data, run.val_index)
             yield event
 

@@ -371,6 +371,7 @@ def _meter(run: Run, quiet: bool) -> Meter:
 
 def _tell_end(run: Run, why: str, as_json: bool) -> None:
     from vaekit.report.report import silence
+    from vaekit.tasks.sampler_choice import sentence
     from vaekit.tasks.trained import in_words
 
     numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
@@ -391,8 +392,8 @@ def _tell_end(run: Run, why: str, as_json: bool) -> None:
         tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
         tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
-    if quiet := silence(numbers):
-        tell(quiet)
+    for said in filter(None, (sentence(run.folder), silence(numbers))):
+        tell(said)
     out.print(f"report: {result['report']}")
     if why == "time":
         tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")

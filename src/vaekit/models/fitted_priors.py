@@ -7,6 +7,8 @@ state: `VAE(model.encoder, sampler, model.decoder)` generates from it.
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -19,6 +21,18 @@ from vaekit.models.flows import FlowPrior
 
 SHRINKAGE = 1e-3
 """What a fitted mixture adds to its covariances' diagonals, as a share of the codes' variance."""
+
+FIT_OPERATIONS = 2e11
+"""A mixture's fit takes about so many multiply-adds at most: some 10 to 30 seconds of one core."""
+
+FLOW_SECONDS = 30.0
+"""A flow is fitted for at most so long; the best weights by then are kept."""
+
+LOOK = 50
+"""Steps of a flow's fit from one look at the held-out tenth to the next."""
+
+FLOW_PATIENCE = 5
+"""A flow's fit ends after so many looks at the held-out tenth without a gain."""
 
 ABSENT = -1e9
 """The logit of a component that a class with few codes does not have."""
@@ -59,12 +73,16 @@ def fit_gmm(
     seed: int = 0,
     labels: Tensor | None = None,
     contexts: Tensor | None = None,
+    diagonal: bool = False,
 ) -> FullMixture:
-    """A mixture of full-covariance normals for codes z (N, Z) by expectation-maximisation, per class if labels (N,).
+    """A mixture of normals for codes z (N, Z) by expectation-maximisation, per class if labels (N,).
+
+    Covariances are full, or `diagonal`, which wants fewer codes.
 
     Labels are whole numbers from 0. contexts (N, F): what the model is given for each row, the same for all rows of a
     class; without them a class is meant by its one-hot vector. A class with fewer than 2 codes a component gets fewer
-    components. A thousand codes are fitted in well under a second, 50,000 of 16 dimensions in some ten.
+    components. A thousand codes are fitted in well under a second, 50,000 of 16 dimensions in some ten; the number of
+    iterations is bounded so that no fit takes longer than `FIT_OPERATIONS`.
     """
     z = _checked(z)
     labels = torch.zeros(len(z), dtype=torch.long) if labels is None else labels.cpu().long()
@@ -75,14 +93,17 @@ def fit_gmm(
     floor = SHRINKAGE * float(z.var(0).mean())
     for y in range(classes):
         of_class = labels == y
-        _fit_class(fitted, y, z[of_class], floor, seed)
+        _fit_class(fitted, y, z[of_class], floor, seed, diagonal)
         fitted.logits[y] += of_class.float().mean().log().clamp_min(ABSENT)
         if contexts is not None and of_class.any():
             fitted.contexts[y] = contexts.cpu()[of_class].float().mean(0)
     return fitted
 
 
-def _fit_class(fitted: FullMixture, y: int, z: Tensor, floor: float, seed: int) -> None:
+def _fit_class(
+    fitted: FullMixture, y: int, z: Tensor, floor: float, seed: int, diagonal: bool
+) -> None:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     fitted.logits[y] = ABSENT
@@ -91,10 +112,27 @@ def _fit_class(fitted: FullMixture, y: int, z: Tensor, floor: float, seed: int) 
         fitted.factors[y] *= floor**0.5
         return
     k = max(1, min(fitted.means.shape[1], len(z) // 2))
-    found = GaussianMixture(k, reg_covar=floor, random_state=seed).fit(z.double().numpy())
+    kind = "diag" if diagonal else "full"
+    rounds = _iterations(len(z), k, z.shape[1], diagonal)
+    mixture = GaussianMixture(
+        k, covariance_type=kind, reg_covar=floor, max_iter=rounds, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a bounded fit is meant to stop early
+        found = mixture.fit(z.double().numpy())
+    covariances = torch.from_numpy(found.covariances_)
     fitted.logits[y, :k] = torch.from_numpy(found.weights_).log()
     fitted.means[y, :k] = torch.from_numpy(found.means_)
-    fitted.factors[y, :k] = torch.linalg.cholesky(torch.from_numpy(found.covariances_))
+    if diagonal:
+        fitted.factors[y, :k] = torch.diag_embed(covariances.sqrt()).float()
+    else:
+        fitted.factors[y, :k] = torch.linalg.cholesky(covariances).float()
+
+
+def _iterations(n: int, components: int, latent: int, diagonal: bool) -> int:
+    """As many iterations of expectation-maximisation as `FIT_OPERATIONS` allow, from 5 to 100."""
+    cost = 2 * n * components * latent * (1 if diagonal else latent)
+    return int(min(100, max(5, FIT_OPERATIONS // cost)))
 
 
 def fit_flow(
@@ -104,8 +142,14 @@ def fit_flow(
     steps: int = 1500,
     batch: int = 512,
     rate: float = 3e-3,
+    seconds: float = FLOW_SECONDS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FlowPrior:
-    """A flow of codes z (N, Z), given context (N, F) if any, by maximum likelihood; the best on a tenth held out."""
+    """A flow of codes z (N, Z), given context (N, F) if any, by maximum likelihood; the best on a tenth held out.
+
+    It ends early when the held-out tenth stops gaining, or after `seconds`; `progress` is given the steps done, of
+    how many.
+    """
     z = _checked(z)
     with seeded(seed):
         order = torch.randperm(len(z))
@@ -114,7 +158,16 @@ def fit_flow(
         flow.standardise(z[rows])
         part = [z] if context is None else [z, context.cpu().float()]
         score = _scorer(flow, [t[held if len(held) else rows] for t in part])
-        _climb(flow, [t[rows] for t in part], steps, min(batch, len(rows)), rate, score)
+        _climb(
+            flow,
+            [t[rows] for t in part],
+            steps,
+            min(batch, len(rows)),
+            rate,
+            score,
+            seconds,
+            progress,
+        )
     return flow.eval()
 
 
@@ -125,8 +178,11 @@ def _climb(
     batch: int,
     rate: float,
     score: Callable[[], float],
+    seconds: float,
+    progress: Callable[[int, int], None],
 ) -> None:
     """Adam with a cosine learning rate, ending with the weights that scored best."""
+    ends, stale = time.perf_counter() + seconds, 0
     optimiser = torch.optim.Adam(flow.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     best, kept = score(), _state(flow)
@@ -137,9 +193,14 @@ def _climb(
         nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        if step % 100 == 0 or step == steps:
-            now = score()
-            best, kept = (now, _state(flow)) if now > best else (best, kept)
+        late = time.perf_counter() > ends
+        if step % LOOK == 0 or step == steps or late:
+            progress(step, steps)
+            now, stale = score(), stale + 1
+            if now > best:
+                best, kept, stale = now, _state(flow), 0
+        if late or stale >= FLOW_PATIENCE:
+            break
     flow.load_state_dict(kept)
 
 
@@ -163,19 +224,20 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def sampler(word: str, latent: int, context: int = 0, classes: int = 1) -> nn.Module:
-    """The empty sampler that a word describes, for a state to be loaded into: `gmm:K` or `flow`.
+    """The empty sampler that a word describes, for a state to be loaded into: `gmm:K`, `diag:K` or `flow`.
 
     `context` and `classes` are what it was fitted with: the length of the context, and how many labels.
     """
     name, _, argument = word.partition(":")
-    if name == "gmm" and (
+    if name in ("gmm", "diag") and (
         not argument or (argument.isascii() and argument.isdigit() and int(argument) > 0)
     ):
         return FullMixture(latent, int(argument or 10), classes, context)
     if word == "flow":
         return FlowPrior(latent, context)
     raise VaekitError(
-        f"there is no sampler '{word}': expected gmm:K (K normals, such as gmm:10) or flow"
+        f"there is no sampler '{word}': expected gmm:K (K normals, such as gmm:10), diag:K (the same with "
+        "diagonal covariances), flow, or prior"
     )
 
 

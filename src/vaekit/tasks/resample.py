@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def suits(trained: Trained, word: str) -> None:
         raise VaekitError(
             f"--sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out"
         )
-    if word.startswith("gmm") and trained.schema.conditions and _category(trained) is None:
+    if word != "flow" and trained.schema.conditions and _category(trained) is None:
         names = ", ".join(field.name for field in trained.schema.conditions)
         raise VaekitError(
             f"--sampler {word}: goes by classes, and this model is told {names}; use --sampler flow"
@@ -40,29 +41,42 @@ def place(folder: Path, word: str) -> Path:
     return folder / f"sampler-{word.replace(':', '-')}.safetensors"
 
 
-def fit(trained: Trained, data: Dataset, word: str, seed: int = 0) -> nn.Module:
+def fit(
+    trained: Trained,
+    data: Dataset,
+    word: str,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> nn.Module:
     """The sampler of that word, fitted to a draw from the posterior of every datum."""
     suits(trained, word)
-    z, known = _codes(trained, data, seed)
-    if not trained.schema.conditions:
-        return (
-            fit_flow(z, seed=seed)
-            if word == "flow"
-            else fit_gmm(z, _components(word, len(z)), seed)
-        )
-    contexts, blind = (
-        _embedded(trained, known),
-        _embedded(trained, torch.full_like(known, torch.nan)),
-    )
-    twice, told = (
-        torch.cat((z, z)),
-        torch.cat((contexts, blind)),
-    )  # asked for nothing, it gives of everything
+    return fit_to(trained, *codes_of(trained, data, seed), word, seed, progress)
+
+
+def fit_to(
+    trained: Trained,
+    z: Tensor,
+    known: Tensor | None,
+    word: str,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> nn.Module:
+    """The sampler of that word for codes z (N, Z) of data of which `known` (N, F) is known."""
+    conditions = trained.schema.conditions
+    contexts, labels = None, None
+    if conditions:  # each code twice: asked for nothing, the sampler gives of everything
+        assert known is not None
+        blind = torch.full_like(known, torch.nan)
+        contexts = torch.cat((embedded(trained, known), embedded(trained, blind)))
+        z = torch.cat((z, z))
     if word == "flow":
-        return fit_flow(twice, told, seed)
-    labels, classes = known[:, 0], len(trained.schema.conditions[0].classes)
-    labels = torch.cat((labels.nan_to_num(classes), torch.full_like(labels, classes)))
-    return fit_gmm(twice, _components(word, len(z)), seed, labels, told)
+        return fit_flow(z, contexts, seed, progress=progress)
+    if conditions:
+        assert known is not None
+        classes = len(conditions[0].classes)
+        labels = torch.cat((known[:, 0].nan_to_num(classes), torch.full_like(known[:, 0], classes)))
+    components = _components(word, len(z) // 2 if conditions else len(z))
+    return fit_gmm(z, components, seed, labels, contexts, word.startswith("diag"))
 
 
 def state(
@@ -121,7 +135,7 @@ def _category(trained: Trained) -> Condition | None:
 
 
 @torch.no_grad()
-def _codes(trained: Trained, data: Dataset, seed: int) -> tuple[Tensor, Any]:
+def codes_of(trained: Trained, data: Dataset, seed: int) -> tuple[Tensor, Any]:
     """A draw z (N, Z) from every datum's posterior, and what is known of the data (N, F)."""
     with seeded(seed):
         posteriors = [
@@ -131,6 +145,6 @@ def _codes(trained: Trained, data: Dataset, seed: int) -> tuple[Tensor, Any]:
 
 
 @torch.no_grad()
-def _embedded(trained: Trained, context: Tensor) -> Tensor:
+def embedded(trained: Trained, context: Tensor) -> Tensor:
     assert isinstance(trained.model, Conditioned)
     return trained.model.embedding(context.to(trained.device)).cpu()

@@ -58,6 +58,9 @@ class Trained:
     schema: Schema
     experiment: Experiment
     folder: Path | None = None
+    sampler: str | None = (
+        None  # what the model's prior is: None (its own; samples from the run's choice) or a word
+    )
 
     def __repr__(self) -> str:
         model = self.experiment.model
@@ -105,10 +108,13 @@ class Trained:
         reading: str | None = None,
         where: Mapping[str, Any] | None = None,
         guidance: float = 1.0,
+        sampler: str | None = None,
     ) -> Tensor:
-        """New data at `n` draws from the prior, (n, *shape), read off p(x | z) as `reading` says: "mean" or "sample".
+        """`n` new data (n, *shape), read off p(x | z) as `reading` says: "mean" or "sample".
 
-        Dataset (n, C, H, W) in [0, 1] are the likelihood's means, rows (n, C) are drawn from it.
+        Latents are drawn from the density that the run chose for its codes, or from the prior (`sampler="prior"`).
+
+        Images (n, C, H, W) in [0, 1] are the likelihood's means, rows (n, C) are drawn from it.
 
         `where` says of a conditional model what they shall be, such as `{"label": 7}`; `guidance` above 1 makes more of
         that, at the price of variety.
@@ -124,11 +130,26 @@ class Trained:
                 f"guidance {guidance:g}: expected a number of at least 0, and something asked for by where"
             )
         context, read = self.context(where or {}, n), self._reading(reading)
+        source = self._source(sampler)
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
             return torch.cat(
-                [read(self._drawn(size, head(context, size), guidance)) for size in sizes]
+                [read(source._drawn(size, head(context, size), guidance)) for size in sizes]
             )
+
+    def _source(self, sampler: str | None) -> Trained:
+        """The model to draw from."""
+        if sampler not in (None, "prior"):
+            raise VaekitError(
+                f"sampler {sampler!r}: expected None or 'prior'; vaekit.api.sampled(run, {sampler!r}) fits one"
+            )
+        return self if sampler or self.sampler else self._chosen
+
+    @cached_property
+    def _chosen(self) -> Trained:
+        from vaekit.tasks.sampler_choice import chosen  # knows this module
+
+        return chosen(self)
 
     def _reading(self, name: str | None) -> Callable[[Distribution], Tensor]:
         known = self.modality.readings

@@ -1,0 +1,211 @@
+"""Which density of the codes a run draws its samples from: the one that held-out codes are likeliest under.
+
+The model's own prior competes with densities fitted to the codes of training data. Each is judged by its mean log
+density of draws from the posteriors of held-out data. The prior wins unless the best of the others beats it by more
+than the standard error of the difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit import files
+from vaekit.core.trace import Model
+from vaekit.data import Dataset
+from vaekit.disk import checkpoint
+from vaekit.errors import VaekitError
+from vaekit.models.vae import VAE, Conditioned
+from vaekit.tasks import resample
+from vaekit.tasks.trained import Trained
+
+CHOICE = "sampler.json"
+"""Where a run keeps the choice, its scores and its reason."""
+
+PRIOR = "prior"
+
+FEWEST_HELD = 30
+"""With fewer held-out data their codes cannot judge, and the prior stays."""
+
+MOST_CODES = 20_000
+"""Competitors are fitted to at most so many codes, and judged on as many."""
+
+FLOW_CODES, FLOW_LATENT = 5000, 32
+"""A flow competes from so many codes on, in at most so many dimensions: with fewer codes a mixture is better."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mean log density of held-out codes under a sampler, and how much that is above the prior's; nats a datum."""
+
+    word: str
+    log_density: float
+    gain: float
+    error: float  # the standard error of the gain
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner, why it won, and the scores of all that competed."""
+
+    word: str
+    reason: str
+    held: int
+    scores: tuple[Score, ...]
+    weights: str  # the digest of the weights whose codes these are
+
+
+def candidates(n: int, latent: int) -> list[str]:
+    """The samplers that n codes of so many dimensions can support, the simplest first."""
+    words = ["gmm:1"] if n >= 2 * latent else []
+    words += [f"gmm:{k}" for k in (3, 10, 30, 100) if n >= k * max(20, 2 * latent)]
+    words += [f"diag:{k}" for k in (10, 100) if n >= 20 * k]
+    if n >= FLOW_CODES and latent <= FLOW_LATENT:
+        words.append("flow")
+    return words
+
+
+def choose(
+    trained: Trained,
+    training: Dataset,
+    held: Dataset,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> Choice | None:
+    """Let all samplers compete and keep the winner in the run's folder; None where none can be fitted to this model."""
+    if trained.folder is None or not _can_compete(trained):
+        return None
+    choice, fitted = _compete(trained, training, held, seed, tell)
+    if fitted is not None:
+        path = resample.place(trained.folder, choice.word)
+        tensors, about = resample.state(fitted, trained, choice.word)
+        checkpoint.save_tensors(path, tensors, {**about, "weights": choice.weights})
+    files.write(trained.folder / CHOICE, files.to_json(asdict(choice)))
+    return choice
+
+
+def _can_compete(trained: Trained) -> bool:
+    """Whether samples come from one continuous latent alone: in tables each cell is drawn, given those before."""
+    if trained.modality.name == "tables":
+        return False
+    try:
+        resample.suits(trained, "gmm:1")
+    except VaekitError:
+        return False
+    return True
+
+
+def _compete(
+    trained: Trained, training: Dataset, held: Dataset, seed: int, tell: Callable[[str], None]
+) -> tuple[Choice, nn.Module | None]:
+    weights = resample.digest(trained)
+    if len(held) < FEWEST_HELD:
+        reason = f"only {len(held)} held-out {trained.modality.datum}s, too few to judge by"
+        return Choice(PRIOR, reason, len(held), (), weights), None
+    z, known = resample.codes_of(trained, _at_most(training), seed)
+    judges = resample.codes_of(trained, _at_most(held), seed + 1)
+    own = log_density(trained, _prior(trained.model), *judges)
+    scores = [Score(PRIOR, float(own.mean()), 0.0, 0.0)]
+    best: tuple[Score, nn.Module] | None = None
+    for word, fitted in _fitted(trained, z, known, seed, tell):
+        score = _score(word, log_density(trained, fitted, *judges), own)
+        scores.append(score)
+        if score.gain > score.error and (best is None or score.gain > best[0].gain):
+            best = score, fitted
+    reason = _reason(best[0] if best else None, len(held), trained.modality.datum)
+    won = best[0].word if best else PRIOR
+    return Choice(won, reason, len(held), tuple(scores), weights), best[1] if best else None
+
+
+def _at_most(data: Dataset) -> Dataset:
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    return data.subset(order[:MOST_CODES].sort().values)
+
+
+def _fitted(
+    trained: Trained, z: Tensor, known: Any, seed: int, tell: Callable[[str], None]
+) -> Iterator[tuple[str, nn.Module]]:
+    for word in candidates(len(z), trained.latent):
+        if word == "flow":
+            tell("fitting a flow to the codes, for half a minute at most")
+        yield word, resample.fit_to(trained, z, known, word, seed)
+
+
+def _score(word: str, theirs: Tensor, own: Tensor) -> Score:
+    gain = (theirs - own).double()
+    error = float(gain.std() / len(gain) ** 0.5)
+    return Score(word, float(theirs.mean()), float(gain.mean()), error)
+
+
+def _reason(best: Score | None, held: int, datum: str) -> str:
+    if best is None:
+        return f"no fitted density gives the codes of {held:,} held-out {datum}s a higher density"
+    return (
+        f"the codes of {held:,} held-out {datum}s are likelier under it than under the prior, "
+        f"by {best.gain:.2f} ± {best.error:.2f} nats"
+    )
+
+
+@torch.no_grad()
+def log_density(trained: Trained, density: nn.Module, z: Tensor, known: Any) -> Tensor:
+    """log p(z | c) of codes z (N, Z), given what is known of their data (N, F): (N,), in nats."""
+    context = resample.embedded(trained, known) if trained.schema.conditions else None
+    parts = torch.arange(len(z)).split(512)
+    found = []
+    device = next((t.device for t in density.parameters()), torch.device("cpu"))
+    for part in parts:
+        given = None if context is None else context[part].to(device)
+        found.append(density(given).log_prob(z[part].to(device)).cpu())
+    return torch.cat(found)
+
+
+def _prior(model: Model) -> nn.Module:
+    inner = model.model if isinstance(model, Conditioned) else model
+    assert isinstance(inner, VAE)
+    return inner.prior
+
+
+def kept_choice(folder: Path | None) -> Choice | None:
+    """The choice that a run keeps, or None."""
+    if folder is None or not (folder / CHOICE).is_file():
+        return None
+    try:
+        kept = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
+        scores = tuple(Score(**score) for score in kept.pop("scores"))
+        return Choice(scores=scores, **kept)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise VaekitError(
+            f"{folder / CHOICE}: is damaged; delete it to draw from the prior"
+        ) from None
+
+
+def chosen(trained: Trained) -> Trained:
+    """The same model with the winner in its prior's place; unchanged where the prior won or nothing was chosen."""
+    choice = kept_choice(trained.folder)
+    if choice is None or choice.word == PRIOR or choice.weights != resample.digest(trained):
+        return replace(trained, sampler=PRIOR)
+    assert trained.folder is not None
+    path = resample.place(trained.folder, choice.word)
+    fitted = resample.restored(*checkpoint.load_tensors(path), path).to(trained.device)
+    return replace(
+        trained, model=resample.sampling_from(trained.model, fitted), sampler=choice.word
+    )
+
+
+def in_words(choice: Choice) -> str:
+    """One sentence: what samples are drawn from, and why."""
+    if choice.word == PRIOR:
+        return f"samples are drawn from the prior: {choice.reason}"
+    return f"samples are drawn from {choice.word}, fitted to the codes: {choice.reason} (--sampler prior: the prior)"
+
+
+def sentence(folder: Path) -> str:
+    """What the run in `folder` draws its samples from, and why; empty where nothing was chosen."""
+    choice = kept_choice(folder)
+    return in_words(choice) if choice else ""
