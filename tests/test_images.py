@@ -619,7 +619,8 @@ def test_a_sheet_shows_each_image(tmp_path):
     picture = np.asarray(sheet(x, columns=3, scale=1))
     assert picture.shape == (2 * 10 + 2, 3 * 10 + 2, 3)
     assert (picture[12:20, 12:20] == 255).all()
-    assert sheet(torch.zeros(4, 1, 28, 28)).size == (2 * 58 + 2, 2 * 58 + 2)
+    assert 800 <= sheet(torch.zeros(64, 1, 28, 28), 16).width <= 1200
+    assert sheet(torch.zeros(4, 1, 300, 300)).size == (2 * 302 + 2, 2 * 302 + 2)
 
 
 @laws

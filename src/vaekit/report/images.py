@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,51 +12,107 @@ from torch import Tensor
 from vaekit.data import Dataset
 from vaekit.report import plots
 from vaekit.report.section import Section, image
+from vaekit.tasks.sampler_choice import PRIOR, kept_choice
 from vaekit.tasks.trained import Trained, as_tensor, head
 
 MOST = 2000
 """At most so many held-out images are on the map."""
 
 
-def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[Section]:
-    """Samples, reconstructions, interpolations and the latent map."""
+def show(
+    folder: Path, trained: Trained, held: Dataset, training: Dataset, seed: int
+) -> Sequence[Section]:
+    """Samples, reconstructions, interpolations, traversals and the latent map."""
     few, place = as_tensor(held.subset(torch.arange(min(len(held), MOST)))), folder / "plots"
-    plots.save_sheet(place / "samples.png", *_samples(trained, seed))
-    columns = min(16, len(few))
-    shown = few[: columns * min(3, len(few) // columns)]
-    pairs = plots.side_by_side(
-        shown, trained.reconstruct(shown, head(held.context, len(shown))), columns
-    )
-    plots.save_sheet(place / "reconstructions.png", pairs, columns)
-    plots.save_sheet(place / "interpolations.png", _lines(trained, few, held.context), 12)
-    labels = None if held.labels is None else held.labels[: len(few)]
-    codes = trained.encode(few, head(held.context, len(few))).mean
-    plots.latent_map(place / "latent.png", codes, labels, getattr(held.schema, "classes", ()))
     told = {
-        "samples": ("Samples", "New images: the decoder's mean at draws from the prior."),
-        "reconstructions": (
-            "Reconstructions",
-            "Held-out originals, each row above its reconstructions.",
-        ),
-        "interpolations": (
-            "Interpolations",
-            "Straight lines between the codes of two held-out images, which are at the ends.",
-        ),
-        "latent": ("Latent map", "Where held-out images lie in the latent space."),
+        "samples": _samples(place / "samples.png", trained, seed),
+        "reconstructions": _reconstructions(place / "reconstructions.png", trained, few, held),
     }
+    if _one_vector(trained):
+        told["traversals"] = _traversals(place / "traversals.png", trained, few, held)
+    plots.save_sheet(
+        place / "interpolations.png", _lines(trained, few, held.context), 12, "Interpolations"
+    )
+    told["interpolations"] = (
+        "Interpolations",
+        "Straight lines between the codes of two held-out images, which are at the ends.",
+    )
+    told["latent"] = _map(place / "latent.png", trained, few, held, training)
     return [
         Section(*text, image(place / f"{name}.png", name != "latent"))
         for name, text in told.items()
     ]
 
 
-def _samples(trained: Trained, seed: int) -> tuple[Tensor, int]:
-    """The sheet of samples and its columns: of a model that knows classes, a row for each."""
+def _one_vector(trained: Trained) -> bool:
+    return trained.kind == "continuous" and len(trained.shapes) == 1
+
+
+def _samples(path: Path, trained: Trained, seed: int) -> tuple[str, str]:
+    """New images: of a model that is given classes, a row for each, with its name."""
     field = next((f for f in trained.schema.conditions if f.kind == "category"), None)
     if field is None:
-        return trained.generate(64, seed), 16
-    rows = [trained.generate(12, seed, where={field.name: name}) for name in field.classes[:12]]
-    return torch.cat(rows), 12
+        plots.save_sheet(path, trained.generate(64, seed), 16, "New images")
+    else:
+        names = list(field.classes[:12])
+        rows = [trained.generate(12, seed, where={field.name: name}) for name in names]
+        plots.save_sheet(path, torch.cat(rows), 12, f"New images, by {field.name}", names)
+    choice = kept_choice(trained.folder)
+    source = "the prior" if choice is None or choice.word == PRIOR else choice.word
+    why = f": {choice.reason}" if choice else ""
+    return "Samples", html.escape(f"The decoder's mean at draws from {source}{why}.")
+
+
+def _reconstructions(
+    path: Path, trained: Trained, few: Tensor, held: Dataset
+) -> tuple[str, str]:
+    columns = min(16, len(few))
+    shown = few[: columns * min(3, len(few) // columns)]
+    copies = trained.reconstruct(shown, head(held.context, len(shown)))
+    names = ["original", "reconstruction"] * (len(shown) // columns)
+    pairs = plots.side_by_side(shown, copies, columns)
+    plots.save_sheet(path, pairs, columns, "Held-out images and their reconstructions", names)
+    return "Reconstructions", "Images that the model was not trained on, encoded and decoded."
+
+
+TRAVERSED, STEPS, REACH = 8, 11, 2.5
+"""A traversal varies so many dimensions, in so many steps, to so many standard deviations of the codes either way."""
+
+
+def _traversals(path: Path, trained: Trained, few: Tensor, held: Dataset) -> tuple[str, str]:
+    """The dimensions with the most information, each varied alone around the code of one held-out image."""
+    codes = trained.encode(few, head(held.context, len(few)))
+    spread = codes.mean.std(0, correction=0)
+    kl = kl_by_dimension(codes.mean, codes.scale)
+    most = kl.argsort(descending=True)[:TRAVERSED]
+    ways = torch.linspace(-REACH, REACH, STEPS)
+    z = codes.mean[:1].repeat(len(most) * STEPS, 1)
+    for i, k in enumerate(most.tolist()):
+        z[i * STEPS : (i + 1) * STEPS, k] = codes.mean[:, k].mean() + ways * spread[k]
+    known = None if held.context is None else held.context[:1].expand(len(z), -1)
+    names = [f"z{k}  {kl[k]:.1f} nats" for k in most.tolist()]
+    plots.save_sheet(path, trained.decode(z, known), STEPS, "One latent dimension at a time", names)
+    caption = (
+        "The latent dimensions that carry the most information (their KL from N(0, 1), nats), most first. Each row "
+        f"varies one of them by {REACH:g} standard deviations either way; the others keep one held-out image's code."
+    )
+    return "Traversals", caption
+
+
+def kl_by_dimension(mean: Tensor, scale: Tensor) -> Tensor:
+    """KL(N(mean, scale²) || N(0, 1)) of each dimension, averaged over the data (N, Z): (Z,), in nats."""
+    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)
+
+
+def _map(
+    path: Path, trained: Trained, few: Tensor, held: Dataset, training: Dataset
+) -> tuple[str, str]:
+    seen = training.subset(torch.arange(min(len(training), MOST)))
+    labels = None if held.labels is None else held.labels[: len(few)]
+    codes = trained.encode(few, head(held.context, len(few))).mean
+    below = trained.encode(as_tensor(seen), seen.context).mean
+    plots.latent_map(path, codes, labels, getattr(held.schema, "classes", ()), below)
+    return "Latent map", "Where images lie in the latent space: training data in grey, held-out data on top."
 
 
 def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -26,11 +27,38 @@ FURTHER = 2.0
 """A histogram is cut where the column's range is so many times as wide as where 98 % of the real values lie."""
 
 
-def save_sheet(path: Path, pictures: Tensor, columns: int) -> None:
-    """A contact sheet of pictures (N, C, H, W) in [0, 1]."""
+def save_sheet(
+    path: Path, pictures: Tensor, columns: int, title: str = "", rows: Sequence[str] = ()
+) -> None:
+    """A contact sheet of pictures (N, C, H, W) in [0, 1], with a title above and a name beside each row."""
+    drawn = sheet(pictures, columns)
+    if title or rows:
+        drawn = _named(drawn, title, rows, math.ceil(len(pictures) / columns))
     buffer = io.BytesIO()
-    sheet(pictures, columns).save(buffer, "PNG")
+    drawn.save(buffer, "PNG")
     files.write(path, buffer.getvalue())
+
+
+LETTER = 16
+"""Pixels: the size of what is written on a sheet."""
+
+
+def _named(drawn: Any, title: str, rows: Sequence[str], count: int) -> Any:
+    """The picture on white paper, with its title above and the names of its rows to the left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=LETTER)
+    left = max((math.ceil(font.getlength(name)) + 14 for name in rows), default=0)
+    top = 2 * LETTER if title else 0
+    width = max(left + drawn.width, math.ceil(font.getlength(title)) + 12)
+    paper = Image.new("RGB", (width, top + drawn.height), "white")
+    paper.paste(drawn.convert("RGB"), (left, top))
+    pen = ImageDraw.Draw(paper)
+    pen.text((6, top // 2), title, fill="black", font=font, anchor="lm")
+    for i, name in enumerate(rows):
+        middle = top + (i + 0.5) * drawn.height / count
+        pen.text((left - 8, middle), name, fill="#333333", font=font, anchor="rm")
+    return paper
 
 
 def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
@@ -40,8 +68,14 @@ def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
     return torch.cat([torch.cat((row, blank))[:columns] for pair in pairs for row in pair])
 
 
-def losses(path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str) -> None:
-    """The loss terms by step in training, and the held-out bound with its parts."""
+TERMS = {"distortion": "reconstruction", "rate": "KL"}
+"""What people read for a term of the bound."""
+
+
+def losses(
+    path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str, kept: int | None = None
+) -> None:
+    """The loss terms by step in training, and the held-out bound with its parts; a line at the step that was kept."""
     shown = ["loss", *terms]
     figure, axes = _figure(len(shown), 2.8)
     train = [row for row in rows if row["split"] == "train"]
@@ -67,7 +101,9 @@ def losses(path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str)
                 linestyle="--",
                 label="held out",
             )
-        axis.set_title("loss | held out: -ELBO" if name == "loss" else name)
+        if kept:
+            axis.axvline(kept, color="#6b7280", linewidth=1, linestyle=":", label="kept weights")
+        axis.set_title("loss | held out: -ELBO" if name == "loss" else TERMS.get(name, name))
         axis.set_xlabel("step")
         _zoom(axis, [r[name] for r in train] + [value for _, value in held])
         axis.legend(frameon=False)
@@ -75,11 +111,24 @@ def losses(path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str)
     _save(figure, path)
 
 
-def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[str, ...]) -> None:
-    """Posterior means (N, Z) in two dimensions (their first two principal components), coloured by class."""
+def latent_map(
+    path: Path,
+    codes: Tensor,
+    labels: Tensor | None,
+    classes: tuple[str, ...],
+    below: Tensor | None = None,
+) -> None:
+    """Posterior means (N, Z) in two dimensions (their first two principal components), coloured by class.
+
+    `below` (M, Z), if given, are those of training data: they lie under the others, in grey.
+    """
     figure, axes = _figure(1, 5.2)
     axis = axes[0]
-    points, share = _two_dimensions(codes)
+    both = codes if below is None else torch.cat((codes, below))
+    points, share = _two_dimensions(both)
+    if below is not None:
+        axis.scatter(*points[len(codes) :].T, s=5, color="#d1d5db", linewidths=0, label="training")
+    points = points[: len(codes)]
     groups = sorted(set(labels.tolist())) if labels is not None else [None]
     for group in groups:
         chosen = points if labels is None else points[labels == group]
@@ -90,10 +139,11 @@ def latent_map(path: Path, codes: Tensor, labels: Tensor | None, classes: tuple[
             if group is not None and group < len(classes)
             else group
         )
+        name = "held out" if group is None else name
         axis.scatter(
             *chosen.T, s=7, alpha=0.75, label=name, linewidths=0, color=_colour(group, len(groups))
         )
-    if labels is not None and len(groups) <= 20:
+    if len(groups) <= 20:
         axis.legend(frameon=False, markerscale=2.5, bbox_to_anchor=(1, 1), loc="upper left")
     axis.set_title(f"posterior means: two principal axes, {share:.0%} of the variance")
     axis.set_aspect("equal", "datalim")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vaekit import files
@@ -20,6 +21,7 @@ from vaekit.report import plots
 from vaekit.report.page import document, measures, written
 from vaekit.report.sections import SHOWN, Section, image
 from vaekit.runs.status import EVALUATION, REPORT, ending, status
+from vaekit.tasks.sampler_choice import kept_choice
 from vaekit.tasks.trained import MI_IMAGES, Trained, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
@@ -44,7 +46,10 @@ def write_report(
     numbers = {"data": part} | trained.evaluate(judged, NLL_DRAWS, seed, limit)
     files.write(folder / EVALUATION, files.to_json(numbers))
     (folder / "plots").mkdir(exist_ok=True)
-    shown = SHOWN[trained.schema.modality](folder, trained, held, seed)
+    others = torch.ones(len(data), dtype=torch.bool)
+    others[held_out.cpu()] = False
+    training = data.subset(others.nonzero()[:, 0])
+    shown = SHOWN[trained.schema.modality](folder, trained, held, training, seed)
     files.write(
         folder / REPORT, _page(folder, trained, data, numbers, [*shown, _losses(folder, trained)])
     )
@@ -61,10 +66,52 @@ def silence(numbers: dict[str, Any]) -> str:
     return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
 
 
+def explained(numbers: dict[str, Any]) -> str:
+    """What the terms are, and why an ELBO may be positive where it is."""
+    terms = "ELBO = -(reconstruction + KL)."
+    if numbers["elbo"]["value"] <= 0:
+        return terms
+    return (
+        f"{terms} The ELBO is positive (and an NLL negative) because pixel values or numbers are continuous here: p(x) "
+        "is a density, which may be above 1, not a probability. Compare it with runs that have the same likelihood and "
+        "data."
+    )
+
+
+def _next(folder: Path, trained: Trained) -> str:
+    """Commands to go on with."""
+    run = html.escape(shlex.quote(str(folder)))
+    verbs = [f"generate {run} -n 64 --seed 1", f"evaluate {run}"]
+    if trained.modality.name == "images":
+        verbs.insert(1, f"reconstruct {run}")
+    return "<p>Next:</p><pre>" + "\n".join(f"vaekit {verb}" for verb in verbs) + "</pre>"
+
+
+def _competition(folder: Path) -> str:
+    """The samplers that competed and how they did, if any did."""
+    choice = kept_choice(folder)
+    if choice is None or not choice.scores:
+        return ""
+    rows = [
+        (
+            html.escape(score.word),
+            f"{score.log_density:.2f}",
+            f"{score.gain:+.2f} ± {score.error:.2f}",
+            "samples are drawn from this one" if score.word == choice.word else "",
+        )
+        for score in choice.scores
+    ]
+    heads = ("sampler", "log density", "above the prior", "")
+    caption = f"Densities of the codes, judged by {choice.held:,} held-out codes; nats, higher is better."
+    return f"<h2>What samples are drawn from</h2><p>{caption}</p>{measures(heads, rows)}"
+
+
 def _losses(folder: Path, trained: Trained) -> Section:
     terms = list(build_objective(trained.experiment, 2, trained.schema).terms)
     path = folder / "plots" / "losses.png"
-    plots.losses(path, read_metrics(folder), terms, trained.modality.datum)
+    best = status(folder)["best"]
+    kept = best["step"] if best else None
+    plots.losses(path, read_metrics(folder), terms, trained.modality.datum, kept)
     unit = f"in nats per {trained.modality.datum} where it is of the bound"
     return Section(
         "Training",
@@ -79,10 +126,11 @@ def _page(
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
     experiment = html.escape(trained.experiment.to_yaml())
     rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    first, rest = shown[:2], shown[2:]
     body = f"""<p>{html.escape(_summary(trained, data))}</p>
-{_ending(folder, numbers)}
-{rows}
-{written(shown)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
+{written(first)}<h2>Verdict</h2>{_ending(folder, numbers)}{_next(folder, trained)}
+{written(rest)}<h2>Numbers</h2><p>{html.escape(explained(numbers))}</p>{rows}
+{_competition(folder)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
 <details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details>"""
     return document(f"vaekit: {folder.name}", body)
 
@@ -134,8 +182,16 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
             in_words(numbers["elbo"]),
             f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better",
         ),
-        ("distortion", in_words(numbers["distortion"]), "-log p(x|z): what reconstruction costs"),
-        ("rate", in_words(numbers["rate"]), "KL(q || p): the nats that the code carries"),
+        (
+            "reconstruction",
+            in_words(numbers["distortion"]),
+            "-log p(x|z), nats: lower is a closer reconstruction (distortion in the files)",
+        ),
+        (
+            "KL",
+            in_words(numbers["rate"]),
+            "KL(q || p), nats: how much the code says about the data (rate in the files)",
+        ),
         *_use(numbers, min(n, MI_IMAGES), datum),
     ]
     if "nll" in numbers:
@@ -182,7 +238,7 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
         )
     if "rates" in numbers:
         levels = ", ".join(f"{rate:.2f}" for rate in numbers["rates"])
-        rows.append(("rate of each latent", levels, "from the top down; one near 0 says nothing"))
+        rows.append(("KL of each latent", levels, "from the top down; one near 0 says nothing"))
     if "active_units" in numbers:
         used = f"{numbers['active_units']} of {numbers['latent']}"
         rows.append(("active units", used, "latent dimensions in use"))

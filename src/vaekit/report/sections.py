@@ -13,8 +13,8 @@ from vaekit.tasks.trained import Trained
 
 __all__ = ["SHOWN", "Section", "image"]
 
-SHOWN: dict[str, Callable[[Path, Trained, Dataset, int], Sequence[Section]]] = {
+SHOWN: dict[str, Callable[[Path, Trained, Dataset, Dataset, int], Sequence[Section]]] = {
     "images": show_images,
     "tables": show_tables,
 }
-"""By modality: (the run's folder, model, held-out data, seed) to sections; pictures are kept in plots/."""
+"""By modality: (the run's folder, model, held-out data, training data, seed) to sections; pictures are kept in plots/."""

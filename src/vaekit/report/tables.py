@@ -27,7 +27,9 @@ PANELS = 24
 """Columns that are drawn, those first whose error is largest."""
 
 
-def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[Section]:
+def show(
+    folder: Path, trained: Trained, held: Dataset, training: Dataset, seed: int
+) -> Sequence[Section]:
     """New rows, every column and every pair of columns beside held-out rows, and the latent map."""
     schema, place = cast(TableSchema, trained.schema), folder / "plots"
     held = held.subset(torch.arange(min(len(held), MOST)))
@@ -46,11 +48,13 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
         [(schema.columns[i], real[:, i], new[:, i], errors[i]) for i in worst],
     )
     plots.matrix(place / "pairs.png", pairs, schema.names[:PAIRED])
+    seen = training.subset(torch.arange(min(len(training), MOST)))
     plots.latent_map(
         place / "latent.png",
         trained.encode(x, head(context, len(x))).mean,
         held.labels,
         schema.classes,
+        trained.encode(as_tensor(seen), seen.context).mean,
     )
     told = f"{len(held):,} held-out rows and as many new ones"
     return [
@@ -69,7 +73,7 @@ def show(folder: Path, trained: Trained, held: Dataset, seed: int) -> Sequence[S
         ),
         Section(
             "Latent map",
-            "Where held-out rows lie in the latent space.",
+            "Where rows lie in the latent space: training rows in grey, held-out rows on top.",
             image(place / "latent.png", False),
         ),
     ]

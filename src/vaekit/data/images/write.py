@@ -12,17 +12,17 @@ from vaekit.data.images.schema import ImageSchema
 from vaekit.data.storage.cache import replacing
 from vaekit.errors import VaekitError
 
-CELL = 48  # pixels: smaller images are enlarged until they have about this side
+SHEET_WIDTH = 1000  # pixels: small images are enlarged until their sheet is about so wide
+LARGEST = 160  # pixels: and no image larger than this
 GAP = 2
-TINY = 16
 GROUND = 128  # mid-grey shows the edges of dark and of light images
 
 
 def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Image.Image:
     """A contact sheet of `x` (N, C, H, W), values in [0, 1], C 1 or 3, row by row.
 
-    `columns` makes the sheet about square unless given; `scale` is a whole factor of enlargement. Images under
-    `TINY` pixels are enlarged smoothly, since squares that large hide what they draw; others pixel by pixel.
+    `columns` makes the sheet about square unless given; `scale` is a whole factor of enlargement. Images are enlarged
+    pixel by pixel, without blur, until the sheet is about `SHEET_WIDTH` wide or they have a side of `LARGEST`.
     Raises VaekitError when there are no images or their channels can't be shown.
     """
     count, channels, height, width = x.shape
@@ -31,9 +31,8 @@ def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Im
             f"a sheet shows at least 1 image with 1 or 3 channels, and this is of shape {tuple(x.shape)}"
         )
     columns = columns or math.ceil(math.sqrt(count))
-    scale = scale or max(1, math.ceil(CELL / max(height, width)))
-    how = "bicubic" if max(height, width) < TINY else "nearest"
-    large = F.interpolate(x.detach().float().cpu(), scale_factor=scale, mode=how)
+    scale = scale or enlargement(columns, height, width)
+    large = F.interpolate(x.detach().float().cpu(), scale_factor=scale, mode="nearest")
     pixels = (large.clamp(0, 1) * 255).round().byte().numpy()
     cell = height * scale + GAP, width * scale + GAP
     canvas = np.full(
@@ -45,6 +44,11 @@ def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Im
         top, left = (i // columns) * cell[0] + GAP, (i % columns) * cell[1] + GAP
         canvas[top : top + height * scale, left : left + width * scale] = image.transpose(1, 2, 0)
     return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
+
+
+def enlargement(columns: int, height: int, width: int) -> int:
+    """The whole factor by which a sheet of so many columns enlarges images of this size; 1 for large ones."""
+    return max(1, min(SHEET_WIDTH // (columns * width), LARGEST // max(height, width)))
 
 
 def to_array(x: Tensor) -> np.ndarray:
