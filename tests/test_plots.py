@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -84,3 +85,36 @@ def test_panels_fit_on_the_page_without_shrinking(tmp_path: Path, count) -> None
 def test_columns_that_are_not_drawn_are_counted() -> None:
     assert furthest(PANELS, PANELS) == ""
     assert f"the {PANELS} of {PANELS + 3} columns" in furthest(PANELS, PANELS + 3)
+
+
+def test_the_kl_of_each_dimension_sums_to_that_of_the_normals() -> None:
+    from torch.distributions import Independent, Normal, kl_divergence
+
+    from vaekit.report.images import kl_by_dimension
+
+    mean, scale = torch.randn(7, 3), torch.rand(7, 3) + 0.1
+    q = Independent(Normal(mean, scale), 1)
+    p = Independent(Normal(torch.zeros(7, 3), torch.ones(7, 3)), 1)
+    torch.testing.assert_close(kl_by_dimension(mean, scale).sum(), kl_divergence(q, p).mean())
+
+
+def test_no_active_unit_is_a_collapse_whatever_the_kl() -> None:
+    from vaekit.report.report import explained, silence
+
+    numbers = {"rate": {"value": 0.143}, "active_units": 0, "latent": 8, "elbo": {"value": 3.0}}
+    assert "none of 8 is active" in silence(numbers)
+    assert silence(numbers | {"active_units": 3}) == ""
+    assert "density" in explained(numbers)
+    assert "density" not in explained(numbers | {"elbo": {"value": -3.0}})
+
+
+def test_names_on_a_sheet_leave_the_pictures_as_they_are(tmp_path: Path) -> None:
+
+    from vaekit.report.plots import save_sheet
+
+    x = torch.rand(4, 1, 8, 8)
+    save_sheet(tmp_path / "bare.png", x, 2)
+    save_sheet(tmp_path / "named.png", x, 2, "Title", ["original", "reconstruction"])
+    bare = np.asarray(Image.open(tmp_path / "bare.png").convert("RGB"))
+    named = np.asarray(Image.open(tmp_path / "named.png"))
+    assert (named[-len(bare) :, -bare.shape[1] :] == bare).all()

@@ -97,6 +97,8 @@ def evaluate(
       vaekit evaluate runs/customers holdout.csv --metrics augmentation --target churned
     """
     at_least("--draws", draws, 0)
+    from vaekit.report.report import silence
+
     at_least("--limit", limit, 1)
     trained = load(run, device)
     named = metrics or target or out
@@ -122,6 +124,8 @@ def evaluate(
     for name, reason in reasons.items():
         tell(f"{name} left out: {reason}")
     for sentence in _without_number(numbers, trained.modality.datum):
+        tell(sentence)
+    for sentence in filter(None, (silence(numbers),)):
         tell(sentence)
     numbers |= {**trained.schema.reported, "seed": seed}
     if tables is not None:

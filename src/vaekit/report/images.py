@@ -63,9 +63,7 @@ def _samples(path: Path, trained: Trained, seed: int) -> tuple[str, str]:
     return "Samples", html.escape(f"The decoder's mean at draws from {source}{why}.")
 
 
-def _reconstructions(
-    path: Path, trained: Trained, few: Tensor, held: Dataset
-) -> tuple[str, str]:
+def _reconstructions(path: Path, trained: Trained, few: Tensor, held: Dataset) -> tuple[str, str]:
     columns = min(16, len(few))
     shown = few[: columns * min(3, len(few) // columns)]
     copies = trained.reconstruct(shown, head(held.context, len(shown)))
@@ -112,7 +110,8 @@ def _map(
     codes = trained.encode(few, head(held.context, len(few))).mean
     below = trained.encode(as_tensor(seen), seen.context).mean
     plots.latent_map(path, codes, labels, getattr(held.schema, "classes", ()), below)
-    return "Latent map", "Where images lie in the latent space: training data in grey, held-out data on top."
+    caption = "Where images lie in the latent space: training data in grey, held-out data on top."
+    return "Latent map", caption
 
 
 def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:

@@ -59,6 +59,11 @@ def write_report(
 def silence(numbers: dict[str, Any]) -> str:
     """A sentence where the latents, or one of several, say nothing of an image (posterior collapse); else nothing."""
     rates = numbers.get("rates", [numbers["rate"]["value"]])
+    if numbers.get("active_units") == 0:
+        return (
+            f"the latents have collapsed: none of {numbers['latent']} is active ({rates[0]:.2f} nats), so that "
+            f"reconstructions of different data hardly differ: try {REMEDY}"
+        )
     dead = [f"{i} of {len(rates)}" for i, rate in enumerate(rates, 1) if rate < SILENT]
     if not dead:
         return ""
@@ -102,7 +107,9 @@ def _competition(folder: Path) -> str:
         for score in choice.scores
     ]
     heads = ("sampler", "log density", "above the prior", "")
-    caption = f"Densities of the codes, judged by {choice.held:,} held-out codes; nats, higher is better."
+    caption = (
+        f"Densities of the codes, judged by {choice.held:,} held-out codes; nats, higher is better."
+    )
     return f"<h2>What samples are drawn from</h2><p>{caption}</p>{measures(heads, rows)}"
 
 
