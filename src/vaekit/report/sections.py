@@ -17,4 +17,4 @@ SHOWN: dict[str, Callable[[Path, Trained, Dataset, Dataset, int], Sequence[Secti
     "images": show_images,
     "tables": show_tables,
 }
-"""By modality: (the run's folder, model, held-out data, training data, seed) to sections; pictures are kept in plots/."""
+"""By modality: (run folder, model, held-out, training data, seed) to sections; pictures are kept in plots/."""
