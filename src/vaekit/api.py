@@ -13,7 +13,7 @@ from torch import Tensor
 from vaekit import files
 from vaekit.assembly.latents import kind_of
 from vaekit.assembly.recipes import choose
-from vaekit.assembly.settle import resolve, with_schema
+from vaekit.assembly.settle import Resolved, resolve, with_schema
 from vaekit.config import Experiment
 from vaekit.data import Dataset, Schema, modality, named
 from vaekit.data.dataset import counted
@@ -23,6 +23,7 @@ from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
+from vaekit.runs.timing import within
 from vaekit.tasks import resample, sampler_choice, score
 from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model
@@ -45,8 +46,7 @@ def train(
     """
     changes = [assignment(name, value) for name, value in fields.items()]
     experiment = changed(choose(str(source), recipe), changes)
-    data = read(experiment)
-    resolved = resolve(experiment, data)
+    resolved = plan(experiment, read(experiment))
     return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
 
 
@@ -58,6 +58,17 @@ def resume(folder: str | Path, device: str | None = None) -> Trained:
 def load(folder: str | Path, device: str = "cpu") -> Trained:
     """A trained model from its run folder."""
     return load_model(folder, device)
+
+
+def plan(experiment: Experiment, data: Dataset) -> Resolved:
+    """What will be done: every `auto` settled, and a length that fits the time that people have.
+
+    Where neither epochs, steps nor a time limit is given, the run is as long as this machine needs for about
+    `timing.MINUTES`, and no longer than it is worth.
+    """
+    resolved, train = resolve(experiment, data), experiment.train
+    asked = train.epochs != "auto" or train.steps or train.max_minutes
+    return resolved if asked else within(resolved)
 
 
 def read(experiment: Experiment, **options: Any) -> Dataset:
@@ -78,9 +89,12 @@ def reopen(
         experiment = experiment.override(assignment("train.device", device), *anew)
     if minutes is not None:
         experiment = experiment.override(assignment("train.max_minutes", minutes))
-    return Run(
+    run = Run(
         resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True
     )
+    if minutes is not None:
+        run.allow(minutes)
+    return run
 
 
 def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Dataset:

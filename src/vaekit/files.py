@@ -69,6 +69,15 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def unused(wanted: Path) -> Path:
+    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there. Nothing is made."""
+    path, number = wanted, 1
+    while os.path.lexists(path):
+        number += 1
+        path = wanted.with_name(f"{wanted.name}-{number}")
+    return path
+
+
 def new_folder(wanted: Path) -> Path:
     """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
     wanted = wanted if wanted.name not in ("", "..") else wanted.resolve()

@@ -39,6 +39,8 @@ class Resolved:
     steps: int = 0
     macs: int = 0
     """Multiply-adds of one datum's forward pass."""
+    seconds: float | None = None
+    """How long the run is expected to take here, where that was measured."""
 
 
 def resolve(experiment: Experiment, data: Dataset) -> Resolved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.cli.words import span
@@ -10,7 +11,11 @@ if TYPE_CHECKING:
     from vaekit.assembly.settle import Resolved
 
 
-def plan(resolved: Resolved) -> dict[str, Any]:
+def summary(resolved: Resolved, source: str, folder: Path | None) -> dict[str, Any]:
+    """The plan by its parts, in words; `folder` is what --out says."""
+    from vaekit.api import default_folder
+    from vaekit.files import unused
+
     experiment, schema = resolved.experiment, resolved.data.schema
     train = experiment.train
     weights = resolved.parameters * 4 * 5  # weights, gradients, two moments, the moving average
@@ -20,6 +25,7 @@ def plan(resolved: Resolved) -> dict[str, Any]:
         else len(resolved.data) * schema.dims
     )
     return {
+        "run": str(unused(folder or default_folder(source))),
         "data": f"{len(resolved.data):,} {schema}",
         "model": f"{experiment.model.architecture} {experiment.model.hidden or experiment.model.size}, "
         f"latent {experiment.model.latent}, prior {experiment.model.prior}",
@@ -40,7 +46,9 @@ def plan(resolved: Resolved) -> dict[str, Any]:
 def expected_time(resolved: Resolved, budget: float) -> str:
     from vaekit.runs.timing import forecast
 
-    seconds, train = forecast(resolved, budget), resolved.experiment.train
+    train, seconds = resolved.experiment.train, resolved.seconds
+    if seconds is None:
+        seconds = forecast(resolved, budget)
     how = f"roughly, from a few steps timed {'before compiling' if train.compile else 'here'}"
     if train.max_minutes and train.max_minutes * 60 < seconds:
         return f"{train.max_minutes:g} min (--max-time) of about {span(seconds)} ({how})"

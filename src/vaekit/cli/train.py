@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaekit.cli.plan import expected_time, plan
-from vaekit.cli.terminal import Meter, out, reading, show, tell
-from vaekit.cli.words import leading, onward, quoted, sides
+from vaekit.cli.ending import tell_end
+from vaekit.cli.plan import expected_time, summary
+from vaekit.cli.terminal import Meter, reading, show, tell
+from vaekit.cli.words import leading, minutes, quoted, sides
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.assembly.settle import Resolved
     from vaekit.runs.run import Run
-
-WHY = {"time": "--max-time was over", "patience": "no gain on held-out data any more"}
 
 WORTH_TIMING = 100
 """A run of fewer steps is not asked beforehand how long it will take."""
@@ -188,7 +186,11 @@ def train(
     seed: Annotated[int | None, of_training(help="Everything random follows from it.")] = None,
     max_time: Annotated[
         float | None,
-        of_training(metavar="MINUTES", help="End after so many minutes, saved and with a report."),
+        of_training(
+            metavar="MINUTES",
+            parser=minutes,
+            help="Plan the whole run for so many minutes: 10, 90s or 1h30m. Without it about 10.",
+        ),
     ] = None,
     device: Annotated[
         str | None, of_machine(help="auto (the fastest here), cpu, cuda or mps.")
@@ -259,7 +261,7 @@ def train(
         )
     resolved = _resolve(source, recipe, config, changes, quiet)
     if dry_run:
-        show(plan(resolved), as_json)
+        show(summary(resolved, source or resolved.experiment.data.source, out_), as_json)
         return
     _finish(
         _begin(resolved, source or resolved.experiment.data.source, out_, quiet), as_json, quiet
@@ -269,9 +271,8 @@ def train(
 def _resolve(
     source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool
 ) -> Resolved:
-    from vaekit.api import assignment, changed, read
+    from vaekit.api import assignment, changed, plan, read
     from vaekit.assembly.recipes import choose
-    from vaekit.assembly.settle import resolve
     from vaekit.config import Experiment
 
     if config:
@@ -288,7 +289,7 @@ def _resolve(
     experiment = changed(experiment, changes)
     with reading(quiet) as hook:
         images = read(experiment, progress=hook)
-    resolved = resolve(experiment, images)
+    resolved = plan(experiment, images)
     if not quiet:
         for sentence in (*images.notes, *resolved.reasons):
             tell(sentence)
@@ -313,12 +314,12 @@ def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) ->
     return run
 
 
-def _reopen(folder: Path, device: str | None, minutes: float | None, quiet: bool) -> Run:
+def _reopen(folder: Path, device: str | None, limit: float | None, quiet: bool) -> Run:
     from vaekit.api import reopen
     from vaekit.disk.checkpoint import load_config
 
     with reading(quiet) as hook:
-        run = reopen(folder, device, minutes, progress=hook)
+        run = reopen(folder, device, limit, progress=hook)
     before, now = load_config(folder)[0].train.device, run.experiment.train.device
     if before != now and not quiet:
         tell(f"on {now} instead of {before}: from here on not bit for bit what it would have been")
@@ -350,7 +351,7 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
             )
         raise typer.Exit(130)
     if run.leads:
-        _tell_end(run, why, as_json)
+        tell_end(run, why, as_json)
     run.engine.leave()
 
 
@@ -367,34 +368,3 @@ def _meter(run: Run, quiet: bool) -> Meter:
         limit,
         run.modality.datum,
     )
-
-
-def _tell_end(run: Run, why: str, as_json: bool) -> None:
-    from vaekit.report.report import silence
-    from vaekit.tasks.sampler_choice import sentence
-    from vaekit.tasks.trained import in_words
-
-    numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
-    result = {
-        "run": str(run.folder),
-        "report": str(run.folder / "report.html"),
-        "ended": why,
-        "steps": run.progress.step,
-    }
-    datum = run.modality.datum
-    if as_json:
-        show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
-        return
-    out.print(
-        f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s"
-    )
-    if why != "done":
-        tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
-    if run.progress.best_step < run.progress.step:
-        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
-    for said in filter(None, (sentence(run.folder), silence(numbers))):
-        tell(said)
-    out.print(f"report: {result['report']}")
-    if why == "time":
-        tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")
-    tell("next: " + "\n      ".join(onward(run.folder, run.modality.name)))

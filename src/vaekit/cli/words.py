@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -40,6 +41,23 @@ def listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
             raise VaekitError(f"{option} {word}: expected some of {', '.join(known)}")
     if not found:
         raise VaekitError(f"{option}: is empty; expected some of {', '.join(known)}")
+    return found
+
+
+def minutes(text: str) -> float:
+    """Minutes from "7", "7m", "90s" or "1h30m". Raises VaekitError."""
+    match = re.fullmatch(
+        r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s)?|([\d.]+)", text.strip().lower()
+    )
+    try:
+        hours, whole, seconds, plain = (float(part or 0) for part in match.groups())  # type: ignore[union-attr]
+        found = 60 * hours + whole + plain + seconds / 60
+    except (AttributeError, ValueError):
+        found = 0.0
+    if not found > 0:
+        raise VaekitError(
+            f"'{text}': expected a length of time above 0, such as 10 (minutes), 90s or 1h30m"
+        )
     return found
 
 

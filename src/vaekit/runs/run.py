@@ -29,12 +29,16 @@ from vaekit.disk.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.disk.log import Log, environment
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
+from vaekit.runs.clock import ASKS, Clock, passed
 from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, batches
 from vaekit.training.engine import Engine
 from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
 from vaekit.training.step import CompiledStep, Guard, Step, StepByStep, Update
+
+SPARE = 0.3
+"""A run of which less than this share of its time is left has ended by it: the rest was for the last validation."""
 
 WHOLE_PAYS = 32
 """A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
@@ -117,8 +121,19 @@ class Run:
         torch.manual_seed(train.seed + 7919 * self.engine.rank)
         if resume:
             self._restore()
+        self.clock = self._clock(train.max_minutes)
         if self.leads and not resume:
             self._describe()
+
+    def allow(self, minutes: float) -> None:
+        """Give a run that goes on so many minutes from now; the schedules are those of the longer run."""
+        self.clock = self._clock(self.progress.spent / 60 + minutes)
+
+    def _clock(self, minutes: float | None) -> Clock:
+        """A run that has used up its time, and goes on, has as much again."""
+        if minutes and self.progress.spent >= 60 * minutes * (1 - SPARE):
+            minutes += self.progress.spent / 60
+        return Clock(self.plan.steps, minutes, self.progress, self.engine)
 
     @property
     def leads(self) -> bool:
@@ -145,54 +160,62 @@ class Run:
                 lock.release(self.folder)
 
     def _loop(self, stop: Callable[[], bool]) -> Iterator[Logged | Ended]:
-        window, why, each = (
-            self.window,
-            "done",
-            -(-self.plan.steps // self.experiment.train.validations),
-        )
-        limit = time.perf_counter() + (self.experiment.train.max_minutes or float("inf")) * 60
+        window, why = self.window, "done"
+        each = -(-self.plan.steps // self.experiment.train.validations)
+        before: float = self.progress.step
         for costs in self._fit():
             window.add(costs)
-            at, ends = self.progress.step, self.progress.step >= self.plan.steps
-            if at % window.every == 0 or ends:
-                yield Logged(
-                    self._row("train", window.close(self.progress, self.plan, self.feed.batch))
-                )
-            if at % each == 0 or ends:
-                began = time.perf_counter()
-                yield Logged(self._validate())
-                self.save(why if ends else "")
-                window.began += time.perf_counter() - began  # not training time
-            asks = (
-                self.engine.world == 1 or at % 10 == 0
-            )  # asking all processes costs a message each
-            if not ends and asks and (reason := self._ending(stop, limit)):
+            now = self.clock.tick()
+            over = self.clock.over
+            ends = over or self.progress.step >= self.plan.steps
+            if passed(window.every, before, now) or ends:
+                yield Logged(self._row("train", self._close_window(now)))
+            if passed(each, before, now) or ends:
+                why = "time" if over else why
+                yield from self._check(why if ends else "")
+            before = now
+            if ends:
+                break
+            if reason := self._ending(stop):
                 why = reason
-                if not self.progress.best_step:  # else there would be no weights to use
-                    if why == "stopped":  # at once, and so that resuming is as if nothing had been
-                        self._keep(self.average.settle(), None)
-                    elif why == "time":
-                        yield Logged(self._validate())
+                if why == "stopped" and not self.progress.best_step:
+                    self._keep(self.average.settle(), None)  # else there would be no weights to use
                 self.save(why)
                 break
         yield Ended(why, self.best() if why != "stopped" else self.trained)
 
-    def _ending(self, stop: Callable[[], bool], limit: float) -> str:
+    def _close_window(self, place: float) -> dict[str, Any]:
+        return self.window.close(self.progress, self.plan, place, self.feed.batch)
+
+    def _check(self, ended: str) -> Iterator[Logged]:
+        """Measure the held-out bound, keep the weights if they are the best, and save."""
+        began = time.perf_counter()
+        yield Logged(self._validate())
+        self.save(ended)
+        seconds = time.perf_counter() - began
+        self.clock.reserve(seconds)
+        self.window.began += seconds  # not training time
+
+    def _ending(self, stop: Callable[[], bool]) -> str:
+        """Why the run ends before its steps and its time do, or nothing."""
+        if self.engine.world > 1 and self.progress.step % ASKS:
+            return ""  # asking all processes costs a message each
         patience = self.experiment.train.patience
         if self.engine.any(stop()):
             return "stopped"
-        if self.engine.any(time.perf_counter() > limit):
-            return "time"
-        return (
-            "patience"
-            if self.engine.any(bool(patience and self.progress.stale >= patience))
-            else ""
-        )
+        lost = bool(patience and self.progress.stale >= patience)
+        return "patience" if self.engine.any(lost) else ""
 
     def _fit(self) -> Iterator[Tensor]:
         self.model.train()
         yield from fit(
-            self._advance(), self.feed, self.plan, self._settings, self.progress, self.average
+            self._advance(),
+            self.feed,
+            self.plan,
+            self._settings,
+            self.progress,
+            self.average,
+            self.clock.tick,
         )
 
     def _settings(self, done: float) -> list[float]:

@@ -61,7 +61,7 @@ def ending(facts: dict[str, Any]) -> str:
     why = {
         "done": "the whole run",
         "stopped": "stopped by the user",
-        "time": f"cut short by --max-time: {facts['train']['max_minutes']} minutes were over",
+        "time": f"ended by --max-time: {facts['train']['max_minutes']} minutes were over",
     }.get(
         facts["ended"],
         "whole" if done == planned else "ended without saying why: killed, or of an older vaekit",

@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -21,12 +22,24 @@ from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
 from vaekit.training.step import Guard, Step, StepByStep
 
-WORK = {"cpu": 2e9}
+WORK = {"cpu": 2e10}
 """Multiply-adds of the forward pass that a timed step may take, lest it take seconds; elsewhere `MUCH`."""
 MUCH = 3e11
 
 STEPS = 40
 """At most so many steps are timed; the later half counts (`soap` only begins to move after 20)."""
+
+FEWEST = 4
+"""At least so many steps are timed, however long they take: the first ones are slower."""
+
+MINUTES = 10.0
+"""About how long a run takes when nothing is said of its length."""
+
+TRAINING = 0.85
+"""The share of that time for steps and validations; the rest is for the report, and for an error of the forecast."""
+
+QUICK = 4.0
+"""Seconds that timing a run's steps may take to settle its length."""
 
 
 def forecast(resolved: Resolved, budget: float = 1.0) -> float:
@@ -50,6 +63,34 @@ def forecast(resolved: Resolved, budget: float = 1.0) -> float:
     )  # forward alone: a third of a step
 
 
+def within(resolved: Resolved, minutes: float = MINUTES) -> Resolved:
+    """The same run, with as many steps as fit into `minutes` here, and a reason that says so; never more than before.
+
+    Its learning rate, warm-ups and annealing are those of a run of that length.
+    """
+    seconds = forecast(resolved, QUICK)
+    if seconds <= 60 * minutes:
+        return replace(resolved, seconds=seconds)
+    steps = max(FEWEST, int(resolved.steps * 60 * minutes * TRAINING / seconds))
+    experiment = resolved.experiment.override(f"train.steps={steps}")
+    train = experiment.train
+    training = len(resolved.data) - held_out(experiment, len(resolved.data))
+    epochs = -(-steps * int(train.batch) // training)
+    experiment = experiment.override(f"train.epochs={epochs}")
+    hour = min(resolved.steps, 6 * steps)
+    reason = (
+        f"steps {steps:,}: what this machine does in about {minutes:g} minutes; "
+        f"--max-time 60 would make about {hour:,}, and --steps takes any number"
+    )
+    return replace(
+        resolved,
+        experiment=experiment,
+        steps=steps,
+        seconds=seconds * steps / resolved.steps,
+        reasons=[*resolved.reasons, reason],
+    )
+
+
 def _world(resolved: Resolved) -> int:
     train = resolved.experiment.train
     return int(os.environ.get("WORLD_SIZE", train.devices * train.nodes))
@@ -63,7 +104,7 @@ def _step_seconds(resolved: Resolved, rows: int, budget: float) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             ends.append(time.perf_counter())
-            if len(ends) > STEPS or (len(ends) > 2 and ends[-1] - ends[0] > budget):
+            if len(ends) > STEPS or (len(ends) > FEWEST and ends[-1] - ends[0] > budget):
                 break
     times = [b - a for a, b in pairwise(ends)]
     return statistics.median(times[len(times) // 2 :])

@@ -35,21 +35,24 @@ class Window:
         self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)
         self.timed += 1
 
-    def close(self, position: Position, schedule: Schedule, batch: int) -> dict[str, Any]:
-        """A row of the log; raises VaekitError once training has been non-finite for too long."""
+    def close(
+        self, position: Position, schedule: Schedule, place: float, batch: int
+    ) -> dict[str, Any]:
+        """A row of the log; raises VaekitError once training has been non-finite for too long.
+
+        place: how far the schedules are, in steps. batch: the data of a step.
+        """
         self.guard.check()
         total = self.engine.mean(self.total)
         means = (total[:-1] / total[-1]).tolist()
         seconds = time.perf_counter() - self.began
         position.seconds += seconds
-        weights = dict(zip(self.objective.terms, self._weights(position, schedule), strict=True))
+        values = self.objective.weights(place / schedule.steps)
+        weights = dict(zip(self.objective.terms, values, strict=True))
         row = dict(zip(self.objective.terms, means, strict=True))
         row |= {"loss": sum(weights[name] * row[name] for name in weights)}
         row |= {f"weight_{name}": weight for name, weight in weights.items() if name == "rate"}
-        row |= {"lr": schedule.rate(position.step - 1), "skipped": int(self.guard.bad)}
+        row |= {"lr": schedule.rate(max(0, place - 1)), "skipped": int(self.guard.bad)}
         row |= {"data_per_s": self.timed * batch / seconds}
         self.begin(torch.zeros_like(self.total))
         return row
-
-    def _weights(self, position: Position, schedule: Schedule) -> list[float]:
-        return self.objective.weights(position.step / schedule.steps)

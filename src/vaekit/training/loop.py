@@ -33,8 +33,8 @@ class Schedule:
     ema: float = 0.999
     """Decay of the moving average of the weights, which is the model that is kept; 0 keeps the last weights."""
 
-    def rate(self, step: int) -> float:
-        """The learning rate of step `step` (from 0)."""
+    def rate(self, step: float) -> float:
+        """The learning rate of step `step` (from 0); of a run with a time limit, a fraction of a step."""
         rise = max(1, round(self.steps * self.warmup))
         if step < rise:
             return self.lr * (step + 1) / rise
@@ -56,6 +56,8 @@ class Position:
     stale: int = 0
     seconds: float = 0.0
     """Of training, validations left out."""
+    spent: float = 0.0
+    """Seconds of the run's time limit that are used up, validations included; 0 where there is no limit."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -146,16 +148,17 @@ def fit(
     weights: Callable[[float], list[float]],
     progress: Position,
     average: Average,
+    at: Callable[[], float] | None = None,
 ) -> Iterator[Tensor]:
     """Train until `plan.steps`, yielding each step's costs (T,); the caller logs, saves and stops as it likes.
 
     `progress` is advanced in place, before the yield, so that what it says then is what a resumed run goes on from.
+    `at` says how far the schedules are, in steps; without it they go by `progress.step`.
     """
     while progress.step < plan.steps:
         for x, context, share in feed.epoch(progress.epoch, progress.batch):
-            costs = advance(
-                x, context, share, weights(progress.step / plan.steps), plan.rate(progress.step)
-            )
+            now = at() if at else progress.step
+            costs = advance(x, context, share, weights(now / plan.steps), plan.rate(now))
             average.update(progress.step)
             _count(progress, feed)
             yield costs

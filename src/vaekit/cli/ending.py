@@ -1,0 +1,48 @@
+"""What `vaekit train` says when a run has ended."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from vaekit.cli.terminal import out, show, tell
+from vaekit.cli.words import onward, quoted
+
+if TYPE_CHECKING:
+    from vaekit.runs.run import Run
+
+WHY = {
+    "time": "--max-time was over (learning rate and weights of the loss came to their ends)",
+    "patience": "no gain on held-out data any more",
+}
+
+
+def tell_end(run: Run, why: str, as_json: bool) -> None:
+    from vaekit.report.report import silence
+    from vaekit.tasks.sampler_choice import sentence
+    from vaekit.tasks.trained import in_words
+
+    numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
+    result = {
+        "run": str(run.folder),
+        "report": str(run.folder / "report.html"),
+        "ended": why,
+        "steps": run.progress.step,
+    }
+    datum = run.modality.datum
+    if as_json:
+        show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
+        return
+    out.print(
+        f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s"
+    )
+    if why != "done":
+        tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
+    if run.progress.best_step < run.progress.step:
+        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
+    for said in filter(None, (sentence(run.folder), silence(numbers))):
+        tell(said)
+    out.print(f"report: {result['report']}")
+    if why == "time":
+        tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")
+    tell("next: " + "\n      ".join(onward(run.folder, run.modality.name)))
