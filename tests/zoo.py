@@ -49,6 +49,8 @@ from vaekit.nn import (
     ConvEncoder,
     GridDecoder,
     GridEncoder,
+    PatchDecoder,
+    PatchEncoder,
     code_grid,
 )
 
@@ -112,6 +114,9 @@ def model(
     if net == "conv":
         encoder: nn.Module = ConvEncoder((c, h, w), 8, 1, out, context=context)
         decoder: nn.Module = ConvDecoder(LATENT, 8, 1, (likely.outputs, h, w), context=context)
+    elif net == "patches":
+        encoder = PatchEncoder((c, h, w), 8, 1, out, context)
+        decoder = PatchDecoder(LATENT, 8, 1, (likely.outputs, h, w), context)
     else:
         act = "gated" if net == "gated" else "silu"
         encoder = MLP((c, h, w), [16], [out], act, context)
@@ -202,6 +207,9 @@ MODELS: dict[str, Specimen] = {
     "gated": _of(model, net="gated"),
     "conv": _of(model, net="conv"),
     "conv of a context": _of(model, net="conv", context=CONTEXT),
+    "patches": _of(model, net="patches"),
+    "patches of a context": _of(model, net="patches", context=CONTEXT),
+    "patches colour": _of(model, net="patches", shape="colour", pixels="gaussian-pixel"),
     "conv colour": _of(model, net="conv", shape="colour", pixels="gaussian", prior="mixture"),
     "posterior flow": _of(model, posterior="flow"),
     "posterior and prior flow": _of(model, posterior="flow", prior="flow", context=CONTEXT),

@@ -77,7 +77,7 @@ class Data(Part):
 class Network(Part):
     """The model: its nets, its latent space, its prior and its likelihood."""
 
-    architecture: Literal["auto", "mlp", "conv", "chain"] = "auto"
+    architecture: Literal["auto", "mlp", "conv", "patches", "chain"] = "auto"
     size: Literal["tiny", "small", "base", "large"] = "small"
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = Field(
         None, description="widths of the mlp's layers, instead of `size`"

@@ -3,6 +3,7 @@
 from vaekit.nn.conditioning import ConditionEmbedding
 from vaekit.nn.conv import ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
 from vaekit.nn.mlp import MLP
+from vaekit.nn.patches import PatchDecoder, PatchEncoder
 
 __all__ = [
     "MLP",
@@ -11,5 +12,7 @@ __all__ = [
     "ConvEncoder",
     "GridDecoder",
     "GridEncoder",
+    "PatchDecoder",
+    "PatchEncoder",
     "code_grid",
 ]

@@ -8,7 +8,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vaekit.nn import MLP, ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
+from vaekit.nn import (
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    GridDecoder,
+    GridEncoder,
+    PatchDecoder,
+    PatchEncoder,
+    code_grid,
+)
 
 Latent = tuple[tuple[int, ...], tuple[int, ...]]
 """The shapes, without the batch, of what the encoder gives and of what the decoder takes."""
@@ -16,6 +25,9 @@ Latent = tuple[tuple[int, ...], tuple[int, ...]]
 DENSE = {"tiny": (128,), "small": (512,), "base": (512, 512), "large": (1024, 1024, 1024)}
 CONVOLUTIONAL = {"tiny": (16, 1), "small": (32, 1), "base": (64, 2), "large": (128, 3)}
 """Channels at the finest scale, and residual blocks a scale."""
+
+PATCHES = {"tiny": (96, 1), "small": (128, 2), "base": (192, 3), "large": (256, 4)}
+"""Channels of each patch, and residual blocks."""
 
 LADDER = {"tiny": (128, 1), "small": (256, 1), "base": (512, 2), "large": (1024, 2)}
 """Of dense hierarchies: the width of all states, and residual blocks a stage."""
@@ -55,6 +67,15 @@ def convolutional(
         encoder(shape, width, blocks, features[0], stride, context),
         decoder(z[0], width, blocks, (outputs, *shape[1:]), stride, context),
     )
+
+
+def patches(
+    shape: Sequence[int], width: int, blocks: int, latent: Latent, outputs: int, context: int = 0
+) -> tuple[PatchEncoder, PatchDecoder]:
+    """(encoder, decoder) over patches: (C, H, W) -> features (F,), latent (Z,) -> (outputs, H, W)."""
+    features, z = latent
+    encoder = PatchEncoder(shape, width, blocks, features[0], context)
+    return encoder, PatchDecoder(z[0], width, blocks, (outputs, *shape[1:]), context)
 
 
 def first_stride(shape: Sequence[int]) -> int:
