@@ -79,11 +79,12 @@ def test_what_does_not_fit_is_told_before_training(
 
 def test_architecture_follows_the_pixels_and_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dense net learns few images by heart; patches have no maps for a hierarchy."""
-    assert settled().model.architecture == "patches"
-    assert settled("levels=2").model.architecture == "conv"
+    assert settled().model.architecture == "conv"
+    assert settled(shape=(1, 64, 64)).model.architecture == "patches"
+    assert settled("levels=2", shape=(1, 64, 64)).model.architecture == "conv"
     monkeypatch.setattr("vaekit.data.images.modality.FEW", 1)
     assert settled().model.architecture == "mlp"
-    assert settled(shape=(3, 12, 12)).model.architecture == "patches"
+    assert settled(shape=(3, 12, 12)).model.architecture == "conv"
     assert settled(shape=(1, 64, 64)).model.architecture == "patches"
 
 

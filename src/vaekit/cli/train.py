@@ -146,7 +146,10 @@ def train(
         str | None, of_model(help="How large the networks are: tiny, small, base or large.")
     ] = None,
     architecture: Annotated[
-        str | None, of_model(help="auto (by the data); patches, conv or mlp for pictures; chain or mlp for tables.")
+        str | None,
+        of_model(
+            help="auto (by the data); patches, conv or mlp for pictures; chain or mlp for tables."
+        ),
     ] = None,
     prior: Annotated[
         str | None,

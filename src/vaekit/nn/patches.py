@@ -90,7 +90,10 @@ class PatchDecoder(nn.Module):
 
 
 class Picture(nn.Module):
-    """Adds a learned picture (C, H, W) to pictures (B, C, H, W): what all have in common need not come from a latent."""
+    """Adds a learned picture (C, H, W) to pictures (B, C, H, W).
+
+    What all pictures have in common need not come from the latent.
+    """
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()

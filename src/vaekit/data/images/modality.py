@@ -153,6 +153,8 @@ def _suited(network: Network, schema: ImageSchema, n: int, kind: str) -> tuple[s
         return "mlp", f"{pixels}, enough for a dense net not to learn them by heart"
     if network.levels > 1:
         return "conv", f"{pixels}, {network.levels} levels"
+    if min(schema.height, schema.width) < networks.LARGE_SIDE:
+        return "conv", pixels
     return "patches", f"{pixels}; learns more in the same minutes than conv"
 
 
