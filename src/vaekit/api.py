@@ -22,8 +22,8 @@ from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
+from vaekit.runs import timing
 from vaekit.runs.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
-from vaekit.runs.timing import within
 from vaekit.tasks import resample, sampler_choice, score
 from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model
@@ -67,8 +67,17 @@ def plan(experiment: Experiment, data: Dataset) -> Resolved:
     `timing.MINUTES`, and no longer than it is worth.
     """
     resolved, train = resolve(experiment, data), experiment.train
-    asked = train.epochs != "auto" or train.steps or train.max_minutes
-    return resolved if asked else within(resolved)
+    if train.epochs != "auto" or train.steps or train.max_minutes:
+        return resolved
+    wanted = resolved.steps
+    steps, seconds = timing.fitting(resolved)
+    if steps < wanted:
+        resolved = resolve(experiment.override(f"train.steps={steps}"), data)
+        resolved.reasons.append(
+            f"steps {steps:,}: what this machine does in about {timing.MINUTES:g} minutes; --max-time 60 "
+            f"would make about {min(wanted, 6 * steps):,}, and --steps takes any number"
+        )
+    return replace(resolved, seconds=seconds)
 
 
 def read(experiment: Experiment, **options: Any) -> Dataset:

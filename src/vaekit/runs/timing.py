@@ -8,7 +8,6 @@ import os
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -63,32 +62,13 @@ def forecast(resolved: Resolved, budget: float = 1.0) -> float:
     )  # forward alone: a third of a step
 
 
-def within(resolved: Resolved, minutes: float = MINUTES) -> Resolved:
-    """The same run, with as many steps as fit into `minutes` here, and a reason that says so; never more than before.
-
-    Its learning rate, warm-ups and annealing are those of a run of that length.
-    """
+def fitting(resolved: Resolved, minutes: float = MINUTES) -> tuple[int, float]:
+    """How many of the run's steps fit into `minutes` here, and about how many seconds they take."""
     seconds = forecast(resolved, QUICK)
     if seconds <= 60 * minutes:
-        return replace(resolved, seconds=seconds)
+        return resolved.steps, seconds
     steps = max(FEWEST, int(resolved.steps * 60 * minutes * TRAINING / seconds))
-    experiment = resolved.experiment.override(f"train.steps={steps}")
-    train = experiment.train
-    training = len(resolved.data) - held_out(experiment, len(resolved.data))
-    epochs = -(-steps * int(train.batch) // training)
-    experiment = experiment.override(f"train.epochs={epochs}")
-    hour = min(resolved.steps, 6 * steps)
-    reason = (
-        f"steps {steps:,}: what this machine does in about {minutes:g} minutes; "
-        f"--max-time 60 would make about {hour:,}, and --steps takes any number"
-    )
-    return replace(
-        resolved,
-        experiment=experiment,
-        steps=steps,
-        seconds=seconds * steps / resolved.steps,
-        reasons=[*resolved.reasons, reason],
-    )
+    return steps, seconds * steps / resolved.steps
 
 
 def _world(resolved: Resolved) -> int:
