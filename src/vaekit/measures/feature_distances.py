@@ -28,7 +28,7 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class NeighbourFractions:
     """Four fractions about balls that reach to the k-th neighbour; all but `density` are at most 1."""
 
     precision: float
@@ -43,7 +43,7 @@ class Fidelity:
 
     frechet: float
     kernel: Kernel
-    neighbours: Neighbours
+    neighbours: NeighbourFractions
     n_real: int
     n_fake: int
 
@@ -102,7 +102,7 @@ def kernel_distance(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> K
     )
 
 
-def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
+def prdc(real: Tensor, fake: Tensor, k: int = 5) -> NeighbourFractions:
     """Precision and recall (Kynkäänniemi et al. 2019, eq. 2), density and coverage (Naeem et al. 2020, section 3).
 
     A ball about each real picture reaches to its k-th nearest real one, and likewise for the fake.
@@ -124,7 +124,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Neighbours:
         covered += int(inside.any(1).sum())
         recalled += int((squares <= around_fake).any(1).sum())
     precision, density = (held > 0).double().mean().item(), held.double().mean().item() / k
-    return Neighbours(precision, recalled / len(real), density, covered / len(real))
+    return NeighbourFractions(precision, recalled / len(real), density, covered / len(real))
 
 
 def _rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
