@@ -9,7 +9,7 @@ RUN := $(VENV)/bin/python -m
 INSTALL := $(RUN) pip install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint docs bench clean
+.PHONY: help venv demo test check lint format docs bench clean
 # With -j too: one pip at a time in one environment. The tests have workers of their own.
 .NOTPARALLEL:
 
@@ -28,6 +28,13 @@ lint: $(VENV)/.stamp-dev ## ruff and mypy
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+check: lint ## lint, and the tests of the imports, the exact laws and the words: a minute
+	OMP_NUM_THREADS=1 $(RUN) pytest tests/test_layers.py tests/test_laws_exact.py tests/test_words.py
+
+format: $(VENV)/.stamp-dev ## format the code and mend what ruff can mend
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
 
 docs: $(VENV)/.stamp-docs ## the site, into site/; any warning is an error
 	$(RUN) zensical build --clean --strict

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+FAST = ["tests/test_layers.py", "tests/test_laws_exact.py", "tests/test_words.py"]
 SOURCES = [ROOT / "pyproject.toml", ROOT / "constraints.txt"]
 
 
@@ -96,12 +97,25 @@ def test() -> None:
     run(PYTHON, "-m", "pytest", "-n", "2")
 
 
+def check() -> None:
+    """Lint, and the tests of the imports, the exact laws and the words: a minute."""
+    lint()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    run(PYTHON, "-m", "pytest", *FAST)
+
+
+def format() -> None:
+    install("dev")
+    run(PYTHON, "-m", "ruff", "check", "--fix", ".")
+    run(PYTHON, "-m", "ruff", "format", ".")
+
+
 def docs() -> None:
     install("docs")
     run(PYTHON, "-m", "zensical", "build", "--clean", "--strict")
 
 
-TASKS = {task.__name__: task for task in (venv, demo, test, lint, docs)}
+TASKS = {task.__name__: task for task in (venv, demo, test, check, lint, format, docs)}
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in TASKS:
