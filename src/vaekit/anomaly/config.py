@@ -36,7 +36,7 @@ class DetectorConfig:
     are among the rows that are remembered (T10)."""
     groups: int = 8
     group: int = 64
-    """So many groups of so few training rows give the second, coarse distance, which a few odd rows cannot sway."""
+    """Number and size of the random groups of training rows behind the second, coarse distance. A few odd rows cannot change it much."""
     calibration: int = 10_000
     """So many training rows, at most, give the held-out scores that p-values are read from."""
 

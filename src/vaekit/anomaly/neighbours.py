@@ -15,7 +15,7 @@ BLOCK = 64
 class Nearest(nn.Module):
     """Distances from rows x (B, C) to the nearest row of each group, rows (G, S, C): the mean over the groups.
 
-    A remembered row equal to x is taken for x itself, once, so that training rows are not their own neighbours.
+    One remembered row that equals x counts as x itself, so that training rows are not their own neighbours.
     """
 
     rows: Tensor
@@ -74,6 +74,6 @@ def remembered(n: int, most: int) -> Tensor:
 
 
 def groups(n: int, count: int, size: int) -> Tensor:
-    """`count` groups of `size` of n rows, or of half of them if they are fewer, each drawn anew: (count, size)."""
+    """`count` random groups of `size` out of n rows (at most half of them), drawn independently: (count, size)."""
     size = max(1, min(size, n // 2))
     return torch.stack([torch.randperm(n)[:size] for _ in range(count)])

@@ -65,7 +65,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of a data set: shuffled anew each epoch from (seed, epoch), split evenly over `world` processes.
+    """Batches of a data set: shuffled each epoch by (seed, epoch), split evenly over `world` processes.
 
     take: indices (B,) -> (raw, context); prepare: raw -> x. The last, short batch of an epoch is used too.
     """
