@@ -36,7 +36,10 @@ class DetectorConfig:
     are among the rows that are remembered (T10)."""
     groups: int = 8
     group: int = 64
-    """Number and size of the random groups of training rows behind the second, coarse distance. A few odd rows cannot change it much."""
+    """Number and size of the random groups of training rows behind the second distance.
+
+    A few odd rows cannot change that distance much.
+    """
     calibration: int = 10_000
     """So many training rows, at most, give the held-out scores that p-values are read from."""
 
