@@ -30,7 +30,8 @@ from nets import digits
 from vaekit import api
 from vaekit.assembly.settle import resolve
 from vaekit.config import Data, Experiment, Network, Training
-from vaekit.runs.run import Logged, Run
+from vaekit.runs.events import Logged
+from vaekit.runs.run import Run
 
 RESULTS = Path(__file__).parent / "results" / "families.md"
 STRETCH = 8

@@ -29,7 +29,8 @@ from vaekit.data.images import ImageSchema
 from vaekit.distributions.families import PixelBernoulli, normal
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
-from vaekit.runs.run import Logged, Run
+from vaekit.runs.events import Logged
+from vaekit.runs.run import Run
 
 
 def shared_conv(network: Network, schema: ImageSchema) -> VAE:

@@ -29,7 +29,8 @@ from vaekit.cli.words import span
 from vaekit.disk import checkpoint
 from vaekit.disk.log import read_metrics
 from vaekit.errors import VaekitError
-from vaekit.runs.run import Ended, Run
+from vaekit.runs.events import Ended
+from vaekit.runs.run import Run
 from vaekit.runs.timing import forecast
 
 TINY = ["architecture=mlp", "hidden=[8]", "latent=2", "device=cpu", "validations=4"]

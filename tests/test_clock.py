@@ -130,7 +130,8 @@ def test_a_given_length_is_obeyed(asked: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_run_cut_by_its_time_ends_its_schedules_and_is_measured(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from vaekit.runs.run import Ended, Logged, Run
+    from vaekit.runs.events import Ended, Logged
+    from vaekit.runs.run import Run
 
     words = ["architecture=mlp", "hidden=[8]", "latent=2", "steps=100000", "batch=64", "ema=0"]
     experiment = choose("digits", "images").override(*words, "max_minutes=0.02", "lr_floor=0.01")

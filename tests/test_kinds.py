@@ -20,7 +20,8 @@ from vaekit import api
 from vaekit.assembly.latents import LATENTS, POSTERIORS
 from vaekit.assembly.objectives import BOUNDS, GROUPS, TERMS
 from vaekit.assembly.priors import PRIORS
-from vaekit.runs.run import Ended, Logged, Run
+from vaekit.runs.events import Ended, Logged
+from vaekit.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import vaekit
 from commands import call
 from vaekit import api
 from vaekit.disk import checkpoint
-from vaekit.runs.run import Ended
+from vaekit.runs.events import Ended
 
 PREVIOUS = Path(__file__).parent / "data" / "previous"
 RUNS = ("dense", "bits", "conv")

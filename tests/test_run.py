@@ -22,7 +22,8 @@ from vaekit.assembly.settle import resolve
 from vaekit.config import Experiment
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
-from vaekit.runs.run import Ended, Logged, Run, split
+from vaekit.runs.events import Ended, Logged
+from vaekit.runs.run import Run, split
 from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, load_model
 

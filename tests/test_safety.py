@@ -31,7 +31,8 @@ from vaekit.cli.app import main
 from vaekit.disk import checkpoint
 from vaekit.disk.log import Log, read_metrics
 from vaekit.errors import VaekitError
-from vaekit.runs.run import Ended, Run
+from vaekit.runs.events import Ended
+from vaekit.runs.run import Run
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="signals and fork are those of Unix"

@@ -23,7 +23,8 @@ from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs import timing
-from vaekit.runs.run import EXPERIMENT, Ended, Logged, Run, interruptible, split
+from vaekit.runs.events import Ended, Logged, interruptible
+from vaekit.runs.run import EXPERIMENT, Run, split
 from vaekit.tasks import resample, sampler_choice, score
 from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model

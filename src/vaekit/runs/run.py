@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -30,6 +25,7 @@ from vaekit.disk.log import Log, environment
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
 from vaekit.runs.clock import ASKS, Clock, passed
+from vaekit.runs.events import Ended, Logged
 from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, batches
 from vaekit.training.engine import Engine
@@ -44,43 +40,6 @@ WHOLE_PAYS = 32
 """A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Logged:
-    """Means over the steps since the last such event (split "train"), or over held-out data (split "val")."""
-
-    row: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The run is over. `why`: "done", "stopped" (by the user), "time" or "patience"."""
-
-    why: str
-    trained: Trained
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask to stop after the step; a second Ctrl-C aborts. Yields whether that was asked."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Run:
