@@ -21,14 +21,19 @@ def pictures(array: NDArray) -> Tensor:
     return x[:, None] if x.dim() == 3 else x.permute(0, 3, 1, 2).contiguous()
 
 
-def digits_judge(data: Path, seed: int = 0) -> tuple[Judge, float]:
-    """The judge of MNIST's digits (or of another .npz with its array names) and its accuracy on the test part."""
-    path, arrays = CACHE / f"judge-{data.stem}-{seed}.safetensors", np.load(data)
+def kept_judge(name: str, x: Tensor, y: Tensor, seed: int = 0) -> Judge:
+    """A judge taught the classes y (N,) of the pictures x (N, C, H, W), kept under `name`."""
+    path = CACHE / f"judge-{name}-{seed}.safetensors"
     if not path.is_file():
         CACHE.mkdir(exist_ok=True)
-        x, y = pictures(arrays["x_train"]), torch.from_numpy(arrays["y_train"])
-        judge = train_judge(x, y.long(), int(y.max()) + 1, seed)
-        tensors, about = judge.state()
-        checkpoint.save_tensors(path, tensors, about)
-    judge = Judge.from_state(*checkpoint.load_tensors(path))
+        judge = train_judge(x, y, int(y.max()) + 1, seed)
+        checkpoint.save_tensors(path, *judge.state())
+    return Judge.from_state(*checkpoint.load_tensors(path))
+
+
+def digits_judge(data: Path, seed: int = 0) -> tuple[Judge, float]:
+    """The judge of MNIST's digits (or of another .npz with its array names) and its accuracy on the test part."""
+    arrays = np.load(data)
+    x, y = pictures(arrays["x_train"]), torch.from_numpy(arrays["y_train"])
+    judge = kept_judge(data.stem, x, y.long(), seed)
     return judge, judge.accuracy(pictures(arrays["x_test"]), torch.from_numpy(arrays["y_test"]))

@@ -139,11 +139,11 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
         long = (
             per_step * steps >= COMPILE_PAYS and (train.max_minutes or math.inf) >= COMPILE_MINUTES
         )
-        compiled = able and device != "mps" and train.strategy != "fsdp" and long
+        gains = device != "cpu" or experiment.model.architecture != "patches"
+        compiled = able and gains and device != "mps" and train.strategy != "fsdp" and long
+        why = "a short run" if gains else "on a CPU, patches gain nothing by it"
         reasons.append(
-            "compiled: the run is long enough to gain by it"
-            if compiled
-            else "not compiled: a short run"
+            "compiled: the run is long enough to gain by it" if compiled else f"not compiled: {why}"
         )
     return [
         f"train.device={device}",
