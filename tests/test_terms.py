@@ -203,19 +203,22 @@ def test_discriminator_and_encoder_do_not_teach_each_other() -> None:
 
 
 def test_the_density_ratio_learns_the_total_correlation_of_a_gaussian() -> None:
+    """With rates that fall to zero, seeds differ by .01; a net that is not done yet finds a little too low a value."""
     torch.manual_seed(1)
-    tc = FactorTC(3, width=64, hidden=2)
+    tc, steps = FactorTC(3, width=64, hidden=2), 300
     optimiser = torch.optim.Adam(tc.parameters(), lr=3e-3)
-    for _ in range(400):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
         optimiser.zero_grad()
-        cost = tc.discrimination(correlated(256, 0.6, 0.3, dims=3)[0], X).mean()
+        cost = tc.discrimination(correlated(1024, 0.6, 0.3, dims=3)[0], X).mean()
         cost.backward()
         optimiser.step()
+        schedule.step()
     assert cost < math.log(2) - 0.02
     with torch.no_grad():
         trace, truth = correlated(20_000, 0.6, 0.3, dims=3)
         assert tc(trace, X).mean().item() == pytest.approx(truth, abs=0.08)
-        even, _ = correlated(512, 0.0, 0.3, dims=3)
+        even, _ = correlated(4096, 0.0, 0.3, dims=3)
         assert tc(even, X).mean() < 0
 
 
