@@ -403,8 +403,8 @@ def test_a_step_too_large_to_be_timed_is_timed_in_part(monkeypatch):
     monkeypatch.setattr(
         "vaekit.runs.timing._step_seconds", lambda resolved, rows, budget: asked.append(rows) or 1.0
     )
-    forecast(plan(macs=10**8))
-    forecast(plan("bound=iwae:5", macs=10**8))
+    forecast(plan(macs=10**9))
+    forecast(plan("bound=iwae:5", macs=10**9))
     forecast(plan(macs=10**12))
     assert asked == [20, 4, 1]
 

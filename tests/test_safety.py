@@ -408,9 +408,9 @@ def test_ctrl_c_at_the_command_itself(tmp_path, monkeypatch):
 
 SLOW_STEP = """
 import time
-from vaekit.training.step import Apart
-move = Apart.__call__
-Apart.__call__ = lambda *a: (move(*a), print("a step begins", flush=True), time.sleep(20))[0]
+from vaekit.training.step import StepByStep
+move = StepByStep.__call__
+StepByStep.__call__ = lambda *a: (move(*a), print("a step begins", flush=True), time.sleep(20))[0]
 vaekit.cli.main()
 """
 

@@ -131,7 +131,7 @@ def test_the_report_shows_everything_and_needs_nothing_else(run: Trained) -> Non
     assert run.folder is not None
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     assert all(base64.b64decode(p).startswith(b"\x89PNG") for p in pictures)
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     elbo = json.loads((run.folder / "evaluation.json").read_text())["elbo"]["value"]
@@ -149,7 +149,7 @@ def test_a_run_folder_holds_what_is_promised(run: Trained) -> None:
     ):
         assert (run.folder / name).stat().st_size > 0
     assert any((run.folder / "tensorboard").iterdir())
-    for name in ("samples", "reconstructions", "interpolations", "latent", "losses"):
+    for name in ("samples", "reconstructions", "interpolations", "latent", "losses", "traversals"):
         assert Image.open(run.folder / "plots" / f"{name}.png").width > 100
 
 
