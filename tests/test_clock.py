@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ from vaekit.assembly.settle import resolve
 from vaekit.cli.words import minutes
 from vaekit.runs import timing
 from vaekit.runs.clock import Clock, passed
+from vaekit.runs.events import Ended, Logged
+from vaekit.runs.run import Run
 from vaekit.training.loop import Position
 
 ALONE: Any = SimpleNamespace(world=1)
@@ -85,6 +88,16 @@ def test_a_run_that_goes_on_is_where_it_was() -> None:
     assert walk(again, later, 1, 1.0) == [pytest.approx(1000 * 21 / 60)]
 
 
+def test_more_time_is_added_to_what_was_used(tmp_path: Path) -> None:
+    """Less is added than was used, too: three minutes after ten are thirteen, and no more."""
+    words = ["architecture=mlp", "hidden=[8]", "latent=2", "steps=100", "max_minutes=10"]
+    experiment = choose("digits", "images").override(*words)
+    run = Run(resolve(experiment, api.read(experiment)), lambda: tmp_path)
+    run.progress.spent = 600.0
+    run.allow(3)
+    assert run.clock.allowed == pytest.approx(13 * 60)
+
+
 def test_a_multiple_is_passed_once() -> None:
     places = [0.0, 0.5, 3.0, 3.2, 9.1, 9.9, 12.0]
     hits = [passed(3, a, b) for a, b in pairwise(places)]
@@ -129,10 +142,7 @@ def test_a_given_length_is_obeyed(asked: str, monkeypatch: pytest.MonkeyPatch) -
     assert api.plan(experiment, data).steps == resolve(experiment, data).steps
 
 
-def test_a_run_cut_by_its_time_ends_its_schedules_and_is_measured(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from vaekit.runs.events import Ended, Logged
-    from vaekit.runs.run import Run
-
+def test_a_run_cut_by_its_time_ends_its_schedules_and_is_measured(tmp_path: Path) -> None:
     words = ["architecture=mlp", "hidden=[8]", "latent=2", "steps=100000", "batch=64", "ema=0"]
     experiment = choose("digits", "images").override(*words, "max_minutes=0.02", "lr_floor=0.01")
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,20 +70,22 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _numbered(wanted: Path) -> Iterator[Path]:
+    """`wanted`, `wanted-2`, `wanted-3` ..."""
+    wanted = wanted if wanted.name not in ("", "..") else wanted.resolve()
+    yield wanted
+    for number in count(2):
+        yield wanted.with_name(f"{wanted.name}-{number}")
+
+
 def unused(wanted: Path) -> Path:
     """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there. Nothing is made."""
-    path, number = wanted, 1
-    while os.path.lexists(path):
-        number += 1
-        path = wanted.with_name(f"{wanted.name}-{number}")
-    return path
+    return next(path for path in _numbered(wanted) if not os.path.lexists(path))
 
 
 def new_folder(wanted: Path) -> Path:
     """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
-    wanted = wanted if wanted.name not in ("", "..") else wanted.resolve()
-    path, number = wanted, 1
-    while True:
+    for path in _numbered(wanted):
         try:
             path.mkdir(parents=True)
             return path
@@ -93,5 +96,4 @@ def new_folder(wanted: Path) -> Path:
                 raise VaekitError(
                     f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
                 ) from None
-            number += 1
-            path = wanted.with_name(f"{wanted.name}-{number}")
+    raise AssertionError  # the numbers do not end

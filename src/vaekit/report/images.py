@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal, kl_divergence
 
 from vaekit.data import Dataset
 from vaekit.report import plots
@@ -99,7 +100,7 @@ def _traversals(path: Path, trained: Trained, few: Tensor, held: Dataset) -> tup
 
 def kl_by_dimension(mean: Tensor, scale: Tensor) -> Tensor:
     """KL(N(mean, scale²) || N(0, 1)) of each dimension, averaged over the data (N, Z): (Z,), in nats."""
-    return (0.5 * (mean**2 + scale**2 - 1) - scale.log()).mean(0)
+    return kl_divergence(Normal(mean, scale), Normal(0.0, 1.0)).mean(0)
 
 
 def _map(

@@ -62,7 +62,7 @@ def silence(numbers: dict[str, Any]) -> str:
     if numbers.get("active_units") == 0:
         return (
             f"the latents have collapsed: none of {numbers['latent']} is active ({rates[0]:.2f} nats), so that "
-            f"reconstructions of different data hardly differ: try {REMEDY}"
+            f"the codes of different data hardly differ: try {REMEDY}"
         )
     dead = [f"{i} of {len(rates)}" for i, rate in enumerate(rates, 1) if rate < SILENT]
     if not dead:

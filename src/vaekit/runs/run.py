@@ -86,7 +86,8 @@ class Run:
 
     def allow(self, minutes: float) -> None:
         """Give a run that goes on so many minutes from now; the schedules are those of the longer run."""
-        self.clock = self._clock(self.progress.spent / 60 + minutes)
+        total = self.progress.spent / 60 + minutes
+        self.clock = Clock(self.plan.steps, total, self.progress, self.engine)
 
     def _clock(self, minutes: float | None) -> Clock:
         """A run that has used up its time, and goes on, has as much again."""
