@@ -5,7 +5,7 @@
 
 Few rows or pictures are drawn from a training part; models and classifiers see these alone (and, where it says so,
 more without labels); what is learned is tried on the real test part. MNIST and Adult have their official split; of
-other tables a third is kept for the test. Rows: `metrics.helps_rows`, which is what
+other tables a third is kept for the test. Rows: `helps`, which is what
 `vaekit evaluate RUN TEST --metrics augmentation --target COLUMN` prints. Pictures: the same classifier for the same
 number of steps whatever it learns from. One thread.
 """
@@ -29,11 +29,13 @@ import torch
 from torch import Tensor
 
 import vaekit
-from vaekit.api import training_part
 from vaekit.core.random import seeded
+from vaekit.data.images.quality import between
+from vaekit.data.storage.workers import silent
+from vaekit.data.tables.quality import helps
 from vaekit.measures.augmentation import Labelled, accuracy, halves
 from vaekit.measures.classifier import jittered, unit
-from vaekit.tasks import measure as metrics
+from vaekit.tasks import further
 from vaekit.tasks.trained import Trained
 
 RESULTS = Path(__file__).parent / "results" / "augmentation.md"
@@ -125,7 +127,8 @@ def of_rows(name: str, size: int, seed: int, data: Path, folder: Path) -> Iterat
         getattr(given, part).write_csv(folder / f"{part}.csv")
     run = trained(folder / "train.csv", folder / "run", device="cpu", seed=seed)
     test = run.read(folder / "test.csv")
-    found = metrics.helps_rows(run, training_part(run), test, given.target, seed)["augmentation"]
+    parts = further.parts(run, test, None, seed, silent, print)
+    found = helps(parts, given.target).numbers["augmentation"]
     for word, sides in found.items():
         if isinstance(sides, dict):
             value = {side: f"{part['value']:.3f}" for side, part in sides.items()}
@@ -187,7 +190,7 @@ def unlabelled(few: Labelled, others: Tensor, seed: int, folder: Path) -> Labell
     x = torch.cat((few[0].repeat(times, 1, 1, 1), others))
     run = taught(x, torch.cat((few[1].repeat(times), torch.full((len(others),), -1))), seed, folder)
     np.savez(folder / "few.npz", x=few[0][:, 0].numpy(), y=few[1].numpy())
-    return metrics.between(run, run.read(folder / "few.npz"), max(MADE, len(few[0])), seed)
+    return between(run, run.read(folder / "few.npz"), max(MADE, len(few[0])), seed)
 
 
 def taught(x: Tensor, y: Tensor, seed: int, folder: Path) -> Trained:

@@ -28,12 +28,12 @@ from samples import sheet
 from torch import Tensor
 
 import vaekit
-from vaekit.api import own_data, training_part
 from vaekit.measures import bounds
 from vaekit.measures.classifier import Judge
 from vaekit.measures.feature_distances import fidelity
 from vaekit.models.codes.priors import AutoregressiveCodes, UniformCodes
 from vaekit.models.vae import VAE
+from vaekit.tasks.own_data import own_data, training_part
 from vaekit.tasks.trained import Trained, as_tensor
 
 RESULTS = Path(__file__).parent / "results" / "codes.md"

@@ -24,7 +24,7 @@ from judges import digits_judge
 from torch import Tensor
 
 import vaekit
-from vaekit.api import sampled
+from vaekit.tasks.resample import sampled
 
 RESULTS = Path(__file__).parent / "results" / "conditional-mnist.md"
 

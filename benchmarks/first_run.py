@@ -23,9 +23,10 @@ from judges import kept_judge, pictures
 from numpy.typing import NDArray
 
 import vaekit
-from vaekit.api import held_part, sampled
 from vaekit.measures.classifier import Judge
 from vaekit.measures.feature_distances import frechet
+from vaekit.tasks.own_data import held_part
+from vaekit.tasks.resample import sampled
 from vaekit.tasks.trained import Trained
 
 RESULTS = Path(__file__).parent / "results" / "first-run-nets.md"

@@ -24,8 +24,8 @@ from judges import digits_judge
 from torch import Tensor
 
 import vaekit
-from vaekit.api import sampled
 from vaekit.measures.feature_distances import fidelity
+from vaekit.tasks.resample import sampled
 
 RESULTS = Path(__file__).parent / "results" / "samples-mnist.md"
 

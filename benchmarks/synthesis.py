@@ -28,7 +28,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from vaekit.data.tables import TableSchema, load
+from vaekit.data.tables.load import load
+from vaekit.data.tables.schema import TableSchema
 from vaekit.estimators import VAESynthesizer
 from vaekit.measures import row_quality
 

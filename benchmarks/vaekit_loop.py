@@ -25,7 +25,7 @@ import vaekit.runs.run as runs
 from vaekit import api
 from vaekit.assembly.settle import Resolved, resolve
 from vaekit.config import Data, Experiment, Network, Training
-from vaekit.data.images import ImageSchema
+from vaekit.data.images.schema import ImageSchema
 from vaekit.distributions.families import PixelBernoulli, normal
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional

@@ -11,7 +11,7 @@ from commands import call
 from vaekit import api
 from vaekit.assembly.recipes import choose
 from vaekit.assembly.settle import resolve
-from vaekit.data.images import load
+from vaekit.data.images.load import load
 from vaekit.runs.run import Run
 
 IMAGES = 120

@@ -12,7 +12,7 @@ from torch import nn
 from vaekit.assembly.model import build_model
 from vaekit.config import Network
 from vaekit.core.objectives import beta_elbo, importance_weighted
-from vaekit.data.images import ImageSchema
+from vaekit.data.images.schema import ImageSchema
 from vaekit.training.optimisers import adamw
 from vaekit.training.step import CompiledStep, Guard, Step, StepByStep
 

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from vaekit import VaekitError
-from vaekit.cli.verbs import _asked
-from vaekit.data.tables import TableSchema, load
+from vaekit.data.tables.load import load
 from vaekit.data.tables.rules.where import asked
+from vaekit.data.tables.schema import TableSchema
+from vaekit.data.where import parse_where
 from vaekit.estimators import VAESynthesizer
 
 N = 600
@@ -170,7 +171,7 @@ def test_rows_in_a_range_are_the_models_rows_that_lie_in_it(
     ],
 )
 def test_words_of_the_command_line_are_taken_apart(word: str, expected: dict[str, str]) -> None:
-    assert _asked([word], ["age", "income", "a>b", "label"]) == expected
+    assert parse_where([word], ["age", "income", "a>b", "label"]) == expected
 
 
 @pytest.mark.parametrize("words", [["age"], ["age>30", "age<40"], ["age=3", "age=3"]])
@@ -178,4 +179,4 @@ def test_words_that_ask_nothing_or_twice(words: list[str]) -> None:
     with pytest.raises(
         VaekitError, match=r"expected field=value|say it once, a range as age=30\.\.40"
     ):
-        _asked(words, ["age"])
+        parse_where(words, ["age"])

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import vaekit
 from commands import call
+from vaekit.data.images import quality as metrics
 from vaekit.measures import augmentation
 from vaekit.measures.classifier import unit
-from vaekit.tasks import measure as metrics
 from vaekit.tasks.trained import as_tensor
 
 KINDS = np.array([False, False, True, True])

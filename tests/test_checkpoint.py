@@ -14,7 +14,7 @@ import vaekit
 from vaekit import files
 from vaekit.assembly.model import build_model
 from vaekit.config import Experiment
-from vaekit.data.images import ImageSchema
+from vaekit.data.images.schema import ImageSchema
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.tasks.trained import Trained, load_model, save

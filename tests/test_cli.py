@@ -17,7 +17,7 @@ import vaekit
 from commands import Result, call
 from vaekit import files
 from vaekit.cli import app as application
-from vaekit.cli.words import sides
+from vaekit.data.images.options import sides
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 
@@ -202,7 +202,7 @@ def test_a_run_goes_to_runs_under_its_source_name(tmp_path, monkeypatch, digit_f
         s: Path("runs") / n for s, n in names.items()
     }
     assert default_folder(".") == Path("runs") / tmp_path.name
-    assert default_folder("/") == Path("runs") / "images"
+    assert default_folder("/") == Path("runs") / "data"
 
 
 # The verbs
@@ -263,6 +263,8 @@ def test_encode_writes_the_same_codes_twice(run, tmp_path, digit_files):
         "mean": (180, 2),
         "scale": (180, 2),
         "label": (180,),
+        "class": (180,),
+        "row": (180,),
     }
     assert (codes["scale"] > 0).all()
     assert set(codes["label"]) == set(range(10))
@@ -274,6 +276,7 @@ def test_encode_writes_the_same_codes_twice(run, tmp_path, digit_files):
         )
         assert np.array_equal(columns, codes[name]), i
     assert [int(row["label"]) for row in table] == codes["label"].tolist()
+    assert [row["class"] for row in table] == codes["class"].tolist()
 
     told = json.loads(
         done("encode", run, digit_files / "small.png", "--out", tmp_path / "one", "--json")
@@ -293,12 +296,13 @@ def test_codes_of_files_carry_their_names_and_skipped_ones_are_listed(run, tmp_p
     assert np.load(tmp_path / "out/codes.npz")["files"].tolist() == files
     with open(tmp_path / "out/codes.csv", newline="") as file:
         table = list(csv.reader(file))
-    assert table[0] == ["file", "mean_0", "mean_1", "scale_0", "scale_1", "label"]
+    names = ["file", "label", "class", "mean_0", "mean_1", "scale_0", "scale_1"]
+    assert table[0] == names
     assert [row[0] for row in table[1:]] == files
     done("reconstruct", run, tmp_path / "in", "--out", tmp_path / "copies")
     assert (tmp_path / "copies/skipped.tsv").exists()
     done("encode", run, "--out", tmp_path / "own")
-    assert (tmp_path / "own/codes.csv").read_text().startswith("mean_0,")
+    assert (tmp_path / "own/codes.csv").read_text().startswith("row,label,class,mean_0,")
 
 
 def test_interpolate_goes_from_one_reconstruction_to_the_other(run, tmp_path, digit_files):
@@ -417,7 +421,6 @@ def test_text_that_looks_like_a_number_is_still_text(tmp_path):
 
 
 def test_sides_are_one_number_or_two():
-    assert sides(None) is None
     assert (sides("64"), sides("64x48"), sides("64X48")) == (64, (64, 48), (64, 48))
     for word in ("", "x", "8x", "8x8x8", "-8", "8.5", "²", "abc"):
         with pytest.raises(VaekitError, match="expected a side such as 64"):
@@ -753,7 +756,7 @@ def test_what_a_verb_imports_is_not_the_compiler():
         "matplotlib",
         "sklearn",
     }
-    imports = "import sys, vaekit.api, vaekit.tasks.score, vaekit.tasks.measure, vaekit.tasks.rows, vaekit.runs.status"
+    imports = "import sys, vaekit.api, vaekit.tasks.verbs, vaekit.runs.status"
     result = python(
         "-c", f"{imports}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     )

@@ -22,7 +22,6 @@ from vaekit.assembly.recipes import choose
 from vaekit.assembly.settle import Resolved, resolve
 from vaekit.cli import app as application
 from vaekit.cli import terminal
-from vaekit.cli.score import significant
 from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
 from vaekit.cli.words import span
@@ -32,6 +31,7 @@ from vaekit.errors import VaekitError
 from vaekit.runs.events import Ended
 from vaekit.runs.run import Run
 from vaekit.runs.timing import forecast
+from vaekit.tasks.score_table import significant
 
 TINY = ["architecture=mlp", "hidden=[8]", "latent=2", "device=cpu", "validations=4"]
 

@@ -367,16 +367,14 @@ MISTAKES = {
     ("generate", "--where", "height=tall"): "height",
     ("generate", "--where", "height=1e9"): "outside of all that was seen",
     ("generate", "--where", "key=k1"): "it is left out",
-    ("generate", "--pixels", "mean"): "--pixels: is for pictures",
-    ("generate", "--guidance", "2"): "--guidance: is for pictures",
+    ("generate", "--pixels", "mean"): "--pixels: is for images, and this run is of tables",
+    ("generate", "--guidance", "2"): "--guidance: is for images",
     ("generate", "--out", "rows.xlsx"): "expected a file that ends on",
     ("augment", "--balance", "height"): "is no category; there are: colour, paid",
     ("augment", "--balance", "nothing"): "no such column",
-    ("interpolate", "0", "1"): "is for pictures",
-    ("reconstruct",): "is for pictures",
     ("score", "--by", "distance"): "expected ensemble, reconstruction, elbo, nll or latent",
     ("score", "--by", "elbo", "--contamination", "0.1"): "--contamination is for --by ensemble",
-    ("encode", "--resize", "8"): "is for pictures",
+    ("encode", "--resize", "8"): "--resize: is for images",
     ("evaluate", "--target", "nothing"): "no such column",
     ("evaluate", "--out", "page.csv"): "that ends on .html",
     ("evaluate", "--metrics", "nll", "--out", "page.html"): "add --metrics nll,samples",
@@ -566,9 +564,24 @@ def test_a_folder_of_tables_is_pointed_out(source, place) -> None:
     (folder / "x.csv").write_bytes(source.read_bytes())
     assert f"did you mean {folder / 'x.csv'}?" in refused("train", folder, "--out", place / "never")
     (folder / "y.csv").write_bytes(source.read_bytes())
-    assert "of 2 tables in it" in refused("train", folder, "--out", place / "never")
+    assert "of 2 such files in it" in refused("train", folder, "--out", place / "never")
 
 
 @pytest.mark.parametrize("verb", ["score", "impute", "encode", "evaluate"])
 def test_a_table_without_rows_is_told(run, place, verb) -> None:
     assert "has 0 rows; expected at least 1" in refused(verb, run, write(place / "none.csv", []))
+
+
+def test_rows_go_through_the_latent_space_and_back(run, tmp_path) -> None:
+    told = done("reconstruct", run, "-n", 5, "--out", tmp_path / "copies.csv")
+    assert told["n"] == 5
+    line = tmp_path / "line.csv"
+    done("interpolate", run, "0", "1", "--steps", 4, "--out", line)
+    assert len(read_rows(tmp_path / "copies.csv")) == 5
+    ends = [read_rows(line)[i] for i in (0, -1)]
+    assert ends == read_rows(tmp_path / "copies.csv")[:2]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vaekit import VaekitError
-from vaekit.data.images import load
+from vaekit.data.images.load import load
 
 
 @pytest.mark.parametrize(

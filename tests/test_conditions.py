@@ -20,7 +20,7 @@ import zoo
 from commands import call
 from vaekit.data import conditions
 from vaekit.data.conditions import Condition, blank, encode, learn, where
-from vaekit.data.images import load
+from vaekit.data.images.load import load
 from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
 from vaekit.models.priors import LearnedNormal

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from vaekit.api import assignment, train
-from vaekit.assembly.recipes import RECIPES, choose
+from vaekit.assembly.recipes import choose, recipes
 from vaekit.config import Experiment, fields
 from vaekit.errors import VaekitError
 
@@ -82,7 +82,7 @@ def test_without_changes_an_override_changes_nothing():
     assert Experiment().override() == Experiment()
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipes())
 def test_every_recipe_is_an_experiment_that_comes_back_from_yaml(tmp_path, name):
     experiment = choose("digits", name)
     (tmp_path / "e.yaml").write_text(experiment.to_yaml())

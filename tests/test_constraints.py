@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaekit import VaekitError
-from vaekit.data.tables import TableSchema, decode, load
+from vaekit.data.tables import sampling as rows
 from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.load import load
 from vaekit.data.tables.rules import constraints
+from vaekit.data.tables.schema import TableSchema
 from vaekit.estimators import VAESynthesizer
-from vaekit.tasks import rows
 
 RULES = ["total = price * quantity", "due = sent + wait", "0 <= share <= 1", "sent <= 2023-12-31"]
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 import vaekit
-from vaekit.api import own_part
 from vaekit.assembly.latents import LATENTS, POSTERIORS
 from vaekit.assembly.objectives import BOUNDS, TERMS
 from vaekit.assembly.priors import PRIORS
 from vaekit.data.images.model.likelihoods import NAMES
+from vaekit.tasks.own_data import own_part
 from vaekit.tasks.trained import as_tensor
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from commands import call
-from vaekit.data.tables import decode, load, mend, open_frame
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.fill import mend
+from vaekit.data.tables.load import load, open_frame
 
 N = 60
 HOLED = ("amount", "many", "grade", "class", "code", "day", "time", "flag", "zone")

@@ -19,18 +19,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from vaekit.data.images import (
-    DiskImages,
-    ImageSchema,
-    Resident,
-    from_tensor,
-    load,
-    recognises,
-    sheet,
-    to_tensor,
-    write,
-)
+from vaekit.data.dataset import Resident
+from vaekit.data.images.load import load, recognises
+from vaekit.data.images.schema import ImageSchema, from_tensor, to_tensor
+from vaekit.data.images.write import write
+from vaekit.data.storage.disk import DiskImages
 from vaekit.errors import VaekitError
+from vaekit.figures.sheets import sheet
 
 laws = settings(max_examples=25, deadline=None)
 sides = st.integers(2, 7)

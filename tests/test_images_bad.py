@@ -19,8 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vaekit.data.images import ImageSchema, load, recognises, sheet, write
+from vaekit.data.images.load import load, recognises
+from vaekit.data.images.schema import ImageSchema
+from vaekit.data.images.write import write
 from vaekit.errors import VaekitError
+from vaekit.figures.sheets import sheet
 
 
 def picture(seed: int = 0, side: int = 8) -> Image.Image:

@@ -13,10 +13,11 @@ from PIL import Image
 
 import vaekit
 from vaekit import VaekitError
-from vaekit.api import own_part
-from vaekit.data.images import ImageSchema, load
+from vaekit.data.images.load import load
 from vaekit.data.images.read import notes, sizes
 from vaekit.data.images.read import pictures as gather
+from vaekit.data.images.schema import ImageSchema
+from vaekit.tasks.own_data import own_part
 from vaekit.tasks.trained import batches
 
 pairs = st.tuples(st.integers(1, 400), st.integers(1, 400))

@@ -22,6 +22,8 @@ from vaekit.assembly.objectives import BOUNDS, GROUPS, TERMS
 from vaekit.assembly.priors import PRIORS
 from vaekit.runs.events import Ended, Logged
 from vaekit.runs.run import Run
+from vaekit.tasks.own_data import own_part
+from vaekit.tasks.resample import sampled
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_it_serves_every_use(trained: Callable, kind: str) -> None:
     """It generates, encodes, decodes, reconstructs and walks between images, repeatably, with or without conditions."""
     run, _ = trained(kind)
     model = vaekit.load(run.folder)
-    images = api.own_part(model).subset(torch.arange(6))
+    images = own_part(model).subset(torch.arange(6))
     x = next(model.batches(images))[0]
     asked = {field.name: "3" for field in model.schema.conditions}
     for where, guidance in (({}, 1.0), (asked, 1.0), (asked, 2.0 if asked else 1.0)):
@@ -148,7 +150,7 @@ def test_it_is_measured(trained: Callable, kind: str) -> None:
     """The NLL of several draws, or why there is none; what use is made of the latent."""
     run, _ = trained(kind)
     model = vaekit.load(run.folder)
-    numbers = model.evaluate(api.own_part(model), draws=3)
+    numbers = model.evaluate(own_part(model), draws=3)
     assert numbers["n"] == 12
     assert np.isfinite(numbers["elbo"]["value"])
     if kind_of(words_of(kind).get("latent", "3")) == "codes":
@@ -195,9 +197,9 @@ def test_a_sampler_is_fitted_to_its_codes(trained: Callable, kind: str) -> None:
     """Once, kept beside the run, and asked for a class where the model is told one."""
     run, _ = trained(kind)
     model, sampler = vaekit.load(run.folder), run.folder / "sampler-gmm-3.safetensors"
-    first = api.sampled(model, "gmm:3")
+    first = sampled(model, "gmm:3")
     written = sampler.stat().st_mtime_ns
-    second = api.sampled(model, "gmm:3")
+    second = sampled(model, "gmm:3")
     where = {field.name: "3" for field in model.schema.conditions}
     assert sampler.stat().st_mtime_ns == written
     assert_pictures(first.generate(5, 0, where=where), 5)

@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_told_before_anything_starts(
         (["--where", "lable=3"], "no condition 'lable'; did you mean 'label'"),
         (["--where", "label"], "expected field=value, such as label=7"),
         (["--where", "age=old"], "age=old: expected a number"),
-        (["--guidance", "2"], "add such as --where label=7"),
+        (["--guidance", "2"], "say it, too, such as where label=7"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(

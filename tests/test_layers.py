@@ -13,7 +13,7 @@ ROOT = Path(vaekit.__file__).parent
 
 LAYERS = [
     {"errors", "files", "nn"},
-    {"config", "core", "distributions"},
+    {"config", "core", "distributions", "figures"},
     {"models", "measures", "training"},
     {"data", "anomaly"},
     {"assembly", "disk"},

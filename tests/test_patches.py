@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from vaekit import VaekitError
 from vaekit.assembly.model import build_model
 from vaekit.config import Experiment, Network
-from vaekit.data.images import ImageSchema
 from vaekit.data.images.model import networks
+from vaekit.data.images.schema import ImageSchema
 from vaekit.nn import PatchDecoder, PatchEncoder
 from vaekit.nn.patches import patch_grid, patch_side
 

@@ -8,9 +8,9 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vaekit.data.tables.report import PANELS, furthest
 from vaekit.data.tables.schema import Column
-from vaekit.report import plots
-from vaekit.report.tables import PANELS, furthest
+from vaekit.figures import plots
 
 ROOM = 960
 """Pixels across a page's text (60rem)."""
@@ -90,7 +90,7 @@ def test_columns_that_are_not_drawn_are_counted() -> None:
 def test_the_kl_of_each_dimension_sums_to_that_of_the_normals() -> None:
     from torch.distributions import Independent, Normal, kl_divergence
 
-    from vaekit.report.images import kl_by_dimension
+    from vaekit.data.images.report import kl_by_dimension
 
     mean, scale = torch.randn(7, 3), torch.rand(7, 3) + 0.1
     q = Independent(Normal(mean, scale), 1)
@@ -110,7 +110,7 @@ def test_no_active_unit_is_a_collapse_whatever_the_kl() -> None:
 
 def test_names_on_a_sheet_leave_the_pictures_as_they_are(tmp_path: Path) -> None:
 
-    from vaekit.report.plots import save_sheet
+    from vaekit.figures.sheets import save_sheet
 
     x = torch.rand(4, 1, 8, 8)
     save_sheet(tmp_path / "bare.png", x, 2)

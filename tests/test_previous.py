@@ -21,6 +21,7 @@ from commands import call
 from vaekit import api
 from vaekit.disk import checkpoint
 from vaekit.runs.events import Ended
+from vaekit.tasks.own_data import own_part
 
 PREVIOUS = Path(__file__).parent / "data" / "previous"
 RUNS = ("dense", "bits", "conv")
@@ -58,7 +59,7 @@ def value(found: Any) -> Any:
 def test_what_it_measured_then_it_measures_now(runs: Path, name: str) -> None:
     """ELBO and parts, NLL, mutual information and active units, on the images that it was not trained on."""
     trained = vaekit.load(runs / name)
-    found = trained.evaluate(api.own_part(trained), draws=5, limit=20)
+    found = trained.evaluate(own_part(trained), draws=5, limit=20)
     for measure, before in said(runs / name)["evaluate"].items():
         assert value(found[measure]) == pytest.approx(value(before), rel=1e-4, abs=1e-5), measure
 
@@ -66,7 +67,7 @@ def test_what_it_measured_then_it_measures_now(runs: Path, name: str) -> None:
 @EACH
 def test_pictures_and_codes_are_those_of_then(runs: Path, name: str) -> None:
     trained, before = vaekit.load(runs / name), said(runs / name)
-    x = next(trained.batches(api.own_part(trained).subset(torch.arange(4))))[0]
+    x = next(trained.batches(own_part(trained).subset(torch.arange(4))))[0]
     now = {
         "generate": trained.generate(1, 7),
         "reconstruct": trained.reconstruct(x)[0],
@@ -94,7 +95,7 @@ def test_a_run_that_was_stopped_goes_on_to_where_it_would_have_gone(
     folder = shutil.copytree(PREVIOUS / "dense", tmp_path / "dense")
     (ended,) = (event for event in api.reopen(folder).events() if isinstance(event, Ended))
     assert ended.why == "done"
-    found = ended.trained.evaluate(api.own_part(ended.trained), draws=5, limit=20)
+    found = ended.trained.evaluate(own_part(ended.trained), draws=5, limit=20)
     for measure, before in said(runs / "dense")["resumed"].items():
         assert value(found[measure]) == pytest.approx(value(before), rel=1e-3, abs=1e-4), measure
 

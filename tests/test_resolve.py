@@ -7,7 +7,9 @@ import torch
 
 from vaekit import Experiment, VaekitError
 from vaekit.assembly.settle import held_out, resolve, total_steps
-from vaekit.data.images import Images, ImageSchema, Resident
+from vaekit.data.dataset import Resident
+from vaekit.data.images.collection import Images
+from vaekit.data.images.schema import ImageSchema
 
 
 def images(

@@ -15,16 +15,17 @@ import torch
 
 import vaekit
 from vaekit import bound
-from vaekit.api import own_part, read
+from vaekit.api import read
 from vaekit.assembly.objectives import objective as build_objective
 from vaekit.assembly.recipes import choose
-from vaekit.assembly.settle import resolve
+from vaekit.assembly.settle import resolve, split
 from vaekit.config import Experiment
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.runs.events import Ended, Logged
-from vaekit.runs.run import Run, split
+from vaekit.runs.run import Run
 from vaekit.runs.window import Window
+from vaekit.tasks.own_data import own_part
 from vaekit.tasks.trained import Trained, load_model
 
 TINY = ["architecture=mlp", "hidden=[16]", "latent=2", "device=cpu", "likelihood=gaussian-learned"]

@@ -23,7 +23,7 @@ import torch
 
 import vaekit
 from vaekit import files
-from vaekit.api import own_part, read, reopen
+from vaekit.api import read, reopen
 from vaekit.api import train as train_now
 from vaekit.assembly.recipes import choose
 from vaekit.assembly.settle import resolve
@@ -33,6 +33,7 @@ from vaekit.disk.log import Log, read_metrics
 from vaekit.errors import VaekitError
 from vaekit.runs.events import Ended
 from vaekit.runs.run import Run
+from vaekit.tasks.own_data import own_part
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="signals and fork are those of Unix"

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import vaekit
-from vaekit.api import held_part, sampled, training_part
 from vaekit.errors import VaekitError
+from vaekit.tasks.own_data import held_part, training_part
+from vaekit.tasks.resample import sampled
 from vaekit.tasks.sampler_choice import (
     CHOICE,
     PRIOR,
@@ -96,8 +97,15 @@ def test_a_run_without_a_choice_draws_from_its_prior(run: Trained) -> None:
 
 def test_the_prior_can_be_asked_for(run: Trained) -> None:
     assert torch.equal(sampled(run, PRIOR).generate(3, 1), run.generate(3, 1, sampler=PRIOR))
-    with pytest.raises(VaekitError, match="sampled"):
-        run.generate(3, sampler="gmm:2")
+
+
+def test_another_sampler_is_fitted_when_it_is_asked_for(run: Trained) -> None:
+    said: list[str] = []
+    one = run.generate(3, 1, sampler="gmm:2", tell=said.append)
+    assert said == ["fitting gmm:2 to the codes of the training images, once"]
+    assert torch.equal(one, run.generate(3, 1, sampler="gmm:2"))
+    with pytest.raises(VaekitError, match="gmm"):
+        run.generate(3, sampler="gm:2")
 
 
 def test_more_components_compete_only_where_there_are_codes_for_them() -> None:

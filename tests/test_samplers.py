@@ -13,9 +13,9 @@ from torch import Tensor, nn
 import vaekit
 from test_priors import SHAPE, model
 from vaekit import VAE
-from vaekit.api import sampled
 from vaekit.errors import VaekitError
 from vaekit.models.fitted_priors import FullMixture, fit_flow, fit_gmm, sampler
+from vaekit.tasks.resample import sampled
 
 
 def moons(n: int) -> Tensor:

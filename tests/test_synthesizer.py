@@ -11,11 +11,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from vaekit.data.tables import load
+from vaekit.data.tables import sampling as rows
+from vaekit.data.tables.load import load
 from vaekit.errors import VaekitError
 from vaekit.estimators import VAESynthesizer
 from vaekit.measures import row_quality
-from vaekit.tasks import rows
 
 
 def frame(rows: int = 600, seed: int = 0) -> pl.DataFrame:
@@ -209,7 +209,7 @@ def test_other_likelihoods(likelihood: str) -> None:
 
 
 def test_z_is_used(fitted: VAESynthesizer) -> None:
-    from vaekit.data.tables import to_tensor
+    from vaekit.data.tables.columns.units import to_tensor
 
     x = to_tensor(load(frame(), schema=fitted.schema_).raw.values, fitted.schema_)
     means = fitted.model_.encode(x)[0].mean

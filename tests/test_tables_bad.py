@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vaekit import VaekitError
-from vaekit.data.tables import load, recognises
+from vaekit.data.tables.load import load, recognises
 
 pytest.importorskip("polars")
 

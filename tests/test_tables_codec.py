@@ -13,19 +13,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vaekit import VaekitError
-from vaekit.data.tables import (
-    Column,
-    TableSchema,
-    as_frame,
-    decode,
-    encode,
-    from_tensor,
-    from_units,
-    load,
-    to_tensor,
-    to_units,
-)
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.encode import encode
+from vaekit.data.tables.columns.frame import as_frame
+from vaekit.data.tables.columns.units import from_tensor, from_units, to_tensor, to_units
+from vaekit.data.tables.load import load
 from vaekit.data.tables.read import dates
+from vaekit.data.tables.schema import Column, TableSchema
 
 pytest.importorskip("polars")
 import polars as pl

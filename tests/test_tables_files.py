@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data.tables import Table, load
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.load import load
 from vaekit.data.tables.read import csv as textfile
 from vaekit.data.tables.read import csv_layout
 from vaekit.data.tables.read.csv_layout import survey as look

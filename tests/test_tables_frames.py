@@ -13,8 +13,12 @@ import pytest
 import torch
 
 from vaekit import VaekitError
-from vaekit.data.tables import Table, as_frame, decode, load, open_frame, write
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.frame import as_frame
+from vaekit.data.tables.load import load, open_frame
 from vaekit.data.tables.read.frames import frame_of
+from vaekit.data.tables.write import write
 
 pytest.importorskip("polars")
 import polars as pl

@@ -10,22 +10,15 @@ import pytest
 import torch
 
 from vaekit import VaekitError
-from vaekit.data.tables import (
-    OTHER,
-    Column,
-    LeftOut,
-    Table,
-    TableSchema,
-    as_frame,
-    decode,
-    describe,
-    encode,
-    from_tensor,
-    load,
-    to_tensor,
-)
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.encode import encode
+from vaekit.data.tables.columns.frame import as_frame
 from vaekit.data.tables.columns.infer import infer
+from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.load import load
 from vaekit.data.tables.read.cells import Cells
+from vaekit.data.tables.schema import OTHER, Column, LeftOut, TableSchema, describe
 
 pytest.importorskip("polars")
 import polars as pl

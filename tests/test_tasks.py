@@ -13,9 +13,10 @@ from PIL import Image
 
 import vaekit
 from vaekit import VaekitError
-from vaekit.api import own_part
 from vaekit.data.images.model.binarise import draw_bits
-from vaekit.tasks.trained import Trained, as_tensor, in_words
+from vaekit.measures.bounds import in_words
+from vaekit.tasks.own_data import own_part
+from vaekit.tasks.trained import Trained, as_tensor
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from vaekit.data.tables import Column, TableSchema
+from vaekit.data.tables.evaluation import evaluation
+from vaekit.data.tables.quality import Tables, rows
+from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.data.tables.verdicts import cautions, verdicts
 from vaekit.measures.row_quality import privacy
-from vaekit.report.evaluation import evaluation
-from vaekit.report.verdicts import cautions, verdicts
-from vaekit.tasks.measure import Tables, rows
 
 FINE = {
     "column_error": 0.01,

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
-from torch import Tensor
 
-from vaekit import files
 from vaekit.assembly.latents import kind_of
 from vaekit.assembly.recipes import choose
-from vaekit.assembly.settle import Resolved, resolve, with_schema
+from vaekit.assembly.settle import Resolved, resolve
 from vaekit.config import Experiment
-from vaekit.data import Dataset, Schema, modality, named
-from vaekit.data.dataset import counted
-from vaekit.data.tables import TableSchema
+from vaekit.data import registry
+from vaekit.data.dataset import Dataset
 from vaekit.disk import checkpoint
-from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs import timing
 from vaekit.runs.events import Ended, Logged, interruptible
-from vaekit.runs.run import EXPERIMENT, Run, split
-from vaekit.tasks import resample, sampler_choice, score
-from vaekit.tasks.score import RowScores, Scores
+from vaekit.runs.run import EXPERIMENT, Run
+from vaekit.tasks import sampler_choice
+from vaekit.tasks.own_data import read_again
 from vaekit.tasks.trained import Trained, load_model
 from vaekit.training.engine import choose_device
-
-ENDINGS = (".gz", ".npz", ".npy", ".csv", ".tsv", ".parquet")
-"""What a run's folder is not called by."""
 
 
 def train(
@@ -83,7 +76,7 @@ def plan(experiment: Experiment, data: Dataset) -> Resolved:
 
 def read(experiment: Experiment, **options: Any) -> Dataset:
     """The experiment's data, as its `data` section says."""
-    return named(experiment.data.source).read(experiment.data, **options)
+    return registry.named(experiment.data.source).source.read(experiment.data, **options)
 
 
 def reopen(
@@ -107,140 +100,6 @@ def reopen(
     return run
 
 
-def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Dataset:
-    """The data of a run in the form that they had then, also where the choice that was left to us is now another."""
-    return modality(schema.modality).again(experiment.data, schema, **options)
-
-
-def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Dataset:
-    """The data of the run's own source that it was not trained on: its test part, else what was held out."""
-    data = own_data(trained)
-    part = data.test or data.subset(split(trained.experiment, len(data))[1])
-    which = "its test part" if data.test else "held out in training"
-    tell(f"{counted(len(part), trained.modality.datum)} of {data.source}: {which}")
-    return part
-
-
-def training_part(trained: Trained) -> Dataset:
-    """The data that the run was trained on."""
-    data = own_data(trained)
-    return data.subset(split(trained.experiment, len(data))[0])
-
-
-def held_part(trained: Trained) -> Dataset:
-    """What the run held out of training, whatever test part there is."""
-    own = own_data(trained)
-    return own.subset(split(trained.experiment, len(own))[1])
-
-
-def own_data(trained: Trained) -> Dataset:
-    """The run's own data as it was trained on them; a VaekitError if they are others now."""
-    schema, seed = trained.schema, trained.experiment.train.seed
-    data = read_again(trained.experiment, schema)
-    if data.schema.shape != schema.shape:
-        raise VaekitError(
-            f"{data.source}: is not what the run was trained on any more; name the data to use"
-        )
-    if trained.folder and _changed(trained.folder, data):
-        raise VaekitError(
-            f"{data.source}: other {trained.modality.datum}s than in training, so which were held out is not known "
-            "any more; name the data to use, or put them back as they were"
-        )
-    return modality(schema.modality).fixed(
-        with_schema(data, schema), seed
-    )  # the bits that the run was trained and measured on
-
-
-def sampled(
-    trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None
-) -> Trained:
-    """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`; or `prior`.
-
-    It is fitted once, on the run's own training data, and kept in the run's folder; anew where the weights have moved.
-    """
-    if word == sampler_choice.PRIOR:
-        return replace(trained, sampler=word)
-    resample.suits(trained, word)
-    if trained.folder is None:
-        raise VaekitError(
-            "a sampler is fitted to a run's own data and kept in its folder; this model has none"
-        )
-    path = resample.place(trained.folder, word)
-
-    def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
-        said = _quarters(tell)
-        fitted = resample.fit(trained, training_part(trained), word, progress=said)
-        return resample.state(fitted, trained, word)
-
-    kept = checkpoint.kept(path, {"weights": resample.digest(trained)}, made)
-    return replace(
-        trained,
-        model=resample.sampling_from(
-            trained.model, resample.restored(*kept, path).to(trained.device)
-        ),
-        sampler=word,
-    )
-
-
-def _quarters(tell: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Tell a fit's progress at most four times."""
-    seen = {0}
-
-    def progress(done: int, total: int) -> None:
-        if (quarter := 4 * done // total) not in seen:
-            seen.add(quarter)
-            tell(f"step {done:,} of at most {total:,}")
-
-    return progress
-
-
-def row_scores(
-    trained: Trained,
-    seed: int = 0,
-    contamination: float = 0.0,
-    tell: Callable[[str], None] = lambda sentence: None,
-) -> RowScores:
-    """The detector of the run's training rows, fitted once and kept in the run's folder."""
-    schema = cast(TableSchema, trained.schema)
-    if trained.folder is None:
-        raise VaekitError(
-            "a detector is fitted to a run's own data and kept in its folder; this model has none"
-        )
-
-    def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tell("fitting a detector to the training rows, once")
-        return RowScores.fitted(training_part(trained), schema, seed, contamination).state()
-
-    key = {"seed": seed, "contamination": contamination, "form": score.FORM}
-    return RowScores.restored(*checkpoint.kept(trained.folder / score.DETECTOR, key, made), schema)
-
-
-def oddness(
-    trained: Trained,
-    data: Dataset,
-    by: str,
-    seed: int = 0,
-    contamination: float = 0.0,
-    tell: Callable[[str], None] = lambda sentence: None,
-) -> Scores:
-    """How odd `data` are under the run, by one of `score.BY`; seed and contamination are of the ensemble."""
-    score.suits(trained, by)
-    if by == "ensemble":
-        return row_scores(trained, seed, contamination, tell)(data)
-    if contamination:
-        raise VaekitError(
-            f"--contamination is for --by ensemble; {by} is of the model as it was trained: leave it out"
-        )
-    return score.by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
-
-
-def _changed(folder: Path, data: Dataset) -> bool:
-    """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
-    now = data.fingerprint
-    return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
-
-
 def changed(experiment: Experiment, changes: Iterable[str]) -> Experiment:
     """The experiment with `field=value` changes; a latent of another kind is not held to the former one's prior."""
     new = experiment.override(*changes)
@@ -257,12 +116,12 @@ def assignment(field: str, value: Any) -> str:
 
 def default_folder(source: str) -> Path:
     """runs/<the source's own name>."""
-    name = (
-        Path(source.split(":")[-1].replace("\\", "/")).resolve().name
-    )  # `.` is the folder it stands for
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return Path("runs") / (name or "images")
+    path = Path(source.split(":")[-1].replace("\\", "/"))
+    name = path.resolve().name  # `.` is the folder it stands for
+    for kind in map(registry.modality, registry.names()):
+        for suffix in kind.source.suffixes:
+            name = name.removesuffix(suffix)
+    return Path("runs") / (name or "data")
 
 
 def follow(run: Run) -> Iterable[Logged | Ended]:

@@ -12,7 +12,8 @@ from torch import nn
 from vaekit.assembly import syntax
 from vaekit.config import Network
 from vaekit.core.objectives import WATCHED, Constant, Term
-from vaekit.data import Schema, modality
+from vaekit.data.dataset import Schema
+from vaekit.data.registry import modality
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
 from vaekit.models.codes.codebooks import (
@@ -148,11 +149,11 @@ def codes(network: Network, schema: Schema) -> tuple[int, int] | None:
 def _grid(word: str, schema: Schema) -> tuple[int, int]:
     """What codes lie on."""
     kind = modality(schema.modality)
-    if kind.grid is None:
+    if kind.model.grid is None:
         raise VaekitError(
             f"latent '{word}': codes lie on a grid, which {kind.name} have none of; use {FLAT}"
         )
-    return kind.grid(schema)
+    return kind.model.grid(schema)
 
 
 def _vector(n: int, posterior: str, event_dim: int) -> Latent:

@@ -11,8 +11,9 @@ from vaekit.config import Experiment, Network
 from vaekit.core.extra_costs import rate_of
 from vaekit.core.objectives import WATCHED, Objective, Term
 from vaekit.core.trace import Model
-from vaekit.data import Schema, modality
 from vaekit.data.conditions import sizes
+from vaekit.data.dataset import Schema
+from vaekit.data.registry import modality
 from vaekit.errors import VaekitError
 from vaekit.models.hierarchy import Hierarchy, TopEncoder
 from vaekit.models.vae import VAE, Conditioned
@@ -58,7 +59,7 @@ def start_model(
     model.eval()
     if isinstance(model, Conditioned) and context is not None:
         inner, known = model.model, model.embedding(context)
-    modality(schema.modality).begin(inner.decoder, network, schema, raw)  # type: ignore[union-attr, arg-type]
+    modality(schema.modality).model.init_decoder(inner.decoder, network, schema, raw)  # type: ignore[union-attr, arg-type]
     for part in inner.modules():
         if callable(begins := getattr(part, "start", None)):
             begins(x, known)
@@ -101,7 +102,7 @@ def require_fit(model: Model, schema: Schema, objective: Objective) -> None:
 
 
 def _unconditional(network: Network, schema: Schema, context: int) -> Model:
-    made, kind = latents.latent(network, schema), modality(schema.modality)
+    made, kind = latents.latent(network, schema), modality(schema.modality).model
     if network.levels > 1:
         return _hierarchy(network, schema, made, context)
     encoding, decoder = kind.parts(network, schema, (made.features, made.shape), context)
@@ -113,11 +114,11 @@ def _unconditional(network: Network, schema: Schema, context: int) -> Model:
 def _hierarchy(network: Network, schema: Schema, top: latents.Latent, context: int) -> Hierarchy:
     """Latents on top of each other: the top one has the latent's length, and the prior."""
     kind = modality(schema.modality)
-    if kind.hierarchy is None:
+    if kind.model.hierarchy is None:
         raise VaekitError(
             f"levels={network.levels}: there is no hierarchy for {kind.name}; use levels=1"
         )
-    built = kind.hierarchy(network, schema, latents.of_levels(network), context)
+    built = kind.model.hierarchy(network, schema, latents.of_levels(network), context)
     encoder = TopEncoder(built.rise, built.top)
     built.prior = priors.prior(
         network.prior, priors.LatentSetting(top, encoder, schema.shape, context)

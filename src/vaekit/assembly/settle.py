@@ -6,11 +6,15 @@ import math
 import shutil
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from vaekit.assembly import latents, priors
 from vaekit.assembly.model import build_objective, build_untrained, count_cost, require_fit
 from vaekit.config import Experiment
-from vaekit.data import Dataset, Schema, modality
 from vaekit.data.conditions import describe
+from vaekit.data.dataset import Dataset, Schema
+from vaekit.data.registry import modality
 from vaekit.errors import VaekitError
 from vaekit.training.engine import choose_device, has_fast_bf16
 
@@ -47,7 +51,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
     reasons = [f"told of each datum: {describe(field)}" for field in data.schema.conditions]
     kind = latents.kind_of(experiment.model)
-    changes, schema = modality(data.schema.modality).settle(experiment, data, kind, reasons)
+    changes, schema = modality(data.schema.modality).model.settle(experiment, data, kind, reasons)
     settled = experiment.override(*changes, *_prior(experiment, data, reasons))
     settled = settled.override(*_length(settled, data, reasons))
     training = len(data) - held_out(settled, len(data))
@@ -64,6 +68,13 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
 def held_out(experiment: Experiment, n: int) -> int:
     """How many of n data are held out."""
     return min(max(1, round(n * experiment.data.holdout)), 10_000, n - 1)
+
+
+def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
+    """Indices of the training and of the held-out data, from the seed."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(experiment.train.seed))
+    held = held_out(experiment, n)
+    return order[held:], order[:held]
 
 
 def total_steps(experiment: Experiment, n: int) -> int:

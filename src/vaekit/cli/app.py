@@ -9,11 +9,10 @@ import textwrap
 import typer
 
 from vaekit.cli.measure import evaluate, info
-from vaekit.cli.rows import augment, impute
 from vaekit.cli.score import score
 from vaekit.cli.terminal import complain
 from vaekit.cli.train import train
-from vaekit.cli.verbs import encode, generate, interpolate, reconstruct
+from vaekit.cli.verbs import augment, encode, generate, impute, interpolate, reconstruct
 from vaekit.errors import VaekitError
 
 app = typer.Typer(

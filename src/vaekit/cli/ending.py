@@ -18,9 +18,9 @@ WHY = {
 
 
 def tell_end(run: Run, why: str, as_json: bool) -> None:
+    from vaekit.measures.bounds import in_words
     from vaekit.report.report import silence
     from vaekit.tasks.sampler_choice import sentence
-    from vaekit.tasks.trained import in_words
 
     numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
     result = {
@@ -45,4 +45,4 @@ def tell_end(run: Run, why: str, as_json: bool) -> None:
     out.print(f"report: {result['report']}")
     if why == "time":
         tell(f"to go on: vaekit train --resume {quoted(run.folder)} --max-time MINUTES")
-    tell("next: " + "\n      ".join(onward(run.folder, run.modality.name)))
+    tell("next: " + "\n      ".join(onward(run.folder, run.modality)))

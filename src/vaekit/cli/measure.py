@@ -8,40 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.shared import (
-    Array,
-    Channels,
-    Device,
-    Json,
-    Resize,
-    RunFolder,
-    Seed,
-    Source,
-    images_of,
-    load,
-)
+from vaekit.cli.kinds import Given, of_kinds
+from vaekit.cli.shared import Device, Json, RunFolder, Seed, Source, data_of, load
 from vaekit.cli.terminal import out as stdout
 from vaekit.cli.terminal import reading, show, tell
-from vaekit.cli.words import at_least, listed, sides
+from vaekit.cli.words import at_least, listed
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
-    from vaekit.data import Dataset
-    from vaekit.tasks.measure import Tables
-    from vaekit.tasks.trained import Trained
-
-METRICS = ("nll", "samples", "disentanglement", "augmentation")
+    from vaekit.tasks.further import Page
 
 
+@of_kinds("read", "evaluate")
 def evaluate(
     run: RunFolder,
     data: Source = None,
     draws: Annotated[
-        int, typer.Option(help="Importance draws per image or row for the NLL; 0 leaves it out.")
+        int, typer.Option(help="Importance draws per datum for the NLL; 0 leaves it out.")
     ] = 500,
-    limit: Annotated[
-        int | None, typer.Option(help="Images or rows for the NLL (default all).")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Data for the NLL (default all).")] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -49,36 +34,17 @@ def evaluate(
             "disentanglement, augmentation: whether new data help a classifier."
         ),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="Of a table: the column that classifiers learn from new rows."
-        ),
-    ] = None,
-    factors: Annotated[
-        str,
-        typer.Option(
-            help="For disentanglement: what images are made of; label, arrays, columns of --table."
-        ),
-    ] = "label",
-    table: Annotated[str | None, typer.Option(help="A CSV file with a row for each image.")] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="For samples: gmm:K or flow instead of the prior.")
+        str | None,
+        typer.Option(help="For samples: prior, gmm:K or flow instead of what the run chose."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Of a table: the page, a new .html (default: in a folder inside RUN)."
-        ),
-    ] = None,
-    resize: Resize = None,
-    channels: Channels = None,
-    array: Array = None,
     seed: Seed = 0,
     device: Device = "auto",
     as_json: Json = False,
+    *,
+    given: Given,
 ) -> None:
-    """How good a model is: ELBO with its parts, NLL with its standard error, use of the latents; nats per image or row.
+    """How good a model is: ELBO with its parts, NLL with its standard error, use of the latents; nats per datum.
 
     Of a table also fidelity, utility and privacy of new rows, as a page with a verdict on each.
 
@@ -96,137 +62,53 @@ def evaluate(
 
       vaekit evaluate runs/customers holdout.csv --metrics augmentation --target churned
     """
-    at_least("--draws", draws, 0)
     from vaekit.report.report import silence
+    from vaekit.tasks import further
 
+    at_least("--draws", draws, 0)
     at_least("--limit", limit, 1)
     trained = load(run, device)
-    named = metrics or target or out
-    metrics = metrics or ("nll,samples" if trained.schema.modality == "tables" else "nll")
-    asked = listed("--metrics", metrics, METRICS)
-    _check_of_tables(trained, asked, target, out)
+    datum, measures, options = (
+        trained.modality.datum,
+        trained.modality.measures,
+        given.of(trained.modality),
+    )
+    named = metrics or options["evaluate"]
+    metrics = metrics or ",".join(measures.default)
+    asked = listed("--metrics", metrics, ("nll", *measures.named))
+    measures.check(trained.schema, asked, **options["evaluate"])
     if sampler and "samples" not in asked:
         raise VaekitError(
             f"--sampler {sampler}: is for samples; add --metrics {','.join([*asked, 'samples'])}"
         )
-    images = images_of(trained, data, size=sides(resize), channels=channels, array=array)
-    short = {} if named else _too_few(images, asked)
+    source = data_of(trained, data, **options["read"])
+    short = {} if named else further.too_few(source, asked)
     asked = [name for name in asked if name not in short]
+    ask = further.Ask(tuple(asked), draws, limit, sampler, seed)
     with reading(quiet=False) as hook:
-        numbers = trained.evaluate(images, draws if "nll" in asked else 0, seed, limit, hook)
-        further, tables = _further(
-            trained, images, asked, sampler, factors, table, target, seed, hook
-        )
-    reasons = numbers.get("left_out", {}) | further.pop("left_out", {}) | short
-    numbers |= further | ({"left_out": reasons} if reasons else {})
+        numbers, page = further.evaluate(trained, source, ask, hook, tell, **options["evaluate"])
+    reasons = numbers.get("left_out", {}) | short
+    numbers |= {"left_out": reasons} if reasons else {}
     if not draws or "nll" not in asked:
         tell(f"NLL left out: --{'metrics ' + metrics if draws else 'draws 0'}")
     for name, reason in reasons.items():
         tell(f"{name} left out: {reason}")
-    for sentence in _without_number(numbers, trained.modality.datum):
-        tell(sentence)
-    for sentence in filter(None, (silence(numbers),)):
+    for sentence in (*_without_number(numbers, datum), *filter(None, (silence(numbers),))):
         tell(sentence)
     numbers |= {**trained.schema.reported, "seed": seed}
-    if tables is not None:
-        numbers |= _page(run, out, numbers, tables, target)
-    show(numbers if as_json else _readable(numbers, trained.modality.datum), as_json)
+    if page is not None:
+        numbers |= _page(run, options["evaluate"].get("out"), numbers, page)
+    show(numbers if as_json else _readable(numbers, datum), as_json)
 
 
-def _further(
-    trained: Trained,
-    images: Dataset,
-    asked: list[str],
-    sampler: str | None,
-    factors: str,
-    table: str | None,
-    target: str | None,
-    seed: int,
-    hook: Any,
-) -> tuple[dict[str, Any], Tables | None]:
-    """The measures that want other data than the images at hand; of a table, the rows that were compared."""
-    from vaekit.api import own_data, sampled, training_part
-    from vaekit.data.images.load import load_factors
-    from vaekit.tasks import measure as metrics
-
-    numbers: dict[str, Any] = {}
-    tables: Tables | None = None
-    if "samples" in asked:
-        made = sampled(trained, sampler, tell) if sampler else trained
-        if made.schema.modality == "tables":
-            tables = metrics.tables(made, training_part(trained), images, seed)
-            numbers |= metrics.rows(tables, target, seed)
-        else:
-            numbers |= metrics.samples(made, training_part(trained), images, seed, hook)
-    if "augmentation" in asked and trained.schema.modality == "tables":
-        numbers |= metrics.helps_rows(trained, training_part(trained), images, target, seed)
-    elif "augmentation" in asked:
-        numbers |= metrics.helps_pictures(trained, training_part(trained), images, seed, hook)
-    if "disentanglement" in asked:
-        everything = own_data(trained)
-        names = [name.strip() for name in factors.split(",")]
-        known = load_factors(everything, names, trained.experiment.data.array, table)
-        numbers |= metrics.latents(trained, everything, known, seed)
-    return numbers, tables
-
-
-def _too_few(images: Dataset, asked: list[str]) -> dict[str, str]:
-    """Why new rows are not looked at, where nobody named what to measure and there is too little to compare with."""
-    from vaekit.tasks.measure import FEWEST
-
-    if "samples" not in asked or len(images) >= FEWEST:
-        return {}
-    told = f"{len(images)} held-out rows are too few to compare with ({FEWEST}); name a table that has more"
-    return {"samples": told}
-
-
-def _check_of_tables(
-    trained: Trained, asked: list[str], target: str | None, out: Path | None
-) -> None:
-    """Refuse, before anything takes time, what is asked of new rows and cannot be."""
-    from vaekit.config import nearest
-
-    names: tuple[str, ...] = getattr(trained.schema, "names", ())
-    for option, value, of in (
-        ("--target", target, {"samples", "augmentation"}),
-        ("--out", out, {"samples"}),
-    ):
-        if value is not None and trained.schema.modality != "tables":
-            raise VaekitError(
-                f"{option}: is for tables, and this run is of {trained.schema.modality}"
-            )
-        if value is not None and not of & set(asked):
-            raise VaekitError(
-                f"{option} {value}: is about new rows; add --metrics {','.join([*asked, 'samples'])}"
-            )
-    if target is not None and "samples" in asked and target not in names:
-        raise VaekitError(
-            f"--target {target}: the model has no such column{nearest(target, list(names))}"
-        )
-    if out is not None and out.suffix.lower() not in (".html", ".htm"):
-        raise VaekitError(f"--out {out}: expected the name of a page that ends on .html")
-    if out is not None and out.exists():
-        raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
-
-
-def _page(
-    run: Path, out: Path | None, numbers: dict[str, Any], tables: Tables, target: str | None
-) -> dict[str, Any]:
+def _page(run: Path, out: Path | None, numbers: dict[str, Any], page: Page) -> dict[str, Any]:
     """Write the page; what is to be told beside the numbers: its name, and the verdicts."""
     from vaekit.files import new_folder, write
-    from vaekit.report.evaluation import evaluation
-    from vaekit.report.verdicts import cautions, verdicts
 
-    said = verdicts(numbers["samples"], len(tables.real), len(tables.seen), target)
-    page = evaluation(f"vaekit evaluate: {run.name}", numbers, tables, said, target)
+    text, facts = page(f"vaekit evaluate: {run.name}", numbers, tell)
     out = out or new_folder(run / "evaluated") / "evaluation.html"
-    write(out, page)
-    for caution in cautions(numbers["samples"], len(tables.real)):
-        tell(caution)
-    for verdict in said:
-        if verdict.mark == "bad":
-            tell(f"bad: {verdict.sentence} ({verdict.threshold})")
-    return {"verdicts": {verdict.about: verdict.mark for verdict in said}, "page": str(out)}
+    write(out, text)
+    return {**facts, "page": str(out)}
 
 
 def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
@@ -291,7 +173,7 @@ def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str
 
 
 def _figure(value: Any, datum: str) -> str:
-    from vaekit.tasks.trained import in_words
+    from vaekit.measures.bounds import in_words
 
     if isinstance(value, list):
         return ", ".join(_figure(part, datum) for part in value)

@@ -7,12 +7,12 @@ from typing import Any
 
 from vaekit.cli.words import onward, quoted, span
 
-MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "NLL"}
+MEASURES = {"elbo": "ELBO", "distortion": "reconstruction", "rate": "KL", "nll": "NLL"}
 
 
 def page(facts: dict[str, Any]) -> str:
     """The facts of `vaekit.runs.status.status`, a line or a few each, and what one can type next."""
-    from vaekit.data import modality
+    from vaekit.data.registry import modality
 
     datum = modality(facts["data_schema"]["modality"]).datum
     parts = {
@@ -34,32 +34,11 @@ def page(facts: dict[str, Any]) -> str:
 
 
 def _data(facts: dict[str, Any]) -> list[str]:
-    schema, count = facts["data_schema"], facts["count"]
-    if schema["modality"] == "tables":
-        return _table(facts, schema)
-    what = f"{schema['height']}x{schema['width']} {'grey' if schema['channels'] == 1 else 'colour'}"
-    classes = f", {len(schema['classes'])} classes" if schema["classes"] else ""
-    bits = {"none": "", "static": ", made bits once", "dynamic": ", made bits anew at every visit"}[
-        schema["binarise"]
-    ]
-    held = f"; {facts['held_out']:,} of them held out" if count else ""
-    told = ", ".join(_told(field) for field in schema["conditions"])
-    line = f"{f'{count:,} images' if count else 'images'} of {facts['data']['source']}: {what}{classes}{bits}{held}"
-    return [line, f"told of each: {told}; ask with --where"] if told else [line]
+    from vaekit.data import registry
 
-
-def _table(facts: dict[str, Any], schema: dict[str, Any]) -> list[str]:
-    from vaekit.data.tables import TableSchema, describe
-
-    count, held = facts["image_count"], facts["held_out"]
-    rows = f"{count:,} rows, {held:,} of them held out," if count else "rows"
-    return [f"{rows} of {facts['data']['source']}", *describe(TableSchema.model_validate(schema))]
-
-
-def _told(field: dict[str, Any]) -> str:
-    from vaekit.data.conditions import Condition, describe
-
-    return describe(Condition(**field))
+    schema = registry.schema(facts["data_schema"])
+    describe = registry.modality(schema.modality).output.describe
+    return describe(schema, facts["count"] or 0, facts["held_out"] or 0, facts["data"]["source"])
 
 
 def _model(facts: dict[str, Any]) -> list[str]:
@@ -125,7 +104,7 @@ def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     if "codes_used" in numbers:
         used = f"{numbers['codes_used']:.1%} of {numbers['codes']:,} codes in use"
     elif "rates" in numbers:
-        used = f"rates of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
+        used = f"KL of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
     else:
         used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
     return [
@@ -142,6 +121,8 @@ def _error(number: dict[str, Any]) -> str:
 
 def _next(facts: dict[str, Any]) -> list[str]:
     """Commands that can be pasted."""
+    from vaekit.data.registry import modality
+
     run = quoted(facts["run"])
     on = (
         facts["steps_saved"] is not None
@@ -150,7 +131,7 @@ def _next(facts: dict[str, Any]) -> list[str]:
     )
     lines = [f"vaekit train --resume {run}"] if on else []
     if facts["usable"]:
-        lines += onward(facts["run"], facts["data_schema"]["modality"])
+        lines += onward(facts["run"], modality(facts["data_schema"]["modality"]))
     elif not on and not facts["training"]:
         lines += [f"vaekit train --config {quoted(Path(facts['run']) / 'experiment.yaml')}"]
     return lines + ([f"open {facts['report']} in a browser"] if facts["report"] else [])

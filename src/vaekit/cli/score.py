@@ -7,46 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.rows import TableOut, write
-from vaekit.cli.shared import Device, Json, RunFolder, Seed, images_of, load
+from vaekit.cli.kinds import Given, of_kinds
+from vaekit.cli.shared import Device, Json, RunFolder, Seed, data_of, load
 from vaekit.cli.terminal import out as console
 from vaekit.cli.terminal import show, tell
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from vaekit.data import Dataset
-    from vaekit.data.tables import Table
-    from vaekit.tasks.score import Scores
+    from vaekit.data.dataset import Dataset
     from vaekit.tasks.trained import Trained
 
-LATENTS = "(latents)"
-"""What stands for a column where the latents add to a score."""
 
-REASONS, NOTABLE = 3, 0.1
-"""At most so many columns are named for a row, each of which adds this share of all that is added."""
-
-SHOWN = 10
-"""So many of the oddest are shown."""
-
-DIGITS = 6
-
-LONG = 40
-"""Letters of a cell that are shown."""
-
-
+@of_kinds("read")
 def score(
     run: RunFolder,
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]", help="Rows or images (default: the run's held-out or test part)."
+            metavar="[DATA]", help="Data to score (default: the run's held-out or test part)."
         ),
     ] = None,
     by: Annotated[
         str | None,
         typer.Option(
-            help="ensemble (of rows the default), reconstruction (of images), elbo, nll or latent."
+            help="ensemble (a detector; of rows the default), reconstruction (of images), elbo, nll or latent."
         ),
     ] = None,
     fpr: Annotated[
@@ -68,10 +51,18 @@ def score(
     ] = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
-    out: TableOut = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="A new file: .csv, .tsv, .parquet or .jsonl (default: a CSV in a folder inside RUN).",
+        ),
+    ] = None,
     as_json: Json = False,
+    *,
+    given: Given,
 ) -> None:
-    """How odd every row or image is: an anomaly score, a p-value, a flag, and what made it odd.
+    """How odd every datum is: an anomaly score, a p-value, a flag, and what made it odd.
 
     Rows are scored by a detector that is fitted to the run's training rows, once (ensemble); images by what the model
     does not explain (reconstruction), with a sheet of the oddest and where they are so.
@@ -82,30 +73,27 @@ def score(
 
       vaekit score runs/photos others/ --by elbo
     """
-    from vaekit.api import oddness
-    from vaekit.tasks.score import suits
+    from vaekit.data.storage.columns import require_new, write_columns
+    from vaekit.files import new_folder
+    from vaekit.tasks import score as scoring
+    from vaekit.tasks.score_table import columns, oddest
 
     trained = load(run, device)
-    of_rows = trained.schema.modality == "tables"
-    by = by or ("ensemble" if of_rows else "reconstruction")
-    suits(trained, by)
-    new = _read(trained, data, by)
-    found = oddness(trained, new, by, seed, contamination, tell)
+    by = by or scoring.usual(trained)
+    scoring.require_suits(trained, by)
+    if out is not None:
+        require_new(out)
+    new = _read(trained, data, by, given.of(trained.modality)["read"])
+    found = trained.score(new, by, seed, contamination, tell)
     fpr = _rate(fpr, found.calibrated, trained.modality.datum)
-    columns = _columns(new, found, fpr)
-    path = write(columns, run, out, "scored", "scores", False)
-    told: dict[str, Any] = {
-        "table": str(path),
-        "n": len(new),
-        "odd": int(columns["odd"].sum()),
-        "fpr": fpr,
-    }
-    if not of_rows:
-        told["sheet"] = str(_sheet(new, found, path.with_suffix(".png")))
-    oddest = _oddest(columns)
+    table = columns(new, found, fpr)
+    path = write_columns(table, out or new_folder(run / "scored") / "scores.csv")
+    told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(table["odd"].sum())}
+    told |= {"fpr": fpr, **trained.modality.measures.illustrate(new, found, path)}
+    first = oddest(table)
     if not as_json:
-        _print(oddest)
-    show(told | ({"oddest": oddest} if as_json else {}), as_json)
+        _print(first)
+    show(told | ({"oddest": first} if as_json else {}), as_json)
 
 
 def _rate(fpr: float, n: int, datum: str) -> float:
@@ -118,122 +106,14 @@ def _rate(fpr: float, n: int, datum: str) -> float:
     return 1 / (n + 1)
 
 
-def _read(trained: Trained, data: str | None, by: str) -> Dataset:
-    """The data to score; for the detector a class that was never seen is one of its own."""
-    from vaekit.anomaly import UNSEEN
+def _read(trained: Trained, data: str | None, by: str, options: dict[str, Any]) -> Dataset:
+    """The data to score, read as the detector wants them."""
+    from vaekit.tasks.score import DETECTED
 
-    return images_of(trained, data, **({"unseen": UNSEEN} if by == "ensemble" and data else {}))
-
-
-# The table that is written
-
-
-def _columns(new: Dataset, found: Scores, fpr: float) -> dict[str, Any]:
-    """The columns of the table of scores by name, numbers as they are written."""
-    import numpy as np
-
-    columns: dict[str, Any] = (
-        {"file": np.array(new.files, object)} if new.files else {"row": np.arange(1, len(new) + 1)}
-    )
-    columns |= {
-        "score": significant(found.scores.numpy()),
-        "p_value": significant(found.p_values.numpy()),
-    }
-    columns["odd"] = found.p_values.numpy() <= fpr * (1 + 1e-6)  # 1 / 51 in float32 is 1 / 51
-    if new.schema.modality == "tables":
-        names, parts = _by_column(new, found)
-        columns["because"] = _because(new, names, parts, columns["odd"])
-        columns |= {f"score of {name}": significant(parts[:, i]) for i, name in enumerate(names)}
-    return columns
-
-
-def significant(values: np.ndarray) -> np.ndarray:
-    """Numbers (N,) rounded to `DIGITS` significant digits."""
-    import numpy as np
-
-    size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1.0)).astype(float)
-    places = DIGITS - 1 - np.floor(np.log10(size))
-    up, down = (
-        10.0 ** places.clip(0, 300),
-        10.0 ** (-places).clip(0, 300),
-    )  # whole powers of ten, so as to round well
-    return np.where(places >= 0, np.round(values * up) / up, np.round(values / down) * down)
-
-
-def _by_column(new: Any, found: Scores) -> tuple[list[str], np.ndarray]:
-    """The names of what adds to the scores, and what each adds (N, K)."""
-    import numpy as np
-
-    parts, names = found.parts.numpy(), list(new.schema.names)
-    if found.rest is None:
-        return names, parts
-    return [*names, LATENTS], np.column_stack((parts, found.rest.numpy()))
-
-
-def _because(new: Any, names: list[str], parts: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    """Of the odd rows the columns that add most, with their cells; "" of the others."""
-    import numpy as np
-
-    because, rows = np.full(len(odd), "", object), np.flatnonzero(odd)
-    if len(rows):
-        cells = _cells(new, rows)
-        for k, i in enumerate(rows):
-            first = np.argsort(-parts[i], kind="stable")[:REASONS]
-            least = max(NOTABLE * parts[i].clip(0).sum(), 1e-12)
-            because[i] = ", ".join(
-                _reason(names[c], cells, k) for c in first if parts[i, c] >= least
-            )
-    return because
-
-
-def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
-    """The cells of these rows by column, as words."""
-    import torch
-
-    from vaekit.anomaly import UNSEEN
-    from vaekit.data.tables import decode
-
-    raw, schema = new.raw.take(torch.from_numpy(rows)), new.schema
-    shown = decode(raw, schema)
-    cells = {}
-    for column, values in zip(schema.columns, raw.numpy().T, strict=True):
-        words = [
-            _cell(cell) if cell is not None else " missing" for cell in shown[column.name].tolist()
-        ]
-        unseen = column.discrete & (values == UNSEEN)
-        cells[column.name] = [
-            " of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)
-        ]
-    return cells
-
-
-def _cell(cell: Any) -> str:
-    """A cell, "=1e+300"; of a long word its beginning."""
-    import textwrap
-
-    from vaekit.data.tables.read.cells import word
-
-    plain = word(cell)
-    if len(plain) > LONG and isinstance(cell, (int, float)):
-        return f"={cell:.10g}"
-    return "=" + (plain if len(plain) <= LONG else textwrap.shorten(plain, LONG, placeholder="..."))
-
-
-def _reason(name: str, cells: dict[str, list[str]], row: int) -> str:
-    return name + (cells[name][row] if name in cells else "")
-
-
-# What the terminal shows
-
-
-def _oddest(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first of the odd, the oddest first."""
-    import numpy as np
-
-    rows = np.flatnonzero(columns["odd"])
-    first = rows[np.argsort(-columns["score"][rows], kind="stable")][:SHOWN]
-    names = [name for name in ("file", "row", "score", "p_value", "because") if name in columns]
-    return [{name: columns[name][i : i + 1].tolist()[0] for name in names} for i in first]
+    detector = trained.modality.measures.detector
+    if by == DETECTED and detector is not None and data:
+        options = {**detector.read, **options}
+    return data_of(trained, data, **options)
 
 
 def _print(oddest: list[dict[str, Any]]) -> None:
@@ -251,21 +131,3 @@ def _print(oddest: list[dict[str, Any]]) -> None:
 
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _sheet(images: Any, found: Any, path: Path) -> Path:
-    """A sheet of the oddest images, below each where it is odd."""
-
-    from vaekit.report.plots import save_sheet, side_by_side
-    from vaekit.tasks.trained import as_tensor
-
-    first = found.scores.argsort(descending=True)[:16]
-    pictures = as_tensor(images.subset(first))
-    maps = found.parts[first].mean(1, keepdim=True)
-    low, high = (
-        found.parts.mean(1).flatten().quantile(0.5) if found.parts.numel() < 2**24 else maps.min(),
-        maps.max(),
-    )
-    shown = ((maps - low) / (high - low).clamp_min(1e-9)).clamp(0, 1).expand_as(pictures)
-    save_sheet(path, side_by_side(pictures, shown, min(8, len(first))), min(8, len(first)))
-    return path

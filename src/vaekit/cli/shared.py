@@ -1,4 +1,4 @@
-"""What the verbs share: their common options, a run's model, and the images it is used on."""
+"""What the verbs share: their common options, a run's model, and the data it is used on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.terminal import reading, tell
+from vaekit.cli.terminal import reading, show, tell
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
-    from vaekit.data.images import Images
+    from vaekit.data.dataset import Dataset
     from vaekit.tasks.trained import Trained
 
 RunFolder = Annotated[
@@ -21,14 +21,15 @@ RunFolder = Annotated[
 Source = Annotated[
     str | None,
     typer.Argument(
-        metavar="[DATA]", help="Images or a table (default: the run's held-out or test part)."
+        metavar="[DATA]", help="Data to use (default: the run's held-out or test part)."
     ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="Folder, of rows a .csv or .parquet file, to write to (default inside RUN); never overwritten.",
+        help="Where to write: a folder, or of a table a .csv, .tsv, .parquet or .jsonl file (default: a folder "
+        "inside RUN); never overwritten.",
     ),
 ]
 Seed = Annotated[
@@ -36,16 +37,6 @@ Seed = Annotated[
     typer.Option(
         min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any."
     ),
-]
-Resize = Annotated[
-    str | None,
-    typer.Option(
-        help="Resize images to this side, or HxW, first (default: only if training resized)."
-    ),
-]
-Array = Annotated[str | None, typer.Option(help="Which array of an .npz file.")]
-Channels = Annotated[
-    int | None, typer.Option(help="Read colour as grey (1) or grey as colour (3).")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
@@ -58,20 +49,41 @@ def load(run: Path, device: str) -> Trained:
     return load_model(run, choose_device(device)[0])
 
 
-def images_of(trained: Trained, data: str | None, **options: Any) -> Images:
+def data_of(trained: Trained, source: str | None, **options: Any) -> Dataset:
     """The named data, or what the run itself held out."""
-    from vaekit.api import own_part
+    from vaekit.tasks.own_data import own_part
 
-    if data is None:
+    if source is None:
         return replace(own_part(trained, tell), skipped=())  # the run's own folder lists them
     with reading(False) as hook:
-        images = trained.read(data, progress=hook, **options)
-    tell_notes(images)
-    if not len(images):
-        raise VaekitError(f"{data}: has 0 {trained.modality.datum}s; expected at least 1")
-    return images
+        data = trained.read(source, progress=hook, **options)
+    tell_notes(data)
+    if not len(data):
+        raise VaekitError(f"{source}: has 0 {trained.modality.datum}s; expected at least 1")
+    return data
 
 
-def tell_notes(images: Images) -> None:
-    for note in images.notes:
+def tell_notes(data: Dataset) -> None:
+    for note in data.notes:
         tell(note)
+
+
+def write_made(
+    trained: Trained,
+    made: Any,
+    run: Path,
+    out: Path | None,
+    names: tuple[str, str],
+    options: dict[str, Any],
+    facts: dict[str, Any],
+    as_json: bool,
+    **place: Any,
+) -> dict[str, str]:
+    """Write what a verb made, to `out` or to a folder of the run, and show where; `names` are folder and stem."""
+    from vaekit.data.modality import Place
+    from vaekit.tasks import verbs
+
+    folder, stem = names
+    files = verbs.write(trained, made, Place(out, run / folder, stem, **place), **options)
+    show({**files, **facts}, as_json)
+    return files

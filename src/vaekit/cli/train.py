@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vaekit.cli.ending import tell_end
+from vaekit.cli.kinds import Given, of_kinds
 from vaekit.cli.plan import expected_time, summary
 from vaekit.cli.terminal import Meter, reading, show, tell
-from vaekit.cli.words import leading, minutes, quoted, sides
+from vaekit.cli.words import leading, minutes, quoted
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -39,16 +40,9 @@ SHORTCUTS = {
     "architecture": "model.architecture",
     "prior": "model.prior",
     "likelihood": "model.likelihood",
-    "binarise": "model.binarise",
     "beta": "objective.beta",
     "bound": "objective.bound",
-    "array": "data.array",
-    "labels": "data.labels",
-    "resize": "data.size",
-    "channels": "data.channels",
     "condition": "data.condition",
-    "constraint": "data.constraints",
-    "table": "data.table",
 }
 
 
@@ -58,13 +52,14 @@ to_do, of_data, of_model, of_training, of_machine = (
 )
 
 
+@of_kinds("train")
 def train(
     source: Annotated[
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="digits, a folder of images, an .npz or .npy file, a folder of idx files, hf:owner/name; or a table: "
-            "CSV, TSV, Parquet.",
+            help="A folder of pictures, an .npz or .npy file, a folder of idx files, hf:owner/name, digits; or a "
+            "table: CSV, TSV, Parquet.",
         ),
     ] = None,
     fields: Annotated[
@@ -87,7 +82,7 @@ def train(
     recipe: Annotated[
         str,
         to_do(
-            help="Settings to start from: images, tables, digits, mnist-density, mnist-iwae; auto goes by SOURCE."
+            help="Settings to start from: a kind of data, or digits, mnist-density, mnist-iwae; auto goes by SOURCE."
         ),
     ] = "auto",
     config: Annotated[
@@ -104,32 +99,10 @@ def train(
     ] = False,
     as_json: Annotated[bool, to_do("--json", help="Print results as JSON.")] = False,
     quiet: Annotated[bool, to_do("--quiet", "-q", help="No notes and no progress.")] = False,
-    array: Annotated[str | None, of_data(help="Which array of an .npz file.")] = None,
-    labels: Annotated[
-        str | None,
-        of_data(help="Which array of an .npz file, or column of a table, holds the labels."),
-    ] = None,
-    resize: Annotated[
-        str | None, of_data(help="Resize images to this side, or HxW, such as 64 or 48x64.")
-    ] = None,
-    channels: Annotated[int | None, of_data(help="Read all as grey (1) or as colour (3).")] = None,
     condition: Annotated[
         str | None,
         of_data(
             help="What the model is told: label (the classes), arrays, columns of the table; several with commas."
-        ),
-    ] = None,
-    constraint: Annotated[
-        list[str] | None,
-        of_data(
-            metavar="RULE",
-            help='What rows of a table obey: "total = price * quantity", "0 <= share <= 1", "end >= start"; repeatable',
-        ),
-    ] = None,
-    table: Annotated[
-        str | None,
-        of_data(
-            help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder)."
         ),
     ] = None,
     latent: Annotated[
@@ -161,12 +134,6 @@ def train(
         str | None,
         of_model(
             help="auto (by the data), bernoulli, gaussian, mse, logistic-mixture:K ...; of tables binned, student-t ..."
-        ),
-    ] = None,
-    binarise: Annotated[
-        str | None,
-        of_model(
-            help="Grey pixels as bits: auto, none, static (once) or dynamic (anew at every visit)."
         ),
     ] = None,
     epochs: Annotated[int | None, of_training(help="Passes over the data.")] = None,
@@ -203,6 +170,8 @@ def train(
     precision: Annotated[
         str | None, of_machine(help="auto, 32 or bf16 (products of the networks).")
     ] = None,
+    *,
+    given: Given,
 ) -> None:
     """Train a VAE on images or on a table, and write a report.
 
@@ -228,25 +197,20 @@ def train(
     """
     from vaekit.api import assignment
 
-    given = {
-        name: value for name, value in locals().items() if name in SHORTCUTS and value is not None
-    }
-    if resize:
-        given["resize"] = sides(resize)
+    own = {SHORTCUTS[name]: value for name, value in locals().items() if name in SHORTCUTS}
+    settings = {field: value for field, value in own.items() if value is not None} | given.fields()
     if fast_dev_run:
-        given["steps"] = 5
+        settings["train.steps"] = 5
     if (
         config and source and "=" in source and not Path(source).exists()
     ):  # the first field, not a source
         fields, source = [source, *(fields or [])], None
-    changes = [assignment(SHORTCUTS[name], value) for name, value in given.items()] + list(
-        fields or []
-    )
+    changes = [assignment(name, value) for name, value in settings.items()] + list(fields or [])
     if resume:
         if (
             source
             or fields
-            or given.keys() - {"device", "max_time"}
+            or settings.keys() - {"train.device", "train.max_minutes"}
             or out_
             or config
             or dry_run

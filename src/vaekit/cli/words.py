@@ -6,20 +6,12 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaekit.errors import VaekitError
 
-
-def sides(word: str | None) -> int | tuple[int, int] | None:
-    """`64` as a side, `64x48` as (height, width)."""
-    if word is None:
-        return None
-    numbers = word.lower().split("x")
-    if len(numbers) > 2 or not all(n.isascii() and n.isdigit() for n in numbers):
-        raise VaekitError(
-            f"--resize {word}: expected a side such as 64, or height and width such as 64x48"
-        )
-    return int(numbers[0]) if len(numbers) == 1 else (int(numbers[0]), int(numbers[1]))
+if TYPE_CHECKING:
+    from vaekit.data.modality import Modality
 
 
 def is_number(word: str) -> bool:
@@ -81,14 +73,10 @@ def quoted(path: str | Path) -> str:
     return shlex.quote(str(path))
 
 
-def onward(run: str | Path, modality: str) -> list[str]:
+def onward(run: str | Path, kind: Modality) -> list[str]:
     """What one can type of a trained run."""
-    verbs = (
-        ["generate {} -n 1000 --seed 1", "score {}"]
-        if modality == "tables"
-        else ["generate {} -n 64 --seed 1"]
-    )
-    return [f"vaekit {verb.format(quoted(run))}" for verb in [*verbs, "evaluate {}"]]
+    verbs = [verb.format(quoted(run)) for verb in kind.output.next]
+    return [f"vaekit {verb}" for verb in [*verbs, f"evaluate {quoted(run)}"]]
 
 
 def leading() -> bool:

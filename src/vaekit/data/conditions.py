@@ -93,6 +93,12 @@ def blank(conditions: Sequence[Condition], n: int) -> Tensor:
     return torch.full((n, sum(field.width for field in conditions)), math.nan)
 
 
+def names(conditions: Sequence[Condition]) -> list[str]:
+    """What can be asked for by name: the fields, and single flags."""
+    flags = [flag for field in conditions if field.kind == "flags" for flag in field.classes]
+    return [field.name for field in conditions] + flags
+
+
 def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
     """One row (1, F) with what `words` say and nothing known of the rest. Raises VaekitError.
 

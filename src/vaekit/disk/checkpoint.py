@@ -19,8 +19,8 @@ from torch import Tensor
 
 from vaekit import files
 from vaekit.config import Experiment
-from vaekit.data import Schema
-from vaekit.data import schema as schema_of
+from vaekit.data.dataset import Schema
+from vaekit.data.registry import schema as schema_of
 from vaekit.disk import lock
 from vaekit.errors import VaekitError
 

@@ -9,8 +9,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, validate_data
 from torch import Tensor
 
-from vaekit.data.tables import Table, TableSchema, load, to_tensor
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.units import to_tensor
+from vaekit.data.tables.load import load
 from vaekit.data.tables.read.frames import Frame, frame_of
+from vaekit.data.tables.schema import TableSchema
 from vaekit.errors import VaekitError
 
 

@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, NumericRows, fit
-from vaekit.data.tables import Column, LeftOut, TableSchema
 from vaekit.data.tables.columns.encode import encode_all
 from vaekit.data.tables.columns.infer import infer
 from vaekit.data.tables.read.frames import Array, Frame
+from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked
 

@@ -17,8 +17,11 @@ from torch import Tensor
 from vaekit.core.extra_costs import FreeBits, in_total
 from vaekit.core.objectives import WATCHED, Objective, Term, distortion, rate
 from vaekit.core.random import own_noise, seeded
-from vaekit.data.tables import as_frame, decode, load, to_tensor
-from vaekit.data.tables.load import require_few
+from vaekit.data.tables import sampling
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.frame import as_frame
+from vaekit.data.tables.columns.units import to_tensor
+from vaekit.data.tables.load import load, require_few
 from vaekit.data.tables.model.bins import with_grids
 from vaekit.data.tables.model.networks import ChainDecoder, RowEncoder
 from vaekit.distributions.families import normal
@@ -28,7 +31,6 @@ from vaekit.estimators.training import ROWS, parted, train
 from vaekit.models.fitted_priors import fit_gmm
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
-from vaekit.tasks import rows
 from vaekit.training.loop import Schedule
 
 EPOCHS, MOST = 8, 2000
@@ -140,7 +142,7 @@ class VAESynthesizer(BaseEstimator):
             )
         seed = self._next_seed(random_state)
         with seeded(seed), torch.no_grad():
-            raw = rows.new(self.model_, self.schema_, int(n), where)
+            raw = sampling.new(self.model_, self.schema_, int(n), where)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score_samples(self, X: Any) -> np.ndarray:

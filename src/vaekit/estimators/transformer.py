@@ -15,7 +15,10 @@ from torch import Tensor
 
 from vaekit.core.objectives import LinearWarmup, beta_elbo
 from vaekit.core.random import seeded
-from vaekit.data.tables import as_frame, decode, from_tensor, load, to_tensor
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.frame import as_frame
+from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.load import load
 from vaekit.data.tables.model.networks import PlainEncoder, RowDecoder
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,3 +177,9 @@ def _only(posteriors: tuple[Any, ...]) -> Any:
 def _log_density(z: Tensor, posteriors: list[Distribution]) -> Tensor:
     """log q(z_i | x_j) for all i of z (I, *event) and all j, shape (I, J)."""
     return torch.cat([q.log_prob(z[:, None]) for q in posteriors], dim=1)
+
+
+def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:
+    """ "40.00 ± 1.96", or "40.00" alone where a single datum has no standard error (NaN, and null in JSON)."""
+    value, error = f"{estimate['value']:.{digits}f}", estimate["error"]
+    return value if error is None or math.isnan(error) else f"{value} ± {error:.{digits}f}"

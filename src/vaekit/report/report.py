@@ -15,14 +15,17 @@ from torch import Tensor
 from vaekit import files
 from vaekit.assembly.latents import in_words as latent_in_words
 from vaekit.assembly.model import build_objective, build_untrained, count_cost
-from vaekit.data import Dataset
+from vaekit.data.dataset import Dataset
+from vaekit.data.modality import Shown
 from vaekit.disk.log import read_metrics
-from vaekit.report import plots
-from vaekit.report.page import document, measures, written
-from vaekit.report.sections import SHOWN, Section, image
+from vaekit.figures import plots
+from vaekit.figures.page import document, measures, written
+from vaekit.figures.section import Section, image
+from vaekit.measures.bounds import in_words
 from vaekit.runs.status import EVALUATION, REPORT, ending, status
-from vaekit.tasks.sampler_choice import kept_choice
-from vaekit.tasks.trained import MI_IMAGES, Trained, in_words
+from vaekit.tasks.evaluation import MI_DATA
+from vaekit.tasks.sampler_choice import kept_choice, source_in_words
+from vaekit.tasks.trained import Trained
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many data as this many multiply-adds allow."""
@@ -49,7 +52,8 @@ def write_report(
     others = torch.ones(len(data), dtype=torch.bool)
     others[held_out.cpu()] = False
     training = data.subset(others.nonzero()[:, 0])
-    shown = SHOWN[trained.schema.modality](folder, trained, held, training, seed)
+    source = source_in_words(trained.folder)
+    shown = trained.modality.measures.report(Shown(folder, trained, held, training, seed, source))
     files.write(
         folder / REPORT, _page(folder, trained, data, numbers, [*shown, _losses(folder, trained)])
     )
@@ -86,9 +90,7 @@ def explained(numbers: dict[str, Any]) -> str:
 def _next(folder: Path, trained: Trained) -> str:
     """Commands to go on with."""
     run = html.escape(shlex.quote(str(folder)))
-    verbs = [f"generate {run} -n 64 --seed 1", f"evaluate {run}"]
-    if trained.modality.name == "images":
-        verbs.insert(1, f"reconstruct {run}")
+    verbs = [verb.format(run) for verb in (*trained.modality.output.next, "evaluate {}")]
     return "<p>Next:</p><pre>" + "\n".join(f"vaekit {verb}" for verb in verbs) + "</pre>"
 
 
@@ -199,7 +201,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
             in_words(numbers["rate"]),
             "KL(q || p), nats: how much the code says about the data (rate in the files)",
         ),
-        *_use(numbers, min(n, MI_IMAGES), datum),
+        *_use(numbers, min(n, MI_DATA), datum),
     ]
     if "nll" in numbers:
         few = numbers["nll"]

@@ -14,11 +14,10 @@ from torch import Tensor
 
 from vaekit import files
 from vaekit.assembly.model import build_model, build_objective, start_model
-from vaekit.assembly.settle import Resolved, held_out
-from vaekit.config import Experiment
+from vaekit.assembly.settle import Resolved, split
 from vaekit.core.trace import Model
-from vaekit.data import Resident, modality
-from vaekit.data.dataset import counted
+from vaekit.data.dataset import Resident, counted
+from vaekit.data.registry import modality
 from vaekit.disk import checkpoint, lock
 from vaekit.disk.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.disk.log import Log, environment
@@ -55,7 +54,7 @@ class Run:
         torch.manual_seed(train.seed)
         self.fingerprint = resolved.data.fingerprint
         self.modality = modality(resolved.data.schema.modality)
-        self.data = self.modality.fixed(resolved.data, train.seed)
+        self.data = self.modality.values.freeze(resolved.data, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.data))
         self.objective = build_objective(self.experiment, len(self.train_index), self.data.schema)
         self.model = build_model(self.experiment.model, self.data.schema)
@@ -327,7 +326,7 @@ class Run:
     def _start(self) -> None:
         """Let what has to look at training data do so: the decoder's bias, codebooks, pseudo-inputs."""
         data, index = self.data, self.train_index
-        x = self.modality.prepare(data.raw.take(index[:2000]), data.schema, None)
+        x = self.modality.values.prepare(data.raw.take(index[:2000]), data.schema, None)
         context = None if data.context is None else data.context[index[:2000]]
         raw = data.raw.take(index[:5000])
         start_model(self.model, self.experiment.model, data.schema, raw, x, context)
@@ -346,7 +345,11 @@ class Run:
                 part.to(device)
             ]
 
-        schema, train, prepare = self.data.schema, self.experiment.train, self.modality.prepare
+        schema, train, prepare = (
+            self.data.schema,
+            self.experiment.train,
+            self.modality.values.prepare,
+        )
         return Feed(
             take,
             lambda batch: prepare(batch.to(device), schema, None),
@@ -369,13 +372,6 @@ class Run:
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.data.skipped:
             files.write(self.folder / "skipped.tsv", self.data.skipped_table)
-
-
-def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
-    """Indices of the training and of the held-out data, from the seed."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(experiment.train.seed))
-    held = held_out(experiment, n)
-    return order[held:], order[:held]
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

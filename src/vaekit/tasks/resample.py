@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.core.random import seeded
 from vaekit.core.trace import Model
-from vaekit.data import Dataset
 from vaekit.data.conditions import Condition
+from vaekit.data.dataset import Dataset
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.models.fitted_priors import fit_flow, fit_gmm, sampler
 from vaekit.models.vae import VAE, Conditioned
-from vaekit.tasks.trained import Trained
+from vaekit.tasks.own_data import training_part
+
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
+
+PRIOR = "prior"
+"""The sampler that is the model's own prior."""
 
 
 def suits(trained: Trained, word: str) -> None:
@@ -34,6 +41,49 @@ def suits(trained: Trained, word: str) -> None:
         raise VaekitError(
             f"--sampler {word}: goes by classes, and this model is told {names}; use --sampler flow"
         )
+
+
+def sampled(
+    trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None
+) -> Trained:
+    """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`; or `prior`.
+
+    It is fitted once, on the run's own training data, and kept in the run's folder. Where the weights have moved it
+    is fitted again.
+    """
+    if word == PRIOR:
+        return replace(trained, sampler=word)
+    suits(trained, word)
+    if trained.folder is None:
+        raise VaekitError(
+            "a sampler is fitted to a run's own data and kept in its folder; this model has none"
+        )
+    path = place(trained.folder, word)
+
+    def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
+        said = _quarters(tell)
+        fitted = fit(trained, training_part(trained), word, progress=said)
+        return state(fitted, trained, word)
+
+    kept = checkpoint.kept(path, {"weights": digest(trained)}, made)
+    return replace(
+        trained,
+        model=sampling_from(trained.model, restored(*kept, path).to(trained.device)),
+        sampler=word,
+    )
+
+
+def _quarters(tell: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Tell a fit's progress at most four times."""
+    seen = {0}
+
+    def progress(done: int, total: int) -> None:
+        if (quarter := 4 * done // total) not in seen:
+            seen.add(quarter)
+            tell(f"step {done:,} of at most {total:,}")
+
+    return progress
 
 
 def place(folder: Path, word: str) -> Path:

@@ -11,24 +11,25 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from vaekit import files
 from vaekit.core.trace import Model
-from vaekit.data import Dataset
+from vaekit.data.dataset import Dataset
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.models.vae import VAE, Conditioned
 from vaekit.tasks import resample
-from vaekit.tasks.trained import Trained
+from vaekit.tasks.resample import PRIOR
+
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
 
 CHOICE = "sampler.json"
 """Where a run keeps the choice, its scores and its reason."""
-
-PRIOR = "prior"
 
 FEWEST_HELD = 30
 """With fewer held-out data their codes cannot judge, and the prior stays."""
@@ -91,8 +92,8 @@ def choose(
 
 
 def _can_compete(trained: Trained) -> bool:
-    """Whether samples come from one continuous latent alone: in tables each cell is drawn, given those before."""
-    if trained.modality.name == "tables":
+    """Whether the kind of data wants it, and samples come from one continuous latent."""
+    if not trained.modality.model.fitted_priors:
         return False
     try:
         resample.suits(trained, "gmm:1")
@@ -209,3 +210,12 @@ def sentence(folder: Path) -> str:
     """What the run in `folder` draws its samples from, and why; empty where nothing was chosen."""
     choice = kept_choice(folder)
     return in_words(choice) if choice else ""
+
+
+def source_in_words(folder: Path | None) -> str:
+    """What samples of the run in `folder` are drawn from, and why: "gmm:10: the codes ... are likelier under it"."""
+    choice = kept_choice(folder)
+    if choice is None:
+        return "the prior"
+    name = "the prior" if choice.word == PRIOR else choice.word
+    return f"{name}: {choice.reason}"

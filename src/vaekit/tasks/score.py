@@ -6,24 +6,31 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vaekit.anomaly import Detector, NumericRows, fit, p_values
+from vaekit.anomaly import p_values
 from vaekit.core.kl import kl
 from vaekit.core.random import own_noise, seeded
 from vaekit.core.trace import Model
-from vaekit.data import Dataset
-from vaekit.data.tables import TableSchema
+from vaekit.data.dataset import Dataset
+from vaekit.data.modality import Tell
+from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
-from vaekit.tasks.trained import Trained
+from vaekit.tasks.own_data import held_part, own_part, training_part
 
-DETECTOR, FORM = "detector.safetensors", 3
-"""Where a run keeps its detector, and in which form: one in another is fitted anew."""
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
+
+DETECTOR = "detector.safetensors"
+"""Where a run keeps its detector."""
+
+DETECTED = "ensemble"
+"""The score of a detector."""
 
 BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
 """What data are scored by: the detector, or four numbers of the run's model."""
@@ -31,8 +38,8 @@ BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
 DRAWS = 16
 """Draws of z for `elbo` and `nll`, by each datum's own noise."""
 
-TOGETHER = {"images": 64, "tables": 512}
-"""How many data go through the model together."""
+VALUES = 2**18
+"""About so many values of data go through the model together."""
 
 
 @dataclass(frozen=True)
@@ -48,65 +55,68 @@ class Scores:
     rest: Tensor | None = None
 
 
-class RowScores:
-    """A detector of a run's training rows."""
+def score(
+    trained: Trained,
+    data: Dataset | None,
+    by: str | None,
+    seed: int,
+    contamination: float,
+    tell: Tell,
+) -> Scores:
+    """How odd `data` are under the run, by one of `BY`; of the run's own data, those that it was not trained on.
 
-    def __init__(self, plain: NumericRows, detector: Detector) -> None:
-        self.plain, self.detector = plain, detector
-
-    @staticmethod
-    def fitted(table: Dataset, schema: TableSchema, seed: int, contamination: float) -> RowScores:
-        raw = table.raw.take(torch.arange(len(table)))
-        if len(raw) < 2:
-            raise VaekitError(
-                f"the detector learns from the run's training rows, at least 2; this run has {len(raw)}, beside what "
-                "it held out: train on more rows, or score --by reconstruction"
-            )
-        plain = NumericRows.learned(schema.sizes, raw)
-        detector = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)
-        return RowScores(plain, detector)
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain data from which `restored` makes the same detector."""
-        tensors, config = self.detector.state()
-        rarity = {f"rarity.{i}": part for i, part in enumerate(self.plain.rarity)}
-        return {f"detector.{name}": tensor for name, tensor in tensors.items()} | rarity, {
-            "config": config
-        }
-
-    @staticmethod
-    def restored(
-        tensors: dict[str, Tensor], about: dict[str, Any], schema: TableSchema
-    ) -> RowScores:
-        own = {
-            name.removeprefix("detector."): t
-            for name, t in tensors.items()
-            if name.startswith("detector.")
-        }
-        rarity = [tensors[f"rarity.{i}"] for i in range(len(schema.columns))]
-        return RowScores(NumericRows(schema.sizes, rarity), Detector.restored(own, about["config"]))
-
-    def __call__(self, table: Dataset) -> Scores:
-        parts = self.detector.attributions(self.plain(table.raw.take(torch.arange(len(table)))))
-        scores = parts.sum(1)
-        calibration = self.detector.calibration
-        return Scores(
-            scores, p_values(calibration, scores), self.plain.by_column(parts), len(calibration)
+    Without `by` it is the detector of the kind of data, or the reconstruction where there is none. `seed` and
+    `contamination` are of the detector. Raises VaekitError.
+    """
+    by = by or usual(trained)
+    require_suits(trained, by)
+    data = own_part(trained, tell) if data is None else data
+    if by == DETECTED:
+        return _detected(trained, data, seed, contamination, tell)
+    if contamination:
+        raise VaekitError(
+            f"--contamination is for --by {DETECTED}; {by} is of the model as it was trained: leave it out"
         )
+    return by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
+
+
+def usual(trained: Trained) -> str:
+    """What data of this kind are scored by when nothing is said."""
+    return DETECTED if trained.modality.measures.detector else "reconstruction"
+
+
+def _detected(
+    trained: Trained, data: Dataset, seed: int, contamination: float, tell: Tell
+) -> Scores:
+    """Scores by a detector of the run's training data, fitted once and kept in the run's folder."""
+    found, datum = trained.modality.measures.detector, trained.modality.datum
+    assert found is not None
+    if trained.folder is None:
+        raise VaekitError(
+            "a detector is fitted to a run's own data and kept in its folder; this model has none"
+        )
+
+    def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tell(f"fitting a detector to the training {datum}s, once")
+        return found.fit(training_part(trained), trained.schema, seed, contamination)
+
+    key = {"seed": seed, "contamination": contamination, "form": found.form}
+    tensors, about = checkpoint.kept(trained.folder / DETECTOR, key, made)
+    return Scores(*found.score(tensors, about, trained.schema, data))
 
 
 # By the run's own model
 
 
-def suits(trained: Trained, by: str) -> None:
+def require_suits(trained: Trained, by: str) -> None:
     """A VaekitError where data of this run cannot be scored so, and what can be done instead."""
     if by not in BY:
         raise VaekitError(f"--by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
-    if by == "ensemble" and trained.schema.modality != "tables":
+    if by == DETECTED and trained.modality.measures.detector is None:
         raise VaekitError(
-            "--by ensemble: is a detector of rows, and this run is of images: use reconstruction"
+            f"--by {by}: there is no detector of {trained.modality.name}, which this run is of: use reconstruction"
         )
-    if by in ("ensemble", "reconstruction"):
+    if by in (DETECTED, "reconstruction"):
         return
     several, posterior = len(trained.shapes) > 1, trained.experiment.model.posterior
     if several or trained.kind != "continuous" or posterior != "normal":
@@ -130,7 +140,7 @@ def by_model(
     -log p(x) by importance sampling. latent: the Mahalanobis distance of the mean of q(z | x) under mean and covariance
     of those of the `learned` data. A datum has the same score alone as among others.
     """
-    suits(trained, by)
+    require_suits(trained, by)
     score = _latent(trained, learned()) if by == "latent" else OF_MODEL[by]
     parts, rest = _scored(trained, data, score)
     calibration = _total(*_scored(trained, held, score)).sort().values
@@ -150,7 +160,7 @@ def _total(parts: Tensor, rest: Tensor) -> Tensor:
 @torch.no_grad()
 def _scored(trained: Trained, data: Dataset, score: Score) -> tuple[Tensor, Tensor]:
     """The score of all data, some at a time, as many each time: products of one shape round alike."""
-    found, size = [], TOGETHER[trained.schema.modality]
+    found, size = [], max(16, min(512, VALUES // trained.schema.dims))
     for x, context in trained.batches(data):
         for i in range(0, len(x), size):
             n = min(size, len(x) - i)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Size, Tensor
@@ -19,27 +19,24 @@ from vaekit.assembly.model import build_model
 from vaekit.config import Experiment
 from vaekit.core.random import seeded
 from vaekit.core.trace import Model
-from vaekit.data import Dataset, Modality, Progress, Schema, conditions, modality
+from vaekit.data import conditions
+from vaekit.data.dataset import Dataset, Progress, Schema
+from vaekit.data.modality import Modality, Tell
+from vaekit.data.registry import modality
 from vaekit.disk import checkpoint
 from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
-from vaekit.measures import bounds
+from vaekit.models.codes.posteriors import CodePosterior
+from vaekit.tasks import further, resample, sampler_choice, score, verbs
+from vaekit.tasks.own_data import own_part
+from vaekit.tasks.score import Scores
 
 ROWS = 512
 """How many data go through a network at a time."""
 
 
-NLL_PIXELS = 2**22
-"""How many decoded pixels the NLL holds at a time."""
-
-MI_IMAGES = 2000
-"""The mutual information is estimated on at most so many data: it compares each with all."""
-
-CERTAIN = "a datum has one code and no other, so more draws give the same draw: the ELBO is the only bound"
-OWN = "every datum has one code, so that each of a few has its own, whatever the codes have learned"
-BELOW = "a latent's mean moves with those above it, so that its variance does not show its own use: see the rates"
-UNPAIRED = "it wants the density of every code under every datum, which here takes a pass of the model for each pair"
-"""Why a number is left out."""
+def ignore(sentence: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -105,54 +102,117 @@ class Trained:
         self,
         n: int,
         seed: int | None = None,
+        where: Mapping[str, Any] | Sequence[str] | None = None,
+        sampler: str | None = None,
+        tell: Tell = ignore,
+        **options: Any,
+    ) -> Any:
+        """`n` new data in the form in which people use them.
+
+        Images come as a tensor (n, C, H, W) in [0, 1], the likelihood's means; rows of a table as a Polars frame with
+        its own units, words and dates. Latents are drawn from the density that the run chose for its codes;
+        `sampler` names another: "prior", "gmm:10", "flow".
+
+        `where` says what they shall be, as `{"label": 7}` or `["age>60"]`: a condition of the model, or of a table any
+        column. Further options are those of the kind of data: of images `reading` ("mean" or "sample") and `guidance`
+        (above 1: closer to `where`, with less variety); of tables `reading`.
+        """
+        return verbs.generate(self, n, seed, where, sampler, tell, **options)
+
+    def impute(
+        self, source: Any, draws: int = 1, seed: int | None = None, tell: Tell = ignore
+    ) -> Any:
+        """The table `source` (a file or a frame) with its missing cells drawn given the cells that are there."""
+        return verbs.impute(self, source, draws, seed, tell).data
+
+    def augment(
+        self, n: int | None = None, seed: int | None = None, tell: Tell = ignore, **options: Any
+    ) -> Any:
+        """The run's training data with new ones of rare classes: of a table `balance="column"`."""
+        return verbs.augment(self, n, seed, tell, **options).data
+
+    def score(
+        self,
+        data: Dataset | None = None,
+        by: str | None = None,
+        seed: int = 0,
+        contamination: float = 0.0,
+        tell: Tell = ignore,
+    ) -> Scores:
+        """How odd data are, by default the run's own that it was not trained on: see `vaekit.tasks.score`."""
+        return score.score(self, data, by, seed, contamination, tell)
+
+    def evaluate(
+        self,
+        data: Dataset | None = None,
+        draws: int = 500,
+        seed: int = 0,
+        limit: int | None = None,
+        progress: Progress = lambda what, done, total: None,
+        metrics: Sequence[str] = ("nll",),
+        sampler: str | None = None,
+        tell: Tell = ignore,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
+
+        `data` are the run's own that it was not trained on when None. `metrics` are "nll" and those of the kind of data
+        (`samples`, `augmentation` ...), whose options follow; `sampler` is what their new data are drawn by. The NLL
+        takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed (all when None). `progress`
+        is told what is being done, how far it is, and how far it goes.
+        """
+        data = own_part(self) if data is None else data
+        ask = further.Ask(tuple(metrics), draws, limit, sampler, seed)
+        return further.evaluate(self, data, ask, progress, tell, **options)[0]
+
+    def draw(
+        self,
+        n: int,
+        seed: int | None = None,
         reading: str | None = None,
         where: Mapping[str, Any] | None = None,
         guidance: float = 1.0,
         sampler: str | None = None,
     ) -> Tensor:
-        """`n` new data (n, *shape), read off p(x | z) as `reading` says: "mean" or "sample".
+        """`n` new data x (n, *shape) as the model sees them, read off p(x | z) as `reading` says.
 
-        Latents are drawn from the density that the run chose for its codes, or from the prior (`sampler="prior"`).
-
-        Images (n, C, H, W) in [0, 1] are the likelihood's means, rows (n, C) are drawn from it.
-
-        `where` says of a conditional model what they shall be, such as `{"label": 7}`; `guidance` above 1 makes more of
-        that, at the price of variety.
+        `where` says of a conditional model what they shall be; `guidance` above 1 makes more of that, at the price of
+        variety. Raises VaekitError.
         """
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 {self.modality.datum}, got {n}")
         if guidance != 1 and not self.schema.conditions:
             raise VaekitError(
-                "guidance strengthens what is asked for; this model was trained without --condition"
+                "guidance strengthens what is asked for; this model was trained without conditions"
             )
-        if not 0 <= guidance < math.inf or (guidance != 1 and not where):
+        if guidance != 1 and not where:
             raise VaekitError(
-                f"guidance {guidance:g}: expected a number of at least 0, and something asked for by where"
+                f"guidance {guidance:g} strengthens what is asked for: say it, too, such as where label=7"
             )
+        if not 0 <= guidance < math.inf:
+            raise VaekitError(f"guidance {guidance:g}: expected a number of at least 0")
         context, read = self.context(where or {}, n), self._reading(reading)
-        source = self._source(sampler)
+        source = self.sampling(sampler)
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
             return torch.cat(
                 [read(source._drawn(size, head(context, size), guidance)) for size in sizes]
             )
 
-    def _source(self, sampler: str | None) -> Trained:
-        """The model to draw from."""
-        if sampler not in (None, "prior"):
-            raise VaekitError(
-                f"sampler {sampler!r}: expected None or 'prior'; vaekit.api.sampled(run, {sampler!r}) fits one"
-            )
-        return self if sampler or self.sampler else self._chosen
+    def sampling(self, sampler: str | None = None, tell: Tell = ignore) -> Trained:
+        """The model to draw from: with the density that the run chose in its prior's place, or with another."""
+        if sampler and sampler != resample.PRIOR:
+            return resample.sampled(self, sampler, tell)
+        if sampler:
+            return replace(self, sampler=sampler)
+        return self if self.sampler else self._chosen
 
     @cached_property
     def _chosen(self) -> Trained:
-        from vaekit.tasks.sampler_choice import chosen  # knows this module
-
-        return chosen(self)
+        return sampler_choice.chosen(self)
 
     def _reading(self, name: str | None) -> Callable[[Distribution], Tensor]:
-        known = self.modality.readings
+        known = self.modality.output.readings
         name = name or next(iter(known))
         if name not in known:
             raise VaekitError(f"reading '{name}': expected {' or '.join(known)}")
@@ -170,13 +230,23 @@ class Trained:
             posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
             return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
 
+    def indices(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The codes of data x (N, *shape) of a quantised latent: their numbers in the codebook, int64 (N, places)."""
+        if self.kind != "codes":
+            raise VaekitError(
+                f"indices: this model's latents are {self.kind}, not codes; use encode"
+            )
+        with torch.no_grad():
+            found = [self.model.encode(*part)[0] for part in self._parts(x, context)]
+        return torch.cat([cast(CodePosterior, part).indices.cpu() for part in found])
+
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data at latents z (N, Z): for each the one that stands for the decoder's p(x | z), (N, *shape)."""
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise VaekitError(f"expected latents of shape (N, {self.latent}), got {tuple(z.shape)}")
         with torch.no_grad():
             parts = [self.model.decode(self._latents(a), c) for a, c in self._split(z, context)]
-            return torch.cat([self.modality.point(part) for part in parts])
+            return torch.cat([self.modality.output.as_data(part) for part in parts])
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (N, *shape) encoded to its posterior mean and decoded again."""
@@ -204,81 +274,23 @@ class Trained:
     def read(self, source: str | Path, **options: Any) -> Dataset:
         """Data for this model from a file, a folder or a named set, in the form of its schema.
 
-        Where training resized, so does this, and so with `data.channels`; else they must fit. `notes` tell of it.
+        Where training resized, so does this; else they must fit. `notes` tell of it. `options` are those of the kind.
         """
-        if options.get("channels") is None:
-            options["channels"] = self.experiment.data.channels
-        return self.modality.load(source, schema=self.schema, **options)
+        trained_on = self.experiment.data
+        return self.modality.source.load(
+            source, schema=self.schema, trained_on=trained_on, **options
+        )
 
     def batches(self, data: Dataset, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The data as the likelihood wants them; what is drawn on the way (bits) comes from `seed`."""
         for x, context in batches(data, self.schema, seed, self.device):
-            self.modality.refuse(x, self.experiment.model, self.schema, data.source)
+            self.modality.values.require_fits(x, self.experiment.model, self.schema, data.source)
             yield x, context
-
-    def evaluate(
-        self,
-        data: Dataset,
-        draws: int = 500,
-        seed: int = 0,
-        limit: int | None = None,
-        progress: Progress = lambda what, done, total: None,
-    ) -> dict[str, Any]:
-        """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
-
-        `draws` importance draws for the NLL (0 leaves it out), on `limit` data drawn by the seed (all when None),
-        which is what takes the time: `progress` is told ("scoring", how many are done, of how many).
-        """
-        bound = bounds.bound(self.model, self.batches(data, seed), seed)
-        report = {"n": len(data)} | {
-            name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")
-        }
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-        report |= self._use(data, order, seed)
-        if self.kind == "codes":
-            return report | {"left_out": {"nll": CERTAIN, "mutual_information": OWN}}
-        if draws:
-            report |= self._nll(
-                data.subset(order[: limit or len(data)].sort().values), draws, seed, progress
-            )
-        return report
 
     @property
     def kind(self) -> str:
         """What the latents are: `continuous`, `categories` or `codes`."""
         return kind_of(self.experiment.model)
-
-    def _use(self, data: Dataset, order: Tensor, seed: int) -> dict[str, Any]:
-        """What use is made of the latents."""
-        if self.kind == "codes":
-            return bounds.code_use(self.model, self.batches(data, seed))
-        if len(self.shapes) > 1:
-            rates = bounds.rates(self.model, self.batches(data, seed), seed)
-            return {
-                "rates": rates,
-                "left_out": {"active_units": BELOW, "mutual_information": UNPAIRED},
-            }
-        means = bounds.posterior_means(self.model, self.batches(data, seed))
-        use: dict[str, Any] = {"active_units": bounds.active_units(means), "latent": self.latent}
-        if self.experiment.model.posterior != "normal":
-            return use | {"left_out": {"mutual_information": UNPAIRED}}
-        few = data.subset(order[:MI_IMAGES].sort().values)
-        return use | {
-            "mutual_information": bounds.mutual_information(
-                self.model, self.batches(few, seed), seed
-            )
-        }
-
-    def _nll(self, data: Dataset, draws: int, seed: int, progress: Progress) -> dict[str, Any]:
-        told, rows = (
-            _told(self.batches(data, seed), len(data), progress),
-            max(16, NLL_PIXELS // self.schema.dims),
-        )
-        estimate = bounds.nll(self.model, told, draws, min(rows, 8192), seed)
-        numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
-        if self.modality.discrete(self.experiment.model, self.schema):
-            numbers["bits_per_dim"] = bounds.bits_per_dim(estimate.value, self.schema.dims)
-        return numbers
 
     def _parts(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         shape = self.schema.shape
@@ -330,19 +342,6 @@ def _joined(posteriors: list[tuple[Distribution, ...]], what: str) -> Tensor:
     )
 
 
-def _told(
-    batches: Iterator[tuple[Tensor, Tensor | None]], total: int, progress: Progress
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The same batches, a few at a time, so that progress can be told as they are done."""
-    done = 0
-    for x, context in batches:
-        for i in range(0, len(x), 32):
-            progress("scoring", done + i, total)
-            yield x[i : i + 32], None if context is None else context[i : i + 32]
-        done += len(x)
-    progress("scoring", total, total)
-
-
 def batches(
     data: Dataset,
     schema: Schema,
@@ -351,7 +350,10 @@ def batches(
     index: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """x (B, *shape) and context, of all data or of those at `index`; bits, if any, are drawn from `seed`."""
-    generator, prepare = torch.Generator().manual_seed(seed), modality(schema.modality).prepare
+    generator, prepare = (
+        torch.Generator().manual_seed(seed),
+        modality(schema.modality).values.prepare,
+    )
     for part in (torch.arange(len(data)) if index is None else index).split(ROWS):
         context = None if data.context is None else data.context[part].to(device)
         yield prepare(data.raw.take(part), schema, generator).to(device), context
@@ -377,15 +379,9 @@ def save(trained: Trained, folder: str | Path) -> None:
 
 def as_tensor(data: Dataset) -> Tensor:
     """All of a data set as one tensor (N, *shape)."""
-    return modality(data.schema.modality).to_tensor(
+    return modality(data.schema.modality).values.to_tensor(
         data.raw.take(torch.arange(len(data))), data.schema
     )
-
-
-def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:
-    """ "40.00 ± 1.96", or "40.00" alone where a single datum has no standard error (NaN, and null in JSON)."""
-    value, error = f"{estimate['value']:.{digits}f}", estimate["error"]
-    return value if error is None or math.isnan(error) else f"{value} ± {error:.{digits}f}"
 
 
 def _by(shape: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,15 +11,19 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.config import Data, Experiment, Network
+from vaekit.data import conditions
 from vaekit.data.dataset import Resident
+from vaekit.data.images import quality, recipes
 from vaekit.data.images.collection import Images
 from vaekit.data.images.load import load, recognises
 from vaekit.data.images.model import networks
 from vaekit.data.images.model.binarise import draw_bits, is_black_and_white, prepare
 from vaekit.data.images.model.likelihoods import Likelihood, likelihood
-from vaekit.data.images.schema import ImageSchema, to_tensor
-from vaekit.data.images.write import write
-from vaekit.data.modality import Between, Modality
+from vaekit.data.images.options import OPTIONS
+from vaekit.data.images.report import sections
+from vaekit.data.images.schema import ImageSchema, describe, to_tensor
+from vaekit.data.images.write import illustrate, write_made
+from vaekit.data.modality import Between, Measures, Modality, Modelling, Output, Source, Values
 from vaekit.data.storage.disk import DiskImages
 from vaekit.errors import VaekitError
 from vaekit.models.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
@@ -61,7 +64,12 @@ def _read(data: Data, **options: Any) -> Images:
     )
 
 
-def _again(data: Data, schema: ImageSchema, **options: Any) -> Images:
+def _load(source: str, trained_on: Data, channels: int | None = None, **options: Any) -> Images:
+    """New images for a model: what training turned grey, or to colour, is turned so again."""
+    return load(source, channels=channels or trained_on.channels, **options)
+
+
+def _reread(data: Data, schema: ImageSchema, **options: Any) -> Images:
     images, then = _read(data, **options), data
     ours = images.schema
     if ours.shape != schema.shape and then.size is None and ours.resized:
@@ -73,11 +81,6 @@ def _again(data: Data, schema: ImageSchema, **options: Any) -> Images:
     ):
         then = then.model_copy(update={"channels": 3})
     return images if then is data else _read(then, **options)
-
-
-def _write(x: Tensor, schema: ImageSchema, folder: Path, stem: str) -> dict[str, str]:
-    sheet, array = write(x, schema, folder, stem)
-    return {"sheet": str(sheet), "array": str(array)}
 
 
 # What the data suggest
@@ -172,7 +175,7 @@ def fixed_bits(images: Images, seed: int) -> Images:
     return replace(images, raw=Resident(torch.cat(bits)), schema=schema, test=test)
 
 
-def _refuse(x: Tensor, network: Network, schema: ImageSchema, source: str) -> None:
+def _require_fits(x: Tensor, network: Network, schema: ImageSchema, source: str) -> None:
     if _of(network, schema).binary and schema.binarise != "dynamic" and not is_black_and_white(x):
         raise VaekitError(
             f"{source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
@@ -273,7 +276,7 @@ def _refuse_grid(network: Network, between: Between) -> None:
         )
 
 
-def _begin(decoder: nn.Module, network: Network, schema: ImageSchema, raw: Tensor) -> None:
+def _init_decoder(decoder: nn.Module, network: Network, schema: ImageSchema, raw: Tensor) -> None:
     pixels = _of(network, schema)
     if pixels.start is not None:
         networks.start_at(
@@ -281,25 +284,63 @@ def _begin(decoder: nn.Module, network: Network, schema: ImageSchema, raw: Tenso
         )
 
 
-IMAGES = Modality(
+def _describe(schema: ImageSchema, count: int, held: int, source: str) -> list[str]:
+    """What `vaekit info` says of the images that a run was trained on."""
+    classes = f", {len(schema.classes)} classes" if schema.classes else ""
+    number = f"{count:,} images" if count else "images"
+    kept = f"; {held:,} of them held out" if count else ""
+    form = describe(schema.height, schema.width, schema.channels)
+    told = ", ".join(conditions.describe(field) for field in schema.conditions)
+    line = f"{number} of {source}: {form}{classes}{BITS[schema.binarise]}{kept}"
+    return [line, f"told of each: {told}; ask with --where"] if told else [line]
+
+
+BITS = {
+    "none": "",
+    "static": ", made bits once",
+    "dynamic": ", made bits again at every visit",
+}
+
+
+MODALITY = Modality(
     name="images",
     datum="image",
     schema=ImageSchema,
-    recognises=recognises,
-    read=_read,
-    again=_again,
-    load=load,
-    settle=_settle,
-    fixed=fixed_bits,
-    prepare=prepare,
-    to_tensor=to_tensor,
-    refuse=_refuse,
-    discrete=lambda network, schema: _of(network, schema).discrete,
-    parts=_parts,
-    begin=_begin,
-    point=picture,
-    readings={"mean": picture, "sample": drawn_picture},
-    write=_write,
-    hierarchy=_hierarchy,
-    grid=lambda schema: networks.grid(schema.shape),
+    source=Source(
+        forms="a folder of pictures, an .npz or .npy file, a folder of idx files, hf:owner/name, digits",
+        recognises=recognises,
+        read=_read,
+        reread=_reread,
+        load=_load,
+        recipes=recipes.RECIPES,
+        suffixes=(".gz", ".npz", ".npy"),
+        presets={"digits": "digits"},
+    ),
+    values=Values(
+        prepare=prepare, to_tensor=to_tensor, require_fits=_require_fits, freeze=fixed_bits
+    ),
+    model=Modelling(
+        settle=_settle,
+        discrete=lambda network, schema: _of(network, schema).discrete,
+        parts=_parts,
+        init_decoder=_init_decoder,
+        hierarchy=_hierarchy,
+        grid=lambda schema: networks.grid(schema.shape),
+    ),
+    output=Output(
+        as_data=picture,
+        readings={"mean": picture, "sample": drawn_picture},
+        write=write_made,
+        describe=_describe,
+        impute="pictures have no cells that could be missing",
+        augment="new pictures of a class come from: vaekit generate RUN --where label=CLASS",
+        next=("generate {} -n 64 --seed 1", "reconstruct {}"),
+    ),
+    measures=Measures(
+        named=quality.MEASURES,
+        report=sections,
+        check=quality.check,
+        illustrate=illustrate,
+    ),
+    options=OPTIONS,
 )

@@ -1,54 +1,25 @@
 """Images on their way out: one picture to look at, and files."""
 
-import math
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
-from vaekit.data.images.schema import ImageSchema
+from vaekit.data.images.schema import ImageSchema, to_tensor
+from vaekit.data.modality import Place
 from vaekit.data.storage.cache import replacing
 from vaekit.errors import VaekitError
+from vaekit.figures.sheets import save_sheet, sheet, side_by_side
+from vaekit.files import new_folder
 
-SHEET_WIDTH = 1000  # pixels: small images are enlarged until their sheet is about so wide
-LARGEST = 160  # pixels: and no image larger than this
-GAP = 2
-GROUND = 128  # mid-grey shows the edges of dark and of light images
+ABREAST = 16
+"""At most so many originals stand side by side over their reconstructions."""
 
-
-def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Image.Image:
-    """A contact sheet of `x` (N, C, H, W), values in [0, 1], C 1 or 3, row by row.
-
-    `columns` makes the sheet about square unless given; `scale` is a whole factor of enlargement. Images are enlarged
-    pixel by pixel, without blur, until the sheet is about `SHEET_WIDTH` wide or they have a side of `LARGEST`.
-    Raises VaekitError when there are no images or their channels can't be shown.
-    """
-    count, channels, height, width = x.shape
-    if count == 0 or channels not in (1, 3):
-        raise VaekitError(
-            f"a sheet shows at least 1 image with 1 or 3 channels, and this is of shape {tuple(x.shape)}"
-        )
-    columns = columns or math.ceil(math.sqrt(count))
-    scale = scale or enlargement(columns, height, width)
-    large = F.interpolate(x.detach().float().cpu(), scale_factor=scale, mode="nearest")
-    pixels = (large.clamp(0, 1) * 255).round().byte().numpy()
-    cell = height * scale + GAP, width * scale + GAP
-    canvas = np.full(
-        (math.ceil(count / columns) * cell[0] + GAP, columns * cell[1] + GAP, channels),
-        GROUND,
-        np.uint8,
-    )
-    for i, image in enumerate(pixels):
-        top, left = (i // columns) * cell[0] + GAP, (i % columns) * cell[1] + GAP
-        canvas[top : top + height * scale, left : left + width * scale] = image.transpose(1, 2, 0)
-    return Image.fromarray(canvas[:, :, 0] if channels == 1 else canvas)
-
-
-def enlargement(columns: int, height: int, width: int) -> int:
-    """The whole factor by which a sheet of so many columns enlarges images of this size; 1 for large ones."""
-    return max(1, min(SHEET_WIDTH // (columns * width), LARGEST // max(height, width)))
+ODDEST = 16
+"""So many of the oddest images are shown."""
 
 
 def to_array(x: Tensor) -> np.ndarray:
@@ -77,3 +48,29 @@ def write(x: Tensor, schema: ImageSchema, folder: str | Path, stem: str) -> tupl
             f"{folder}: {stem} couldn't be written ({error.strerror or error}): choose another folder"
         ) from error
     return picture, array
+
+
+def write_made(x: Tensor, schema: ImageSchema, place: Place) -> dict[str, str]:
+    """New images as a sheet and an array, in a new folder; reconstructions below their originals."""
+    folder = new_folder(place.named or place.folder)
+    picture, array = write(x, schema, folder, place.stem)
+    if place.originals is not None:
+        columns = min(ABREAST, len(x))
+        save_sheet(picture, side_by_side(place.originals, x, columns), columns)
+    elif place.columns:
+        save_sheet(picture, x, place.columns)
+    return {"sheet": str(picture), "array": str(array)}
+
+
+def illustrate(images: Any, found: Any, table: Path) -> dict[str, str]:
+    """A sheet of the oddest images beside the table of scores, below each where it is odd."""
+    first = found.scores.argsort(descending=True)[:ODDEST]
+    pictures = to_tensor(images.raw.take(first), images.schema)
+    maps = found.parts[first].mean(1, keepdim=True)
+    few = found.parts.numel() < 2**24
+    low = found.parts.mean(1).flatten().quantile(0.5) if few else maps.min()
+    shown = ((maps - low) / (maps.max() - low).clamp_min(1e-9)).clamp(0, 1).expand_as(pictures)
+    columns = min(8, len(first))
+    path = table.with_suffix(".png")
+    save_sheet(path, side_by_side(pictures, shown, columns), columns)
+    return {"sheet": str(path)}

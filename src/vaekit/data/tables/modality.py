@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.config import Data, Experiment, Network, nearest
-from vaekit.data.modality import Between, Modality
+from vaekit.data.modality import Between, Measures, Modality, Modelling, Output, Source, Values
+from vaekit.data.tables import quality, recipes, verbs
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.columns.decode import decode
-from vaekit.data.tables.columns.units import from_tensor, prepare, to_tensor
+from vaekit.data.tables.columns.units import prepare, to_tensor
+from vaekit.data.tables.detector import RowDetector
 from vaekit.data.tables.load import load, recognises, require_few
 from vaekit.data.tables.model.bins import with_grids
 from vaekit.data.tables.model.likelihoods import NAMES
 from vaekit.data.tables.model.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
+from vaekit.data.tables.options import OPTIONS
+from vaekit.data.tables.reasons import explain
+from vaekit.data.tables.report import sections
 from vaekit.data.tables.schema import TableSchema, describe
-from vaekit.data.tables.write import write
 from vaekit.errors import VaekitError
 
 WIDTHS = {"tiny": 64, "small": 128, "base": 256, "large": 512}
@@ -49,7 +51,7 @@ def reading_sample(likelihood: Distribution) -> Tensor:
 
 def _read(data: Data, **options: Any) -> Table:
     told = {name: getattr(data, name) for name in ("size", "channels", "array", "table")}
-    asked = {
+    asked: dict[str, Any] = {
         "condition": data.condition,
         "kinds": data.kinds,
         "target": data.labels,
@@ -58,11 +60,11 @@ def _read(data: Data, **options: Any) -> Table:
     return _load(data.source, **asked, **told, **options)
 
 
-def _again(data: Data, schema: TableSchema, **options: Any) -> Table:
+def _reread(data: Data, schema: TableSchema, **options: Any) -> Table:
     return _read(data, **options)
 
 
-def _load(source: Any, **options: Any) -> Table:
+def _load(source: Any, trained_on: Data | None = None, **options: Any) -> Table:
     """`load`, with a word about options that tables have not."""
     wrong = [name for name in (*PICTURES, "table") if options.pop(name, None) is not None]
     if wrong:
@@ -140,36 +142,55 @@ def _parts(
     return encoding, chain
 
 
-def _begin(decoder: nn.Module, network: Network, schema: TableSchema, raw: Tensor) -> None:
+def _init_decoder(decoder: nn.Module, network: Network, schema: TableSchema, raw: Tensor) -> None:
     cast(ChainDecoder | RowDecoder, decoder).begin(to_tensor(raw, schema))
 
 
-def _write(x: Tensor, schema: TableSchema, folder: Path, stem: str) -> dict[str, str]:
-    path = write(decode(from_tensor(x, schema, clip=True), schema), folder / f"{stem}.csv")
-    return {"table": str(path)}
+def _describe(schema: TableSchema, count: int, held: int, source: str) -> list[str]:
+    """What `vaekit info` says of the rows that a run was trained on."""
+    rows = f"{count:,} rows, {held:,} of them held out," if count else "rows"
+    return [f"{rows} of {source}", *describe(schema)]
 
 
-def _refuse(x: Tensor, network: Network, schema: TableSchema, source: str) -> None:
-    """Whatever a table holds has its place in a likelihood of columns."""
-
-
-TABLES = Modality(
+MODALITY = Modality(
     name="tables",
     datum="row",
     schema=TableSchema,
-    recognises=recognises,
-    read=_read,
-    again=_again,
-    load=_load,
-    settle=_settle,
-    fixed=lambda table, seed: table,
-    prepare=prepare,
-    to_tensor=to_tensor,
-    refuse=_refuse,
-    discrete=lambda network, schema: False,
-    parts=_parts,
-    begin=_begin,
-    point=reading_mean,
-    readings={"sample": reading_sample, "mean": reading_mean},
-    write=_write,
+    source=Source(
+        forms="CSV, TSV, Parquet, Feather, JSON lines",
+        recognises=recognises,
+        read=_read,
+        reread=_reread,
+        load=_load,
+        recipes=recipes.RECIPES,
+        suffixes=(".gz", ".csv", ".tsv", ".parquet"),
+    ),
+    values=Values(prepare=prepare, to_tensor=to_tensor),
+    model=Modelling(
+        settle=_settle,
+        discrete=lambda network, schema: False,
+        parts=_parts,
+        init_decoder=_init_decoder,
+        fitted_priors=False,
+    ),
+    output=Output(
+        as_data=reading_mean,
+        readings={"sample": reading_sample, "mean": reading_mean},
+        write=verbs.write_made,
+        describe=_describe,
+        present=verbs.present,
+        generate=verbs.generate,
+        impute=verbs.impute,
+        augment=verbs.augment,
+        next=("generate {} -n 1000 --seed 1", "score {}"),
+    ),
+    measures=Measures(
+        named=quality.MEASURES,
+        report=sections,
+        default=("nll", "samples"),
+        check=quality.check,
+        detector=RowDetector(),
+        explain=explain,
+    ),
+    options=OPTIONS,
 )

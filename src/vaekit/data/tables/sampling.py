@@ -14,9 +14,11 @@ from torch import Tensor
 from vaekit.config import nearest
 from vaekit.core.trace import Model
 from vaekit.data.conditions import blank, where
-from vaekit.data.tables import Table, TableSchema, from_tensor, to_tensor
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.units import from_tensor, to_tensor
 from vaekit.data.tables.rules import constraints
 from vaekit.data.tables.rules.where import asked
+from vaekit.data.tables.schema import TableSchema
 from vaekit.distributions.rows import Cell, ChainedColumns, Columns
 from vaekit.errors import VaekitError
 from vaekit.measures.row_quality import Copies
@@ -170,7 +172,7 @@ def filled(model: Model, table: Table) -> Filled:
 
 
 @dataclass(frozen=True)
-class Made:
+class NewRows:
     """New rows: raw (N, C), the context (N, F) that they were made with, and how many of each class."""
 
     raw: Tensor
@@ -185,7 +187,7 @@ def balanced(
     name: str,
     wanted: int | None,
     tell: Callable[[str], None],
-) -> Made:
+) -> NewRows:
     """Rows that fill every class of the category `name` up to `wanted` (the commonest class's number).
 
     A row that is a near copy of a training row (`table_quality.Copies`) is refused, and another drawn. Raises
@@ -216,7 +218,7 @@ def balanced(
             f"--balance {name}: every class has {goal:,} rows or more already; ask for more with -n"
         )
     joined = None if contexts[0] is None else torch.cat([c for c in contexts if c is not None])
-    return Made(torch.cat(parts), joined, told)
+    return NewRows(torch.cat(parts), joined, told)
 
 
 def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str], np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from vaekit.report.section import Section
+from vaekit.figures.section import Section
 
 
 def document(title: str, body: str) -> str:

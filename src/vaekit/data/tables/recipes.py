@@ -13,3 +13,7 @@ def tables(source: str) -> Experiment:
         objective=Cost(bound="elbo+free-bits:3/total"),
         train=Training(lr=2e-3, weight_decay=0.01, ema=0.998, validations=20),
     )
+
+
+RECIPES = {"tables": tables}
+"""By name; the first is for any table."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vaekit import files
-from vaekit.data.images import sheet
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 
@@ -25,47 +23,6 @@ WIDTH = 8.7
 
 FURTHER = 2.0
 """A histogram is cut where the column's range is so many times as wide as where 98 % of the real values lie."""
-
-
-def save_sheet(
-    path: Path, pictures: Tensor, columns: int, title: str = "", rows: Sequence[str] = ()
-) -> None:
-    """A contact sheet of pictures (N, C, H, W) in [0, 1], with a title above and a name beside each row."""
-    drawn = sheet(pictures, columns)
-    if title or rows:
-        drawn = _named(drawn, title, rows, math.ceil(len(pictures) / columns))
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    files.write(path, buffer.getvalue())
-
-
-LETTER = 16
-"""Pixels: the size of what is written on a sheet."""
-
-
-def _named(drawn: Any, title: str, rows: Sequence[str], count: int) -> Any:
-    """The picture on white paper, with its title above and the names of its rows to the left."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(size=LETTER)
-    left = max((math.ceil(font.getlength(name)) + 14 for name in rows), default=0)
-    top = 2 * LETTER if title else 0
-    width = max(left + drawn.width, math.ceil(font.getlength(title)) + 12)
-    paper = Image.new("RGB", (width, top + drawn.height), "white")
-    paper.paste(drawn.convert("RGB"), (left, top))
-    pen = ImageDraw.Draw(paper)
-    pen.text((6, top // 2), title, fill="black", font=font, anchor="lm")
-    for i, name in enumerate(rows):
-        middle = top + (i + 0.5) * drawn.height / count
-        pen.text((left - 8, middle), name, fill="#333333", font=font, anchor="rm")
-    return paper
-
-
-def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
-    """Rows of originals, each over the row of its copies; a last, shorter row is filled up with grey."""
-    pairs = zip(originals.split(columns), copies.split(columns), strict=True)
-    blank = torch.full_like(originals[:1], 0.5).expand(columns, *originals.shape[1:])
-    return torch.cat([torch.cat((row, blank))[:columns] for pair in pairs for row in pair])
 
 
 TERMS = {"distortion": "reconstruction", "rate": "KL"}

@@ -40,3 +40,12 @@ def mnist_iwae(source: str) -> Experiment:
     """The same network trained on the importance-weighted bound of 50 draws (Burda et al. 2016); wants a GPU."""
     base = mnist_density(source)
     return base.model_copy(update={"objective": Cost(bound="iwae:50")})
+
+
+RECIPES = {
+    "images": images,
+    "digits": digits,
+    "mnist-density": mnist_density,
+    "mnist-iwae": mnist_iwae,
+}
+"""By name; the first is for any images."""

@@ -10,67 +10,75 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from vaekit.data import Dataset
-from vaekit.report import plots
-from vaekit.report.section import Section, image
-from vaekit.tasks.sampler_choice import PRIOR, kept_choice
-from vaekit.tasks.trained import Trained, as_tensor, head
+from vaekit.data.dataset import Dataset
+from vaekit.data.images.schema import to_tensor
+from vaekit.data.modality import Shown, TrainedModel
+from vaekit.figures import plots
+from vaekit.figures.section import Section, image
+from vaekit.figures.sheets import save_sheet, side_by_side
 
 MOST = 2000
 """At most so many held-out images are on the map."""
 
 
-def show(
-    folder: Path, trained: Trained, held: Dataset, training: Dataset, seed: int
-) -> Sequence[Section]:
+def sections(shown: Shown) -> Sequence[Section]:
     """Samples, reconstructions, interpolations, traversals and the latent map."""
-    few, place = as_tensor(held.subset(torch.arange(min(len(held), MOST)))), folder / "plots"
+    trained, held, place = shown.trained, shown.held, shown.folder / "plots"
+    few = _pictures(held, MOST)
     told = {
-        "samples": _samples(place / "samples.png", trained, seed),
+        "samples": _samples(place / "samples.png", trained, shown.seed, shown.source),
         "reconstructions": _reconstructions(place / "reconstructions.png", trained, few, held),
     }
     if _one_vector(trained):
         told["traversals"] = _traversals(place / "traversals.png", trained, few, held)
-    plots.save_sheet(
+    save_sheet(
         place / "interpolations.png", _lines(trained, few, held.context), 12, "Interpolations"
     )
     told["interpolations"] = (
         "Interpolations",
         "Straight lines between the codes of two held-out images, which are at the ends.",
     )
-    told["latent"] = _map(place / "latent.png", trained, few, held, training)
+    told["latent"] = _map(place / "latent.png", trained, few, held, shown.training)
     return [
         Section(*text, image(place / f"{name}.png", name != "latent"))
         for name, text in told.items()
     ]
 
 
-def _one_vector(trained: Trained) -> bool:
+def _pictures(data: Dataset, most: int) -> Tensor:
+    """The first pictures (N, C, H, W) in [0, 1]."""
+    return to_tensor(data.raw.take(torch.arange(min(len(data), most))), data.schema)
+
+
+def _head(context: Tensor | None, n: int) -> Tensor | None:
+    return None if context is None else context[:n]
+
+
+def _one_vector(trained: TrainedModel) -> bool:
     return trained.kind == "continuous" and len(trained.shapes) == 1
 
 
-def _samples(path: Path, trained: Trained, seed: int) -> tuple[str, str]:
+def _samples(path: Path, trained: TrainedModel, seed: int, source: str) -> tuple[str, str]:
     """New images: of a model that is given classes, a row for each, with its name."""
     field = next((f for f in trained.schema.conditions if f.kind == "category"), None)
     if field is None:
-        plots.save_sheet(path, trained.generate(64, seed), 16, "New images")
+        save_sheet(path, trained.draw(64, seed), 16, "New images")
     else:
         names = list(field.classes[:12])
-        rows = [trained.generate(12, seed, where={field.name: name}) for name in names]
-        plots.save_sheet(path, torch.cat(rows), 12, f"New images, by {field.name}", names)
-    choice = kept_choice(trained.folder)
-    source = "the prior" if choice is None or choice.word == PRIOR else choice.word
-    why = f": {choice.reason}" if choice else ""
-    return "Samples", html.escape(f"The decoder's mean at draws from {source}{why}.")
+        rows = [trained.draw(12, seed, where={field.name: name}) for name in names]
+        save_sheet(path, torch.cat(rows), 12, f"New images, by {field.name}", names)
+    return "Samples", html.escape(f"The decoder's mean at draws from {source}.")
 
 
-def _reconstructions(path: Path, trained: Trained, few: Tensor, held: Dataset) -> tuple[str, str]:
+def _reconstructions(
+    path: Path, trained: TrainedModel, few: Tensor, held: Dataset
+) -> tuple[str, str]:
     columns = min(16, len(few))
     shown = few[: columns * min(3, len(few) // columns)]
-    copies = trained.reconstruct(shown, head(held.context, len(shown)))
+    copies = trained.reconstruct(shown, _head(held.context, len(shown)))
     names = ["original", "reconstruction"] * (len(shown) // columns)
-    pairs = plots.side_by_side(shown, copies, columns)
-    plots.save_sheet(path, pairs, columns, "Held-out images and their reconstructions", names)
+    pairs = side_by_side(shown, copies, columns)
+    save_sheet(path, pairs, columns, "Held-out images and their reconstructions", names)
     return "Reconstructions", "Images that the model was not trained on, encoded and decoded."
 
 
@@ -78,9 +86,9 @@ TRAVERSED, STEPS, REACH = 8, 11, 2.5
 """A traversal varies so many dimensions, in so many steps, to so many standard deviations of the codes either way."""
 
 
-def _traversals(path: Path, trained: Trained, few: Tensor, held: Dataset) -> tuple[str, str]:
+def _traversals(path: Path, trained: TrainedModel, few: Tensor, held: Dataset) -> tuple[str, str]:
     """The dimensions with the most information, each varied alone around the code of one held-out image."""
-    codes = trained.encode(few, head(held.context, len(few)))
+    codes = trained.encode(few, _head(held.context, len(few)))
     spread = codes.mean.std(0, correction=0)
     kl = kl_by_dimension(codes.mean, codes.scale)
     most = kl.argsort(descending=True)[:TRAVERSED]
@@ -90,7 +98,7 @@ def _traversals(path: Path, trained: Trained, few: Tensor, held: Dataset) -> tup
         z[i * STEPS : (i + 1) * STEPS, k] = codes.mean[:, k].mean() + ways * spread[k]
     known = None if held.context is None else held.context[:1].expand(len(z), -1)
     names = [f"z{k}  {kl[k]:.1f} nats" for k in most.tolist()]
-    plots.save_sheet(path, trained.decode(z, known), STEPS, "One latent dimension at a time", names)
+    save_sheet(path, trained.decode(z, known), STEPS, "One latent dimension at a time", names)
     caption = (
         "The latent dimensions that carry the most information (their KL from N(0, 1), nats), most first. Each row "
         f"varies one of them by {REACH:g} standard deviations either way; the others keep one held-out image's code."
@@ -104,18 +112,20 @@ def kl_by_dimension(mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def _map(
-    path: Path, trained: Trained, few: Tensor, held: Dataset, training: Dataset
+    path: Path, trained: TrainedModel, few: Tensor, held: Dataset, training: Dataset
 ) -> tuple[str, str]:
     seen = training.subset(torch.arange(min(len(training), MOST)))
     labels = None if held.labels is None else held.labels[: len(few)]
-    codes = trained.encode(few, head(held.context, len(few))).mean
-    below = trained.encode(as_tensor(seen), seen.context).mean
+    codes = trained.encode(few, _head(held.context, len(few))).mean
+    below = trained.encode(
+        to_tensor(seen.raw.take(torch.arange(len(seen))), seen.schema), seen.context
+    ).mean
     plots.latent_map(path, codes, labels, getattr(held.schema, "classes", ()), below)
     caption = "Where images lie in the latent space: training data in grey, held-out data on top."
     return "Latent map", caption
 
 
-def _lines(trained: Trained, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:
+def _lines(trained: TrainedModel, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:
     """Rows of interpolations between neighbours in the data's order, originals at both ends."""
     pairs = [torch.tensor((2 * i % len(few), (2 * i + 1) % len(few))) for i in range(rows)]
     known = [None if context is None else context[pair] for pair in pairs]

@@ -29,7 +29,7 @@ class Verdict:
 def verdicts(
     numbers: Mapping[str, Any], held: int, training: int, target: str | None = None
 ) -> list[Verdict]:
-    """Of the results of `vaekit.tasks.measure.rows`, with `held` rows that were not seen and `training` rows."""
+    """Of the results of `vaekit.data.tables.quality.rows`, with `held` rows that were not seen and `training` rows."""
     return [
         *_fidelity(numbers, held, training),
         *_utility(numbers, target),

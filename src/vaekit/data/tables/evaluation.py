@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from vaekit.data.modality import Tell
+from vaekit.data.tables.quality import Tables
+from vaekit.data.tables.report import furthest, paired, unmeasured
+from vaekit.data.tables.verdicts import Verdict, cautions, verdicts
+from vaekit.figures import plots
+from vaekit.figures.page import document, measures, written
+from vaekit.figures.section import Section, image
+from vaekit.measures.bounds import in_words
 from vaekit.measures.row_quality import NEAR, PAIRED, column_errors, pair_errors
-from vaekit.report import plots
-from vaekit.report.page import document, measures, written
-from vaekit.report.section import Section, image
-from vaekit.report.tables import furthest, paired, unmeasured
-from vaekit.report.verdicts import Verdict, cautions
-from vaekit.tasks.measure import Tables
-from vaekit.tasks.trained import in_words
 
 FIRST = 12
 """Columns that are drawn, and seen without a click."""
@@ -27,6 +28,20 @@ WORST = 10
 """Pairs of columns that are named, and whose columns are drawn."""
 
 BESIDE = ("measure", "new rows", "training rows", "what it says")
+
+
+def page(
+    tables: Tables, target: str | None, title: str, numbers: Mapping[str, Any], tell: Tell
+) -> tuple[str, dict[str, Any]]:
+    """The page, and the mark of each verdict; what is bad is told."""
+    said = verdicts(numbers["samples"], len(tables.real), len(tables.seen), target)
+    for caution in cautions(numbers["samples"], len(tables.real)):
+        tell(caution)
+    for verdict in said:
+        if verdict.mark == "bad":
+            tell(f"bad: {verdict.sentence} ({verdict.threshold})")
+    marks = {verdict.about: verdict.mark for verdict in said}
+    return evaluation(title, numbers, tables, said, target), {"verdicts": marks}
 
 
 def evaluation(

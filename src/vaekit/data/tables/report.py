@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
-from vaekit.data import Dataset
-from vaekit.data.tables import TableSchema, decode, from_tensor
+from vaekit.core.random import seeded
+from vaekit.data.modality import Shown, TrainedModel
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.sampling import drawn
+from vaekit.data.tables.schema import TableSchema
+from vaekit.figures import plots
+from vaekit.figures.section import Section, image
 from vaekit.measures.row_quality import PAIRED, column_errors, pair_errors
-from vaekit.report import plots
-from vaekit.report.section import Section, image
-from vaekit.tasks.trained import Trained, as_tensor, head
 
 MOST = 5000
 """At most so many held-out rows are compared with as many new ones."""
@@ -27,18 +29,14 @@ PANELS = 24
 """Columns that are drawn, those first whose error is largest."""
 
 
-def show(
-    folder: Path, trained: Trained, held: Dataset, training: Dataset, seed: int
-) -> Sequence[Section]:
+def sections(shown: Shown) -> Sequence[Section]:
     """New rows, every column and every pair of columns beside held-out rows, and the latent map."""
-    schema, place = cast(TableSchema, trained.schema), folder / "plots"
-    held = held.subset(torch.arange(min(len(held), MOST)))
-    x, context = as_tensor(held), held.context
-    made = _drawn(trained, len(held), context, seed)
-    real, new = (
-        held.raw.take(torch.arange(len(held))).numpy(),
-        from_tensor(made, schema, clip=True).numpy(),
-    )
+    trained, place = shown.trained, shown.folder / "plots"
+    schema = cast(TableSchema, trained.schema)
+    held = shown.held.subset(torch.arange(min(len(shown.held), MOST)))
+    context, raw = held.context, held.raw.take(torch.arange(len(held)))
+    made = _drawn(trained, len(held), context, shown.seed)
+    real, new = raw.numpy(), from_tensor(made, schema, clip=True).numpy()
     categories = np.array([column.discrete for column in schema.columns])
     errors = column_errors(real, new, categories)
     pairs = pair_errors(real[:, :PAIRED], new[:, :PAIRED], categories[:PAIRED])
@@ -48,13 +46,14 @@ def show(
         [(schema.columns[i], real[:, i], new[:, i], errors[i]) for i in worst],
     )
     plots.matrix(place / "pairs.png", pairs, schema.names[:PAIRED])
-    seen = training.subset(torch.arange(min(len(training), MOST)))
+    seen = shown.training.subset(torch.arange(min(len(shown.training), MOST)))
+    below = to_tensor(seen.raw.take(torch.arange(len(seen))), schema)
     plots.latent_map(
         place / "latent.png",
-        trained.encode(x, head(context, len(x))).mean,
+        trained.encode(to_tensor(raw, schema), context).mean,
         held.labels,
         schema.classes,
-        trained.encode(as_tensor(seen), seen.context).mean,
+        trained.encode(below, seen.context).mean,
     )
     told = f"{len(held):,} held-out rows and as many new ones"
     return [
@@ -97,16 +96,11 @@ def unmeasured(schema: TableSchema) -> str:
     return f" Computed from others, not measured: {names}." if names else ""
 
 
-def _drawn(trained: Trained, n: int, context: torch.Tensor | None, seed: int) -> torch.Tensor:
+def _drawn(trained: TrainedModel, n: int, context: torch.Tensor | None, seed: int) -> torch.Tensor:
     """n new rows, told what is known of real ones where the model is told something."""
-    from vaekit.core.random import seeded
-    from vaekit.tasks import rows
-
-    schema = cast(TableSchema, trained.schema)
+    known = None if context is None else context.to(trained.device)
     with seeded(seed), torch.no_grad():
-        return rows.drawn(
-            trained.model, schema, n, None if context is None else context.to(trained.device)
-        )
+        return drawn(trained.model, cast(TableSchema, trained.schema), n, known)
 
 
 def _mean(pairs: np.ndarray) -> float:

@@ -1,0 +1,121 @@
+"""Options that come from the kinds of data: offered by the verbs, and refused where a run is of another kind."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaekit.data import registry
+from vaekit.data.options import Option
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit.data.modality import Modality
+
+BEFORE = "seed"
+"""Options of kinds stand before this one in the help, where a verb has it."""
+
+
+@dataclass
+class Offered:
+    """An option, the kinds of data that have it, and what it is for: `read`, `write` or a verb."""
+
+    option: Option
+    purpose: str
+    kinds: list[str] = field(default_factory=list)
+
+
+class Given:
+    """What was typed of the options that come from kinds of data."""
+
+    def __init__(self, offered: Mapping[str, Offered], values: Mapping[str, Any]) -> None:
+        self._offered = offered
+        self.values = {
+            n: value for n, value in values.items() if value not in (None, False, [], ())
+        }
+
+    def of(self, kind: Modality) -> dict[str, dict[str, Any]]:
+        """The options by what they are for. Raises a VaekitError for one that this kind does not have."""
+        for name, value in self.values.items():
+            _require_known(self._offered[name], value, kind.name)
+        found: dict[str, dict[str, Any]] = {each.purpose: {} for each in self._offered.values()}
+        for name, value in self.values.items():
+            found[self._offered[name].purpose][name] = value
+        return found
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of an experiment that they set; what has no field of its own goes into `data.options`."""
+        fields: dict[str, Any] = {}
+        further: dict[str, Any] = {}
+        for name, value in self.values.items():
+            place = self._offered[name].option.field
+            if place:
+                fields[place] = value
+            else:
+                further[name] = value
+        return fields | ({"data.options": further} if further else {})
+
+
+def _require_known(offered: Offered, value: Any, kind: str) -> None:
+    typed, choices = offered.option.typed, offered.option.choices
+    if kind not in offered.kinds:
+        owners = " and ".join(offered.kinds)
+        raise VaekitError(f"{typed}: is for {owners}, and this run is of {kind}: leave it out")
+    if choices and value not in choices:
+        raise VaekitError(f"{typed} {value}: expected {' or '.join(choices)}")
+
+
+def of_kinds(*purposes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A verb with the options that kinds of data have for these purposes: it gets them as `given`."""
+
+    def wrap(verb: Callable[..., None]) -> Callable[..., None]:
+        offered = _offered(purposes)
+        signature = inspect.signature(verb, eval_str=True)
+        own = [part for part in signature.parameters.values() if part.name != "given"]
+        places = [part.name for part in own]
+        at = places.index(BEFORE) if BEFORE in places else len(own)
+        added = [_parameter(each.option) for each in offered.values()]
+
+        @functools.wraps(verb)
+        def run(**values: Any) -> None:
+            mine = {name: values.pop(name) for name in offered}
+            verb(**values, given=Given(offered, mine))
+
+        parameters = [*own[:at], *added, *own[at:]]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {part.name: part.annotation for part in parameters}
+        return run
+
+    return wrap
+
+
+def _offered(purposes: tuple[str, ...]) -> dict[str, Offered]:
+    found: dict[str, Offered] = {}
+    for kind, options in registry.options():
+        for purpose in purposes:
+            for option in options.get(purpose, ()):
+                offered = found.setdefault(option.name, Offered(option, purpose))
+                offered.kinds.append(kind)
+    return found
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    flag = option.type is bool
+    info = typer.Option(
+        option.typed,
+        help=option.help,
+        metavar=option.metavar,
+        parser=option.parse,
+        rich_help_panel=option.panel if option.field else None,
+    )
+    kind = Any if option.parse else option.type
+    annotation = Annotated[bool, info] if flag else Annotated[kind | None, info]  # type: ignore[valid-type]
+    default = False if flag else None
+    return inspect.Parameter(
+        option.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
+    )

@@ -1,0 +1,112 @@
+"""Which kinds of data there are, and which of them a source is of. Kinds are imported when they are first needed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaekit.errors import VaekitError
+
+if TYPE_CHECKING:
+    from vaekit.data.dataset import Schema
+    from vaekit.data.modality import Modality
+    from vaekit.data.options import Options
+
+BUILT_IN = ("tables", "images")
+"""The names of the kinds that come with vaekit: `vaekit.data.NAME` holds `modality.MODALITY`, `options.OPTIONS`."""
+
+GROUP = "vaekit.modalities"
+"""The group of entry points through which installed packages bring further kinds: `name = "module:MODALITY"`."""
+
+_registered: dict[str, Modality] = {}
+_installed: list[bool] = []
+
+
+def register(kind: Modality) -> None:
+    """Make a kind of data known under its name. Raises VaekitError where another one has that name."""
+    taken = kind.name in BUILT_IN or _registered.get(kind.name, kind) is not kind
+    if taken:
+        raise VaekitError(f"there is a kind of data '{kind.name}' already; choose another name")
+    _registered[kind.name] = kind
+
+
+def names() -> list[str]:
+    """The names of all kinds of data, those of vaekit first."""
+    if not _installed:
+        _installed.append(True)
+        for entry in entry_points(group=GROUP):
+            register(entry.load())
+    return [*BUILT_IN, *_registered]
+
+
+def modality(name: str) -> Modality:
+    """The kind of data of that name, which a schema's `modality` is. Raises VaekitError."""
+    if name in BUILT_IN:
+        return import_module(f"vaekit.data.{name}.modality").MODALITY
+    if name not in names():
+        raise VaekitError(
+            f"there is no kind of data '{name}' here, only {', '.join(names())}; install the package that brings it"
+        )
+    return _registered[name]
+
+
+def options() -> Iterator[tuple[str, Options]]:
+    """The command-line options of every kind of data, with its name."""
+    for name in names():
+        if name in BUILT_IN:
+            yield name, import_module(f"vaekit.data.{name}.options").OPTIONS
+        else:
+            yield name, _registered[name].options
+
+
+def named(source: str) -> Modality:
+    """The kind of data that a source names. Raises VaekitError where there is none."""
+    kinds = [modality(name) for name in names()]
+    for kind in kinds:
+        if kind.source.recognises(source):
+            return kind
+    raise VaekitError(_unknown(source, kinds))
+
+
+def _unknown(source: str, kinds: list[Modality]) -> str:
+    """Why nothing can be read there, and what could be."""
+    path = Path(source).expanduser()
+    known = "vaekit reads " + "; ".join(f"{kind.name} ({kind.source.forms})" for kind in kinds)
+    if path.is_dir():
+        hint = _files_of(path, kinds)
+        return f"{source}: this is a folder, and not of pictures; {hint or known}"
+    if path.is_file():
+        return f"{source}: is of no kind that is known here; {known}"
+    return f"{source}: there is no such file or folder; {_nearest(source, kinds) or known}"
+
+
+def _files_of(folder: Path, kinds: list[Modality]) -> str:
+    """A question, where single files of a folder can be read."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    found = [file for file in files if any(kind.source.recognises(str(file)) for kind in kinds)]
+    if not found:
+        return ""
+    many = f" (of {len(found):,} such files in it)" if len(found) > 1 else ""
+    return f"did you mean {found[0]}{many}?"
+
+
+def _nearest(source: str, kinds: list[Modality]) -> str:
+    """A question, where something is called nearly so."""
+    parent = Path(source).expanduser().parent
+    beside = (
+        [str(Path(source).parent / file.name) for file in parent.iterdir()]
+        if parent.is_dir()
+        else []
+    )
+    presets = [preset for kind in kinds for preset in kind.source.presets]
+    near = difflib.get_close_matches(source, [*beside, *presets], n=1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def schema(form: Mapping[str, Any]) -> Schema:
+    """A schema from its JSON. Raises pydantic's ValidationError, KeyError, or VaekitError for a kind not known."""
+    return modality(form["modality"]).schema.model_validate(form)

@@ -1,0 +1,80 @@
+"""Why rows are odd: the columns that add most to a row's score, with the cells that stand there."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaekit.anomaly import UNSEEN
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.read.cells import word
+
+LATENTS = "(latents)"
+"""What stands for a column where the latents add to a score."""
+
+REASONS, NOTABLE = 3, 0.1
+"""At most so many columns are named for a row, each of which adds this share of all that is added."""
+
+LONG = 40
+"""Letters of a cell that are shown."""
+
+
+def explain(new: Table, found: Any, odd: np.ndarray) -> dict[str, Any]:
+    """Why the odd rows are odd, in words, and what each column adds to each row's score."""
+    names, parts = _by_column(new, found)
+    columns: dict[str, Any] = {"because": _because(new, names, parts, odd)}
+    return columns | {f"score of {name}": parts[:, i] for i, name in enumerate(names)}
+
+
+def _by_column(new: Table, found: Any) -> tuple[list[str], np.ndarray]:
+    """The names of what adds to the scores, and what each adds (N, K)."""
+    parts, names = found.parts.numpy(), list(new.schema.names)
+    if found.rest is None:
+        return names, parts
+    return [*names, LATENTS], np.column_stack((parts, found.rest.numpy()))
+
+
+def _because(new: Table, names: list[str], parts: np.ndarray, odd: np.ndarray) -> np.ndarray:
+    """Of the odd rows the columns that add most, with their cells; "" of the others."""
+    because, rows = np.full(len(odd), "", object), np.flatnonzero(odd)
+    if len(rows):
+        cells = _cells(new, rows)
+        for k, i in enumerate(rows):
+            first = np.argsort(-parts[i], kind="stable")[:REASONS]
+            least = max(NOTABLE * parts[i].clip(0).sum(), 1e-12)
+            because[i] = ", ".join(
+                _reason(names[c], cells, k) for c in first if parts[i, c] >= least
+            )
+    return because
+
+
+def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
+    """The cells of these rows by column, as words."""
+    raw, schema = new.raw.take(torch.from_numpy(rows)), new.schema
+    shown = decode(raw, schema)
+    cells = {}
+    for column, values in zip(schema.columns, raw.numpy().T, strict=True):
+        words = [
+            _cell(cell) if cell is not None else " missing" for cell in shown[column.name].tolist()
+        ]
+        unseen = column.discrete & (values == UNSEEN)
+        cells[column.name] = [
+            " of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)
+        ]
+    return cells
+
+
+def _cell(cell: Any) -> str:
+    """A cell, "=1e+300"; of a long word its beginning."""
+    plain = word(cell)
+    if len(plain) > LONG and isinstance(cell, (int, float)):
+        return f"={cell:.10g}"
+    return "=" + (plain if len(plain) <= LONG else textwrap.shorten(plain, LONG, placeholder="..."))
+
+
+def _reason(name: str, cells: dict[str, list[str]], row: int) -> str:
+    return name + (cells[name][row] if name in cells else "")

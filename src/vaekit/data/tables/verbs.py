@@ -1,0 +1,192 @@
+"""What people do with the model of a table: new rows, missing cells filled, rare classes filled up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from vaekit.core.random import seeded
+from vaekit.data import conditions
+from vaekit.data.dataset import counted
+from vaekit.data.modality import Made, Place, Tell, TrainedModel
+from vaekit.data.tables import sampling
+from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.frame import as_frame
+from vaekit.data.tables.fill import FilledTable, mend
+from vaekit.data.tables.load import open_frame
+from vaekit.data.tables.read import frames
+from vaekit.data.tables.rules.constraints import compute
+from vaekit.data.tables.schema import TableSchema
+from vaekit.data.tables.write import write
+from vaekit.errors import VaekitError
+from vaekit.files import new_folder
+
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
+
+ABSENT = ("id", "text", "split", "target", "asked", "large")
+"""For these reasons a column was left out that new rows do not have."""
+
+
+def generate(
+    trained: TrainedModel,
+    n: int,
+    seed: int | None,
+    where: Mapping[str, Any],
+    tell: Tell,
+    reading: str | None = None,
+) -> Any:
+    """n new rows as a Polars frame.
+
+    What `where` says of a condition the model is told; what it says of other columns the rows are drawn to have.
+    Rows are drawn, or, with `reading` "mean", read off the likelihood's means. Raises VaekitError.
+    """
+    schema = cast(TableSchema, trained.schema)
+    names = conditions.names(schema.conditions)
+    told = {name: word for name, word in where.items() if name in names}
+    held = {name: word for name, word in where.items() if name not in told}
+    context = trained.context(told)
+    known = None if context is None else context.expand(n, -1)
+    _tell_absent(schema, tell)
+    _tell_unsaid(schema, told, tell)
+    if reading is not None and reading != "sample":
+        if held:
+            raise VaekitError(
+                f"reading '{reading}': {next(iter(held))} can be asked for only where rows are drawn; leave one out"
+            )
+        return present(trained.draw(n, seed, reading, told), schema, known)
+    with seeded(seed), torch.no_grad():
+        raw = sampling.new(trained.model, schema, n, held, context)
+    return as_frame(decode(raw, schema, known), schema)
+
+
+def present(x: torch.Tensor, schema: TableSchema, context: torch.Tensor | None) -> Any:
+    """Rows x (N, C) in model units as a Polars frame, with cells as the source wrote them."""
+    return as_frame(decode(sampling.from_tensor(x, schema, clip=True), schema, context), schema)
+
+
+def impute(
+    trained: TrainedModel, source: Any, data: Table, draws: int, seed: int | None, tell: Tell
+) -> Made:
+    """The rows of `source`, read as `data`, `draws` times, with missing cells drawn given those that are there.
+
+    All else, and columns that the model does not know, stay as they came. Of several draws a column `draw` tells them
+    apart.
+    """
+    schema, frame = cast(TableSchema, trained.schema), open_frame(source)
+    if draws > 1 and "draw" in frame.names:
+        raise VaekitError(
+            f"{data.source}: has a column 'draw' already, which several draws write; give it another name"
+        )
+    with seeded(seed):
+        copies = [sampling.filled(trained.model, data) for _ in range(draws)]
+    known = None if data.context is None else data.context.repeat(draws, 1)
+    computed = torch.cat([copy.computed for copy in copies])
+    raw = torch.cat([copy.raw for copy in copies])
+    mended = mend(frame, decode(raw, schema, known, computed=computed), schema, draws)
+    left = torch.cat([copy.open for copy in copies]).unique().tolist()
+    _tell_left(mended, left, schema, data.source, tell)
+    columns = mended.columns
+    if draws > 1:
+        columns = {"draw": torch.arange(draws).repeat_interleave(len(data)).numpy(), **columns}
+    frame_of_all = frames.polars().DataFrame(dict(columns))
+    return Made(frame_of_all, {"cells": mended.filled, "draws": draws, "n": len(data)})
+
+
+def augment(
+    trained: TrainedModel,
+    real: Table,
+    n: int | None,
+    seed: int | None,
+    tell: Tell,
+    balance: str | None = None,
+) -> Made:
+    """The training rows with new ones of the rare classes of the column `balance`; a column `synthetic` tells which.
+
+    Every class gets `n` rows, or as many as the commonest has; near-copies of training rows are refused.
+    """
+    schema = cast(TableSchema, trained.schema)
+    if balance is None:
+        raise VaekitError(
+            "augment: expected the category whose rare classes are filled up, such as --balance churned"
+        )
+    if "synthetic" in schema.order:
+        raise VaekitError(
+            f"{real.source}: has a column 'synthetic', which augment writes; train with another name"
+        )
+    with seeded(seed):
+        made = sampling.balanced(trained.model, real, schema, balance, n, tell)
+    context = None if made.context is None else torch.cat((_known(real), made.context))
+    computed = None
+    if real.computed is not None:
+        computed = torch.cat((real.computed, compute(made.raw, schema, made.context)))
+    raw = torch.cat((real.raw.take(torch.arange(len(real))), made.raw))
+    columns = decode(raw, schema, context, computed=computed)
+    new = np.ma.masked_array(np.repeat((False, True), (len(real), len(made.raw))))
+    _tell_absent(schema, tell, "Rows, real ones too, come without")
+    frame = as_frame(columns | {"synthetic": new}, schema)
+    return Made(frame, {"real": len(real), "new": len(made.raw), **made.counts})
+
+
+def _known(data: Table) -> torch.Tensor:
+    assert data.context is not None
+    return data.context
+
+
+def write_made(
+    frame: Any, schema: TableSchema, place: Place, escape: bool = False
+) -> dict[str, str]:
+    """New rows as a new file, by default a CSV in a new folder. Raises VaekitError."""
+    path = place.named or new_folder(place.folder) / "rows.csv"
+    if path.suffix.lower() not in ENDINGS:
+        raise VaekitError(
+            f"--out {path}: expected a file that ends on .csv, .tsv, .parquet or .jsonl"
+        )
+    if path.exists():
+        raise VaekitError(f"--out {path}: is there already; choose another name, or move it away")
+    return {"table": str(write(frame, path, escape))}
+
+
+def _tell_absent(schema: TableSchema, tell: Tell, whose: str = "New rows come without") -> None:
+    """Which columns of the source are not modelled and so not made, and why."""
+    gone = [f"{left.name} ({left.why})" for left in schema.left_out if left.reason in ABSENT]
+    if gone:
+        tell(f"{whose} {_listed(gone)}: not modelled")
+
+
+def _tell_unsaid(schema: TableSchema, told: Mapping[str, Any], tell: Tell) -> None:
+    """Which columns the model is told and nobody says, so that new rows have no cells of them."""
+    unsaid = [field for field in schema.conditions if field.name not in told]
+    if unsaid:
+        such = unsaid[0].classes[-1] if unsaid[0].classes else f"{unsaid[0].mean:.4g}"
+        tell(
+            f"The model is told {_listed([field.name for field in unsaid])} and nothing is said here, so new rows are "
+            f"without; say it, such as --where {unsaid[0].name}={such}"
+        )
+
+
+def _tell_left(
+    mended: FilledTable, rows: Sequence[int], schema: TableSchema, data: str, tell: Tell
+) -> None:
+    """Which cells stay empty, and why; that there was none to fill."""
+    if rows:
+        were, places = ("row was", "it was") if len(rows) == 1 else ("rows were", "they were")
+        tell(
+            f"{len(rows):,} {were} left as {places} ({_listed([mended.place(row) for row in rows])}): no drawn cells "
+            "beside what is there obey the constraints"
+        )
+    for name in (field.name for field in schema.conditions):
+        if n := mended.left.get(name, 0):
+            cells = "1 empty cell stays" if n == 1 else f"{counted(n, 'empty cell')} stay"
+            tell(f"{name}: {cells} empty, for the model is told this column and does not draw it")
+    if not mended.filled and not rows:
+        tell(f"{data}: no cell of the columns that the model draws is missing")
+
+
+def _listed(names: Sequence[str], few: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - few:,} more" if len(names) > few else ""
+    return ", ".join(names[:few]) + more

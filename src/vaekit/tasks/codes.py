@@ -1,0 +1,83 @@
+"""The codes of data, as arrays and as files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vaekit import files
+from vaekit.data.dataset import Dataset
+from vaekit.data.storage.columns import SUFFIXES, write_columns
+from vaekit.tasks.verbs import data_as_tensor
+
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
+
+PART = 4096
+"""So many data are decoded from their files at a time."""
+
+
+def encode(trained: Trained, data: Dataset) -> dict[str, np.ndarray]:
+    """The codes of data by name, an array (N, ...) each, and what tells the data apart.
+
+    `mean` and `scale` (N, Z) are mean and standard deviation of each latent dimension; of a quantised latent `index`
+    (N, places) holds the codes themselves. `file` is the datum's file, or `row` its number from 1; `label` its class.
+    """
+    arrays: dict[str, np.ndarray] = _names(data)
+    found: dict[str, list[torch.Tensor]] = {}
+    for index in torch.arange(len(data)).split(PART):
+        part = data.subset(index)
+        for name, values in _codes(trained, part).items():
+            found.setdefault(name, []).append(values)
+    return arrays | {name: torch.cat(parts).numpy() for name, parts in found.items()}
+
+
+def _codes(trained: Trained, part: Dataset) -> dict[str, torch.Tensor]:
+    x = data_as_tensor(part)
+    if trained.kind == "codes":
+        return {"index": trained.indices(x, part.context)}
+    codes = trained.encode(x, part.context)
+    return {"mean": codes.mean, "scale": codes.scale}
+
+
+def _names(data: Dataset) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = (
+        {"file": np.array(data.files)} if data.files else {"row": np.arange(1, len(data) + 1)}
+    )
+    if data.labels is None:
+        return arrays
+    labels, classes = data.labels.cpu().numpy(), getattr(data.schema, "classes", ())
+    arrays["label"] = labels
+    if classes:
+        names = np.array([*classes, ""])  # -1, of no known class, is the last
+        arrays["class"] = names[labels]
+    return arrays
+
+
+def write(arrays: Mapping[str, np.ndarray], out: Path | None, folder: Path) -> dict[str, str]:
+    """Codes as codes.npz and codes.csv in a new folder, or as the table that `out` names; the files."""
+    if out is not None and out.suffix.lower() in SUFFIXES:
+        return {"table": str(write_columns(_columns(arrays), out))}
+    folder = files.new_folder(out or folder)
+    buffer = io.BytesIO()
+    named: dict[str, Any] = {"files" if name == "file" else name: a for name, a in arrays.items()}
+    np.savez(buffer, **named)  # `file` is a parameter of savez
+    files.write(folder / "codes.npz", buffer.getvalue())
+    table = write_columns(_columns(arrays), folder / "codes.csv")
+    return {"codes": str(folder / "codes.npz"), "table": str(table)}
+
+
+def _columns(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A column for each latent dimension: `mean_0`, `mean_1` ..."""
+    columns: dict[str, Any] = {}
+    for name, values in arrays.items():
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}
+    return columns

@@ -1,0 +1,104 @@
+"""What a trained model is worth on data: its bound, its likelihood, and the use that it makes of its latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset, Progress
+from vaekit.measures import bounds
+
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
+
+NLL_VALUES = 2**22
+"""How many decoded values the NLL holds at a time."""
+
+MI_DATA = 2000
+"""The mutual information is estimated on at most so many data: it compares each with all."""
+
+CERTAIN = "a datum has one code and no other, so more draws give the same draw: the ELBO is the only bound"
+OWN = "every datum has one code, so that each of a few has its own, whatever the codes have learned"
+BELOW = "a latent's mean moves with those above it, so that its variance does not show its own use: see the rates"
+UNPAIRED = "it wants the density of every code under every datum, which here takes a pass of the model for each pair"
+"""Why a number is left out."""
+
+
+def evaluate(
+    trained: Trained,
+    data: Dataset,
+    draws: int = 500,
+    seed: int = 0,
+    limit: int | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
+
+    `draws` importance draws for the NLL (0 leaves it out), on `limit` data drawn by the seed (all when None),
+    which is what takes the time: `progress` is told ("scoring", how many are done, of how many).
+    """
+    bound = bounds.bound(trained.model, trained.batches(data, seed), seed)
+    report = {"n": len(data)} | {
+        name: vars(getattr(bound, name)) for name in ("elbo", "distortion", "rate")
+    }
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    report |= _use(trained, data, order, seed)
+    if trained.kind == "codes":
+        return report | {"left_out": {"nll": CERTAIN, "mutual_information": OWN}}
+    if draws:
+        report |= _nll(
+            trained, data.subset(order[: limit or len(data)].sort().values), draws, seed, progress
+        )
+    return report
+
+
+def _use(trained: Trained, data: Dataset, order: Tensor, seed: int) -> dict[str, Any]:
+    """What use is made of the latents."""
+    if trained.kind == "codes":
+        return bounds.code_use(trained.model, trained.batches(data, seed))
+    if len(trained.shapes) > 1:
+        rates = bounds.rates(trained.model, trained.batches(data, seed), seed)
+        return {
+            "rates": rates,
+            "left_out": {"active_units": BELOW, "mutual_information": UNPAIRED},
+        }
+    means = bounds.posterior_means(trained.model, trained.batches(data, seed))
+    use: dict[str, Any] = {"active_units": bounds.active_units(means), "latent": trained.latent}
+    if trained.experiment.model.posterior != "normal":
+        return use | {"left_out": {"mutual_information": UNPAIRED}}
+    few = data.subset(order[:MI_DATA].sort().values)
+    return use | {
+        "mutual_information": bounds.mutual_information(
+            trained.model, trained.batches(few, seed), seed
+        )
+    }
+
+
+def _nll(
+    trained: Trained, data: Dataset, draws: int, seed: int, progress: Progress
+) -> dict[str, Any]:
+    told, rows = (
+        _told(trained.batches(data, seed), len(data), progress),
+        max(16, NLL_VALUES // trained.schema.dims),
+    )
+    estimate = bounds.nll(trained.model, told, draws, min(rows, 8192), seed)
+    numbers: dict[str, Any] = {"nll": vars(estimate) | {"draws": draws}}
+    if trained.modality.model.discrete(trained.experiment.model, trained.schema):
+        numbers["bits_per_dim"] = bounds.bits_per_dim(estimate.value, trained.schema.dims)
+    return numbers
+
+
+def _told(
+    batches: Iterator[tuple[Tensor, Tensor | None]], total: int, progress: Progress
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The same batches, a few at a time, so that progress can be told as they are done."""
+    done = 0
+    for x, context in batches:
+        for i in range(0, len(x), 32):
+            progress("scoring", done + i, total)
+            yield x[i : i + 32], None if context is None else context[i : i + 32]
+        done += len(x)
+    progress("scoring", total, total)

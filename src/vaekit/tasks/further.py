@@ -1,0 +1,98 @@
+"""Measures of a trained model that want more than its bound: what `evaluate --metrics` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaekit.data.dataset import Dataset, Progress
+from vaekit.data.modality import FEWEST, Kept, Parts, Tell
+from vaekit.data.registry import modality
+from vaekit.data.storage.cache import default_folder
+from vaekit.disk import checkpoint
+from vaekit.errors import VaekitError
+from vaekit.tasks import evaluation
+from vaekit.tasks.own_data import own_data, training_part
+
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
+
+Page = Callable[[str, dict[str, Any], Tell], tuple[str, dict[str, Any]]]
+"""(title, numbers, tell) -> a page as HTML, and facts to be told beside the numbers."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is to be measured: `metrics`, draws and number of data for the NLL, the sampler of new data, the seed."""
+
+    metrics: tuple[str, ...]
+    draws: int
+    limit: int | None
+    sampler: str | None
+    seed: int
+
+
+def evaluate(
+    trained: Trained, data: Dataset, ask: Ask, progress: Progress, tell: Tell, **options: Any
+) -> tuple[dict[str, Any], Page | None]:
+    """All numbers that are asked for, and the page that shows them, if there is one. Raises VaekitError."""
+    known = ("nll", *trained.modality.measures.named)
+    for name in ask.metrics:
+        if name not in known:
+            raise VaekitError(f"metrics {name}: expected some of {', '.join(known)}")
+    draws = ask.draws if "nll" in ask.metrics else 0
+    numbers = evaluation.evaluate(trained, data, draws, ask.seed, ask.limit, progress)
+    compared = parts(trained, data, ask.sampler, ask.seed, progress, tell)
+    found, page = measure(compared, ask.metrics, **options)
+    reasons = numbers.get("left_out", {}) | found.pop("left_out", {})
+    return numbers | found | ({"left_out": reasons} if reasons else {}), page
+
+
+def parts(
+    trained: Trained, other: Dataset, sampler: str | None, seed: int, progress: Progress, tell: Tell
+) -> Parts:
+    """What measures compare: new data of the model (drawn by `sampler`), its training data, and `other` ones."""
+    return Parts(
+        trained.sampling(sampler, tell) if sampler else trained,
+        lambda: training_part(trained),
+        other,
+        lambda: own_data(trained),
+        seed,
+        progress,
+        _cached,
+    )
+
+
+def _cached(name: str, make: Callable[[], Kept]) -> Kept:
+    """What was made under a name before, or is made now and kept on this machine."""
+    path = default_folder() / f"{name}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save_tensors(path, *make())
+    return checkpoint.load_tensors(path)
+
+
+def measure(
+    parts: Parts, asked: Sequence[str], **options: Any
+) -> tuple[dict[str, Any], Page | None]:
+    """The numbers of the measures that are asked for, and the page that shows them, if there is one."""
+    named = modality(parts.trained.schema.modality).measures.named
+    numbers: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    page: Page | None = None
+    for name in (name for name in named if name in asked):
+        found = named[name](parts, **options)
+        reasons |= found.numbers.pop("left_out", {})
+        numbers |= found.numbers
+        page = found.page or page
+    return numbers | ({"left_out": reasons} if reasons else {}), page
+
+
+def too_few(data: Dataset, asked: Sequence[str]) -> dict[str, str]:
+    """Why new data are not looked at, where nobody named what to measure and there is too little to compare with."""
+    if "samples" not in asked or len(data) >= FEWEST:
+        return {}
+    datum = modality(data.schema.modality).datum
+    told = f"{len(data)} held-out {datum}s are too few to compare with ({FEWEST}); name data that have more"
+    return {"samples": told}

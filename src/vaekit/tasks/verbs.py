@@ -1,0 +1,94 @@
+"""What people do with a trained model, whatever its data are: each verb once. The kind of data says how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vaekit.data import conditions
+from vaekit.data.dataset import Dataset
+from vaekit.data.modality import Made, Place, Tell, require_verb
+from vaekit.data.where import parse_where
+from vaekit.errors import VaekitError
+from vaekit.tasks.own_data import training_part
+
+if TYPE_CHECKING:
+    from vaekit.tasks.trained import Trained
+
+
+def generate(
+    trained: Trained,
+    n: int,
+    seed: int | None,
+    where: Mapping[str, Any] | Sequence[str] | None,
+    sampler: str | None,
+    tell: Tell,
+    **options: Any,
+) -> Any:
+    """n new data in the form in which people use them. Raises VaekitError."""
+    if n < 1:
+        raise VaekitError(f"expected to generate at least 1 {trained.modality.datum}, got {n}")
+    asked = parse_where(
+        where, [*trained.schema.names, *conditions.names(trained.schema.conditions)]
+    )
+    own = trained.modality.output.generate
+    if own is not None:
+        source = trained.sampling(sampler, tell) if sampler else trained
+        return own(source, n, seed, asked, tell, **options)
+    x = trained.sampling(sampler, tell).draw(n, seed, where=asked, **options)
+    return present(trained, x, trained.context(asked, n))
+
+
+def present(trained: Trained, x: Tensor, context: Tensor | None = None) -> Any:
+    """Data x (N, *shape) in the form in which people use them."""
+    return trained.modality.output.present(x, trained.schema, context)
+
+
+def reconstruct(trained: Trained, data: Dataset, n: int | None = None) -> tuple[Any, Tensor]:
+    """The first n data through the latent space and back, as people use them; and the originals x (n, *shape)."""
+    some = data.subset(torch.arange(min(n or len(data), len(data))))
+    x = data_as_tensor(some)
+    return present(trained, trained.reconstruct(x, some.context), some.context), x
+
+
+def interpolate(trained: Trained, first: Dataset, last: Dataset, steps: int) -> Any:
+    """A straight line between the codes of two data, ends included, as people use them."""
+    a, b = (data_as_tensor(end)[0] for end in (first, last))
+    known = [end.context for end in (first, last) if end.context is not None]
+    return present(trained, trained.interpolate(a, b, steps, torch.cat(known) if known else None))
+
+
+def impute(
+    trained: Trained,
+    source: Any,
+    draws: int,
+    seed: int | None,
+    tell: Tell,
+    data: Dataset | None = None,
+) -> Made:
+    """What is missing in the data of `source` (read as `data`), drawn given what is there. Raises VaekitError."""
+    fill = require_verb(trained.modality, "impute")
+    data = trained.read(source) if data is None else data
+    return fill(trained, source, data, draws, seed, tell)  # type: ignore[no-any-return]
+
+
+def augment(trained: Trained, n: int | None, seed: int | None, tell: Tell, **options: Any) -> Made:
+    """The run's training data with new ones of rare classes. Raises VaekitError."""
+    fill_up = require_verb(trained.modality, "augment")
+    return fill_up(trained, training_part(trained), n, seed, tell, **options)  # type: ignore[no-any-return]
+
+
+def write(trained: Trained, made: Any, place: Place, **options: Any) -> dict[str, str]:
+    """Write new data; the files by what they are. Raises VaekitError."""
+    return trained.modality.output.write(made, trained.schema, place, **options)
+
+
+def data_as_tensor(data: Dataset) -> Tensor:
+    """All of a data set as one tensor x (N, *shape)."""
+    from vaekit.data.registry import modality
+
+    kind = modality(data.schema.modality)
+    return kind.values.to_tensor(data.raw.take(torch.arange(len(data))), data.schema)
