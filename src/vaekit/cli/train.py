@@ -129,7 +129,8 @@ def train(
     table: Annotated[
         str | None,
         of_data(
-            help="A CSV file of attributes, a row for each image (default: metadata.csv in a folder)."
+            help="A CSV file of attributes, a row for each image, here or in the folder of pictures "
+            "(default: metadata.csv, or the only one in that folder)."
         ),
     ] = None,
     latent: Annotated[
