@@ -49,6 +49,7 @@ SHORTCUTS = {
     "condition": "data.condition",
     "constraint": "data.constraints",
     "table": "data.table",
+    "augment": "data.augment",
 }
 
 
@@ -131,6 +132,12 @@ def train(
         of_data(
             help="A CSV file of attributes, a row for each image, here or in the folder of pictures "
             "(default: metadata.csv, or the only one in that folder)."
+        ),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        of_data(
+            help="Change training images at random: flip, shift:K (pixels), crop:S, brightness:B; with commas."
         ),
     ] = None,
     latent: Annotated[
@@ -216,6 +223,8 @@ def train(
       vaekit train photos/ --resize 64 --size base --latent 64 --max-time 30
 
       vaekit train photos/ --condition age --table people.csv
+
+      vaekit train photos/ --augment flip,shift:2
 
       vaekit train customers.csv --condition churned
 

@@ -19,6 +19,11 @@ Between = tuple[tuple[int, ...], tuple[int, ...]]
 """The shapes, without the batch, of what the encoder's net gives and of what the decoder's takes."""
 
 
+def unchanged(words: Sequence[str], schema: Any) -> Callable[[Tensor], Tensor]:
+    """The augmentation of data that have none."""
+    return lambda raw: raw
+
+
 @dataclass(frozen=True)
 class Modality:
     """The answers of one kind of data."""
@@ -57,6 +62,8 @@ class Modality:
     """How new data are read off p(x | z), by name, on the CPU; the first is taken when nothing is said."""
     write: Callable[[Tensor, Any, Path, str], dict[str, str]]
     """Write x (N, ...) into a folder under a stem; the files by what they are."""
+    augment: Callable[[Sequence[str], Any], Callable[[Tensor], Tensor]] = unchanged
+    """The change of raw training data (B, ...) that these words name, drawn anew for each batch."""
     hierarchy: Callable[[Network, Any, Sequence[int], int], Hierarchy] | None = None
     """Latents of these sizes on top of each other, the top's prior to be set; None where there are none."""
     grid: Callable[[Any], tuple[int, int]] | None = None

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from vaekit.config import Data, Experiment, Network
 from vaekit.data.dataset import Resident
+from vaekit.data.images.augment import augmentation, require_fits
 from vaekit.data.images.collection import Images
 from vaekit.data.images.load import load, recognises
 from vaekit.data.images.model import networks
@@ -123,6 +124,8 @@ def _likelihood(
         reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (
             binarise == "dynamic"
         )
+    bits = wanted.binary and binarise != "dynamic"
+    reasons += require_fits(experiment.data.augment, images.schema, bits)
     schema = images.schema.model_copy(update={"binarise": binarise})
     return [f"model.likelihood={name}", f"model.binarise={binarise}"], schema
 
@@ -300,6 +303,7 @@ IMAGES = Modality(
     point=picture,
     readings={"mean": picture, "sample": drawn_picture},
     write=_write,
+    augment=augmentation,
     hierarchy=_hierarchy,
     grid=lambda schema: networks.grid(schema.shape),
 )

@@ -33,7 +33,7 @@ BATCH = 512
 WIDE = 150
 """Of more columns than this, a network for each would take minutes a hundred steps: they share one."""
 
-PICTURES = ("size", "channels", "array")
+PICTURES = ("size", "channels", "array", "augment")
 """Options that only pictures have."""
 
 
@@ -49,6 +49,7 @@ def reading_sample(likelihood: Distribution) -> Tensor:
 
 def _read(data: Data, **options: Any) -> Table:
     told = {name: getattr(data, name) for name in ("size", "channels", "array", "table")}
+    told["augment"] = data.augment or None
     asked = {
         "condition": data.condition,
         "kinds": data.kinds,
