@@ -28,7 +28,8 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="Folder, of rows a .csv or .parquet file, to write to (default inside RUN); never overwritten.",
+        help="Folder to write to (default inside RUN), or a file: a picture such as one.png, of rows "
+        "a .csv or .parquet; never overwritten.",
     ),
 ]
 Seed = Annotated[

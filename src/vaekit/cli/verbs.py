@@ -39,7 +39,14 @@ if TYPE_CHECKING:
 
 def generate(
     run: RunFolder,
-    n: Annotated[int, typer.Option("-n", "--number", help="How many images or rows.")] = 64,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--number",
+            help="How many images or rows (64; with --out one.png a single image).",
+        ),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +85,10 @@ def generate(
 
       vaekit generate runs/digits -n 10000 --out digits-10k --json
 
+      vaekit generate runs/digits --out one.png
+
+      vaekit generate runs/digits -n 25 --out sheet.png
+
       vaekit generate runs/mnist --where label=7 -n 64 --guidance 1.5
 
       vaekit generate runs/mnist --sampler gmm:10
@@ -86,7 +97,7 @@ def generate(
     """
     from vaekit.api import sampled
 
-    at_least("-n", n, 1)
+    n = _number(n, out)
     trained = load(run, device)
     if pixels and pixels not in trained.modality.readings:
         raise VaekitError(f"--pixels {pixels}: expected {' or '.join(trained.modality.readings)}")
@@ -238,6 +249,16 @@ def interpolate(
     )
 
 
+def _number(n: int | None, out: Path | None) -> int:
+    """How many are made: what -n says, else one for a picture file, else 64."""
+    from vaekit.data.images import is_picture_file
+
+    if n is not None:
+        at_least("-n", n, 1)
+        return n
+    return 1 if out and is_picture_file(out) else 64
+
+
 def _pictures_only(trained: Trained, verb: str) -> None:
     if trained.schema.modality != "images":
         raise VaekitError(f"{verb}: is for pictures, and this run is of {trained.schema.modality}")
@@ -319,9 +340,16 @@ def _write(
     stem: str,
     shown: tuple[Tensor, int] | None,
     as_json: bool,
-) -> Path:
+) -> Path | None:
+    """Into a new folder, which is returned, or as one picture where `wanted` is the name of one."""
+    from vaekit.data.images import is_picture_file, write_picture
     from vaekit.report.plots import save_sheet
 
+    if is_picture_file(wanted):
+        drawn, columns = shown or (pictures, None)
+        path = write_picture(drawn, wanted, columns)
+        show({"picture": str(path), "n": len(pictures)}, as_json)
+        return None
     folder = _folder(wanted)
     written = trained.modality.write(pictures, trained.schema, folder, stem)
     if shown:
@@ -330,10 +358,10 @@ def _write(
     return folder
 
 
-def _list_skipped(images: Images, folder: Path) -> None:
+def _list_skipped(images: Images, folder: Path | None) -> None:
     from vaekit.files import write
 
-    if images.skipped:
+    if folder and images.skipped:
         write(folder / "skipped.tsv", images.skipped_table)
         tell(f"skipped files are listed in {folder / 'skipped.tsv'}")
 

@@ -17,6 +17,17 @@ LARGEST = 160  # pixels: and no image larger than this
 GAP = 2
 GROUND = 128  # mid-grey shows the edges of dark and of light images
 
+WRITTEN: dict[str, dict[str, object]] = {
+    ".png": {"format": "PNG"},
+    ".webp": {"format": "WEBP", "lossless": True},
+    ".bmp": {"format": "BMP"},
+    ".tif": {"format": "TIFF"},
+    ".tiff": {"format": "TIFF"},
+    ".jpg": {"format": "JPEG", "quality": 95},
+    ".jpeg": {"format": "JPEG", "quality": 95},
+}
+"""How a picture is saved, by the end of its file's name; only JPEG loses anything."""
+
 
 def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Image.Image:
     """A contact sheet of `x` (N, C, H, W), values in [0, 1], C 1 or 3, row by row.
@@ -77,3 +88,27 @@ def write(x: Tensor, schema: ImageSchema, folder: str | Path, stem: str) -> tupl
             f"{folder}: {stem} couldn't be written ({error.strerror or error}): choose another folder"
         ) from error
     return picture, array
+
+
+def is_picture_file(path: str | Path) -> bool:
+    """Whether a name to write to is that of one picture, not of a folder."""
+    return Path(path).suffix.lower() in WRITTEN
+
+
+def write_picture(x: Tensor, path: str | Path, columns: int | None = None) -> Path:
+    """Write `x` (N, C, H, W) in [0, 1] as one picture file: a single image as it is, several as a sheet.
+
+    The file appears whole or not at all. Raises VaekitError where it is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise VaekitError(f"{path}: is there already; choose another name, or move it away")
+    drawn = Image.fromarray(to_array(x)[0]) if len(x) == 1 else sheet(x, columns)
+    try:
+        with replacing(path) as file:
+            drawn.save(file, **WRITTEN[path.suffix.lower()])  # type: ignore[arg-type]
+    except OSError as error:
+        raise VaekitError(
+            f"{path}: couldn't be written ({error.strerror or error}): choose another place"
+        ) from error
+    return path
