@@ -474,7 +474,7 @@ def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
         for line in train.__doc__.splitlines()
         if line.strip().startswith("vaekit train")
     ]
-    assert len(examples) == 9
+    assert len(examples) == 10
     for _, *words in examples:
         vaekit_(*words, *([] if "--resume" in words or "--dry-run" in words else ["--dry-run"]))
 

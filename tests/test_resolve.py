@@ -98,6 +98,26 @@ def test_small_sets_train_and_hold_out(n: int) -> None:
     assert total_steps(experiment, n) >= 1
 
 
+@pytest.mark.parametrize(
+    ("n", "words"),
+    [
+        (5, "only 1 image is held out: "),
+        (2, "only 1 image is held out: "),
+        (40, "only 4 images are held out: "),
+    ],
+)
+def test_a_run_with_hardly_any_held_out_images_says_so(n: int, words: str) -> None:
+    told = [why for why in resolve(Experiment(), images(n)).reasons if why.startswith(words)]
+    assert len(told) == 1
+    assert told[0].endswith("data.holdout, now 0.1")
+
+
+def test_a_run_with_enough_held_out_images_has_no_warning() -> None:
+    for n, holdout in ((100, 0.1), (40, 0.25)):
+        reasons = resolve(Experiment().override(f"holdout={holdout}"), images(n)).reasons
+        assert not any("held out" in why for why in reasons)
+
+
 def test_steps_decide_when_given() -> None:
     data = images()
     resolved = resolve(Experiment().override("steps=7"), data)

@@ -64,6 +64,10 @@ class Data(Part):
         description="what the model is told: label, arrays, columns of data.table; name:category, name:number",
     )
     table: str | None = Field(None, description="a CSV file of attributes, a row for each image")
+    augment: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="random changes of training images: [flip, shift:2, crop:0.8, brightness:0.1]",
+    )
     kinds: dict[str, str] | None = Field(
         None, description="of a table's columns, where they are not to be inferred: {zip: category}"
     )

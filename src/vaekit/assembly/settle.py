@@ -13,7 +13,7 @@ from vaekit.assembly import latents, priors
 from vaekit.assembly.model import build_objective, build_untrained, count_cost, require_fit
 from vaekit.config import Experiment
 from vaekit.data.conditions import describe
-from vaekit.data.dataset import Dataset, Schema
+from vaekit.data.dataset import Dataset, Schema, counted
 from vaekit.data.registry import modality
 from vaekit.errors import VaekitError
 from vaekit.training.engine import choose_device, has_fast_bf16
@@ -30,6 +30,9 @@ COMPILE_PAYS = 2.5e12
 
 COMPILE_MINUTES = 10
 """A run that is cut off sooner is not compiled: that may take minutes of it."""
+
+FEW_HELD_OUT = 10
+"""Numbers measured on fewer held-out data than this come with a warning."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     parameters, macs = count_cost(model, schema)
     steps = total_steps(settled, len(data))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
+    reasons += _few_held_out(settled, data)
     return Resolved(settled, with_schema(data, schema), reasons, parameters, steps, macs)
 
 
@@ -75,6 +79,19 @@ def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
     order = torch.randperm(n, generator=torch.Generator().manual_seed(experiment.train.seed))
     held = held_out(experiment, n)
     return order[held:], order[:held]
+
+
+def _few_held_out(experiment: Experiment, data: Dataset) -> list[str]:
+    """A warning where hardly any data are left to measure with."""
+    held, datum = held_out(experiment, len(data)), modality(data.schema.modality).datum
+    if held >= FEW_HELD_OUT:
+        return []
+    are = "is" if held == 1 else "are"
+    return [
+        f"only {counted(held, datum)} {are} held out: the held-out numbers, and which weights are "
+        f"best, are hardly more than a guess; use more {datum}s, or hold out a larger part of them: "
+        f"data.holdout, now {experiment.data.holdout:g}"
+    ]
 
 
 def total_steps(experiment: Experiment, n: int) -> int:

@@ -28,8 +28,8 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="Where to write: a folder, or of a table a .csv, .tsv, .parquet or .jsonl file (default: a folder "
-        "inside RUN); never overwritten.",
+        help="Where to write: a folder (default: one inside RUN), or a file: of pictures one.png, of rows a .csv, "
+        ".tsv, .parquet or .jsonl; never overwritten.",
     ),
 ]
 Seed = Annotated[

@@ -185,6 +185,8 @@ def train(
 
       vaekit train photos/ --condition age --table people.csv
 
+      vaekit train photos/ --augment flip,shift:2
+
       vaekit train customers.csv --condition churned
 
       vaekit train orders.csv --constraint "total = price * quantity" --constraint "end >= start"

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @of_kinds("generate", "write")
 def generate(
     run: RunFolder,
-    n: Annotated[int, typer.Option("-n", "--number", help="How many.")] = 64,
+    n: Annotated[
+        int | None,
+        typer.Option("-n", "--number", help="How many (64; with --out one.png a single picture)."),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,6 +66,10 @@ def generate(
 
       vaekit generate runs/digits -n 10000 --out digits-10k --json
 
+      vaekit generate runs/digits --out one.png
+
+      vaekit generate runs/digits -n 25 --out sheet.png
+
       vaekit generate runs/mnist --where label=7 -n 64 --guidance 1.5
 
       vaekit generate runs/mnist --sampler prior
@@ -72,6 +79,7 @@ def generate(
     at_least("-n", n, 1)
     trained = load(run, device)
     options = given.of(trained.modality)
+    n = trained.modality.output.number(out) if n is None else n
     made = trained.generate(n, seed, where, sampler, tell, **options["generate"])
     names = ("generated", "samples")
     write_made(trained, made, run, out, names, options["write"], {"n": n}, as_json)

@@ -32,6 +32,11 @@ Tell = Callable[[str], None]
 """Called with a sentence for the user."""
 
 
+def unchanged(words: Sequence[str], schema: Any) -> Callable[[Tensor], Tensor]:
+    """The augmentation of data that have none."""
+    return lambda raw: raw
+
+
 class TrainedModel(Protocol):
     """What a kind of data may ask of a trained model (`vaekit.Trained`)."""
 
@@ -119,6 +124,8 @@ class Values:
         None
     )
     """Raise a VaekitError where x is nothing that the likelihood can have."""
+    augment: Callable[[Sequence[str], Any], Callable[[Tensor], Tensor]] = unchanged
+    """The change of raw training data (B, ...) that these words name, drawn again for each batch."""
     freeze: Callable[[Any, int], Any] = lambda data, seed: data
     """The data as they stay throughout a run, from its seed."""
 
@@ -176,6 +183,8 @@ class Output:
     """(trained, source, draws, seed, tell) -> the source's data with what is missing filled."""
     augment: Callable[..., Made] | str = "it has no way yet to fill up rare classes"
     """(trained, training data, seed, tell, the options of `augment`) -> training data with new ones."""
+    number: Callable[[Path | None], int] = lambda named: 64
+    """How many are made when nothing is said, and written where people named."""
     next: tuple[str, ...] = ("generate {} -n 64 --seed 1",)
     """What one can type of a trained run, {} standing for the run."""
 

@@ -25,6 +25,7 @@ from vaekit.errors import VaekitError
 from vaekit.measures import bounds
 from vaekit.runs.clock import ASKS, Clock, passed
 from vaekit.runs.events import Ended, Logged
+from vaekit.runs.training_input import training_input
 from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, batches
 from vaekit.training.engine import Engine
@@ -345,14 +346,10 @@ class Run:
                 part.to(device)
             ]
 
-        schema, train, prepare = (
-            self.data.schema,
-            self.experiment.train,
-            self.modality.values.prepare,
-        )
+        train = self.experiment.train
         return Feed(
             take,
-            lambda batch: prepare(batch.to(device), schema, None),
+            training_input(self.experiment, self.data.schema, device),
             len(index),
             int(train.batch),
             train.seed,

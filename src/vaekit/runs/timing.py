@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vaekit.assembly.model import build_model, build_objective
 from vaekit.assembly.settle import Resolved, held_out
 from vaekit.core.random import seeded
-from vaekit.data.registry import modality
+from vaekit.runs.training_input import training_input
 from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
 from vaekit.training.step import Guard, Step, StepByStep
@@ -97,7 +97,6 @@ def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tens
     objective = build_objective(
         experiment, len(data) - held_out(experiment, len(data)), data.schema
     )
-    prepare = modality(data.schema.modality).values.prepare
     low = torch.bfloat16 if train.precision == "bf16" else torch.float32
 
     def take(index: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -115,7 +114,7 @@ def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tens
         ),
         Feed(
             take,
-            lambda raw: prepare(raw.to(device), data.schema, None),
+            training_input(experiment, data.schema, device),
             rows * (STEPS + 1),
             rows,
             0,

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +16,18 @@ from vaekit.data.conditions import Condition
 from vaekit.data.dataset import counted
 from vaekit.data.images.collection import Images, Request
 from vaekit.data.images.read import arrays, streams
+from vaekit.data.images.read.attribute_table import (
+    FILE_COLUMNS,
+    find_table,
+    read_table,
+    rows_by_file,
+    table_beside,
+    tables_beside,
+)
 from vaekit.errors import VaekitError
 
 LABEL = "label"
 """The condition that the images' own classes are."""
-
-TABLE = "metadata.csv"
-"""Looked for in a folder of pictures when no other table is named."""
-
-
-DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")
 
 
 class Unfitting(VaekitError):
@@ -54,15 +51,28 @@ def with_conditions(
     twice = {name for name, _ in asked if [other for other, _ in asked].count(name) > 1}
     if twice:
         raise VaekitError(f"condition '{twice.pop()}' is named twice")
-    if table and not Path(table).expanduser().is_file():
-        raise VaekitError(
-            f"{table}: there is no such file; expected a CSV file with a row for each image"
-        )
+    if table:
+        find_table(table, request.source)  # says so if there is none
     found = {name: _find(name, images, table, request) for name, _ in asked}
     fields = [
         conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked
     ]
     return _filled(images, found, fields)
+
+
+def with_hint(images: Images, source: str) -> Images:
+    """`images` with a note of the tables that lie beside them and are not used."""
+    folder = Path(source).expanduser()
+    found = tables_beside(folder, images.files) if images.files else []
+    return replace(images, notes=(*images.notes, *map(_hint, found)))
+
+
+def _hint(path: Path) -> str:
+    columns = list(read_table(path))
+    others = [name for name in columns[1:] if name.lower() not in FILE_COLUMNS] or columns
+    more = f" and {len(others) - 5:,} more" if len(others) > 5 else ""
+    can = "column can be a condition" if len(others) == 1 else "columns can be conditions"
+    return f"{path.name} names the images; its {can}: {', '.join(others[:5])}{more}"
 
 
 def as_known(
@@ -118,9 +128,9 @@ def _find(name: str, images: Images, table: str | None, request: Request) -> Att
     if name == LABEL and images.labels is not None:
         return _labels(images)
     path = Path(request.source).expanduser()
-    beside = path / TABLE
-    if table or beside.is_file():
-        return _tabled(name, images, Path(table).expanduser() if table else beside)
+    source = find_table(table, request.source) if table else table_beside(path, images.files)
+    if source:
+        return _tabled(name, images, source)
     if path.is_file() and arrays.is_array_file(path):
         return _array(name, images, path, request)
     there = [LABEL] if images.labels is not None else []
@@ -226,14 +236,14 @@ def _fitting(held: dict[str, streams.Stream], images: Images, name: str) -> str:
 
 
 def _tabled(name: str, images: Images, path: Path) -> Attribute:
-    columns = _read_table(path)
+    columns = read_table(path)
     if name not in columns:
         known = ([LABEL] if images.labels is not None else []) + list(columns)
         raise VaekitError(f"{path}: there is no column '{name}'{nearest(name, known)}")
     if not images.files:
         return _by_row(name, images, path, columns[name])
     test = images.test.files if images.test else ()
-    rows = _rows_by_file(path, columns, (*images.files, *test))
+    rows = rows_by_file(path, columns, (*images.files, *test))
     values = columns[name]
     return Attribute(
         _picked(values, rows, images.files), _picked(values, rows, test) if images.test else None
@@ -247,89 +257,6 @@ def _by_row(name: str, images: Images, path: Path, values: np.ndarray) -> Attrib
             f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row an image"
         )
     return Attribute(values[:n], values[n:] if len(values) == both > n else None)
-
-
-def _read_table(path: Path) -> dict[str, np.ndarray]:
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-    except OSError as error:
-        raise VaekitError(
-            f"{path}: the table cannot be read ({error.strerror}); expected a CSV file"
-        ) from None
-    except (UnicodeDecodeError, EOFError):
-        raise VaekitError(f"{path}: is no CSV file in UTF-8; save it anew as such") from None
-    dialect = _dialect(text)
-    try:
-        lines = [
-            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), dialect) if row
-        ] or [[]]
-    except csv.Error as error:
-        raise VaekitError(
-            f"{path}: is no table that can be read ({error}); expected a CSV file"
-        ) from None
-    head, rows = lines[0], lines[1:]
-    twice = next((name for name in head if head.count(name) > 1), None)
-    if twice is not None:
-        raise VaekitError(f"{path}: two columns are called '{twice}'; give each a name of its own")
-    if dialect.delimiter == ";":  # as spreadsheets write where decimals have commas
-        rows = [[DECIMAL.sub(r"\1.\2", cell) for cell in row] for row in rows]
-    ragged = next((i for i, row in enumerate(rows, 2) if len(row) != len(head)), None)
-    if ragged or not rows:
-        what = (
-            f"line {ragged} has another number of columns than the first"
-            if ragged
-            else "has no rows"
-        )
-        raise VaekitError(
-            f"{path}: {what}; expected a CSV file with the columns' names in its first line"
-        )
-    return {
-        name: np.array(column) for name, column in zip(head, zip(*rows, strict=True), strict=True)
-    }
-
-
-def _dialect(text: str) -> type[csv.Dialect]:
-    first = text.split("\n", 1)[0]
-
-    class Dialect(csv.excel):
-        delimiter = max(",;\t", key=first.count)
-
-    return Dialect
-
-
-def _rows_by_file(
-    path: Path, columns: dict[str, np.ndarray], files: Sequence[str]
-) -> dict[str, int]:
-    """Which row speaks of which file, by its path, else by its name or its name without the suffix."""
-    best: dict[str, int] = {}
-    for values in columns.values():
-        words = [value.replace("\\", "/") for value in values.tolist()]
-        place, times = {word: i for i, word in enumerate(words)}, Counter(words)
-        for called in (_path, _name, _stem):
-            found = {file: place[called(file)] for file in files if called(file) in place}
-            distinct = len({called(file) for file in found}) == len(found)
-            if distinct and len(found) > len(best):
-                best, twice = found, [words[i] for i in found.values() if times[words[i]] > 1]
-    if best and twice:
-        raise VaekitError(f"{path}: {twice[0]} stands in several rows; expected one row an image")
-    if not best:
-        raise VaekitError(
-            f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'"
-        )
-    return best
-
-
-def _path(file: str) -> str:
-    return file
-
-
-def _name(file: str) -> str:
-    return file.rsplit("/", 1)[-1]
-
-
-def _stem(file: str) -> str:
-    return _name(file).rsplit(".", 1)[0]
 
 
 def _picked(values: np.ndarray, rows: dict[str, int], files: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vaekit.data.dataset import Progress
-from vaekit.data.images.attributes import as_known, factors, with_conditions
+from vaekit.data.images.attributes import as_known, factors, with_conditions, with_hint
 from vaekit.data.images.collection import Images, Request
 from vaekit.data.images.read import arrays, digits, folder, hub, idx
 from vaekit.data.images.read.conform import conform
@@ -78,7 +78,9 @@ def load(
             f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array of more"
         )
     if schema is None:
-        return with_conditions(images, condition, table, request) if condition else images
+        if not condition:
+            return with_hint(images, name)
+        return with_conditions(images, condition, table, request)
     known = conform(images, schema)
     return as_known(known, schema.conditions, table, request) if schema.conditions else known
 

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from vaekit.config import Data, Experiment, Network
 from vaekit.data import conditions
 from vaekit.data.dataset import Resident
-from vaekit.data.images import quality, recipes
+from vaekit.data.images import augment, quality, recipes
 from vaekit.data.images.collection import Images
 from vaekit.data.images.load import load, recognises
 from vaekit.data.images.model import networks
@@ -22,7 +22,7 @@ from vaekit.data.images.model.likelihoods import Likelihood, likelihood
 from vaekit.data.images.options import OPTIONS
 from vaekit.data.images.report import sections
 from vaekit.data.images.schema import ImageSchema, describe, to_tensor
-from vaekit.data.images.write import illustrate, write_made
+from vaekit.data.images.write import illustrate, is_picture_file, write_made
 from vaekit.data.modality import Between, Measures, Modality, Modelling, Output, Source, Values
 from vaekit.data.storage.disk import DiskImages
 from vaekit.errors import VaekitError
@@ -126,6 +126,8 @@ def _likelihood(
         reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (
             binarise == "dynamic"
         )
+    bits = wanted.binary and binarise != "dynamic"
+    reasons += augment.require_fits(experiment.data.augment, images.schema, bits)
     schema = images.schema.model_copy(update={"binarise": binarise})
     return [f"model.likelihood={name}", f"model.binarise={binarise}"], schema
 
@@ -317,7 +319,11 @@ MODALITY = Modality(
         presets={"digits": "digits"},
     ),
     values=Values(
-        prepare=prepare, to_tensor=to_tensor, require_fits=_require_fits, freeze=fixed_bits
+        prepare=prepare,
+        to_tensor=to_tensor,
+        require_fits=_require_fits,
+        augment=augment.augmentation,
+        freeze=fixed_bits,
     ),
     model=Modelling(
         settle=_settle,
@@ -334,6 +340,7 @@ MODALITY = Modality(
         describe=_describe,
         impute="pictures have no cells that could be missing",
         augment="new pictures of a class come from: vaekit generate RUN --where label=CLASS",
+        number=lambda named: 1 if named is not None and is_picture_file(named) else 64,
         next=("generate {} -n 64 --seed 1", "reconstruct {}"),
     ),
     measures=Measures(

@@ -32,8 +32,14 @@ OPTIONS: Options = {
         Option("channels", "Read all as grey (1) or as colour (3).", int, field="data.channels"),
         Option(
             "table",
-            "A CSV file of attributes, a row for each image (default: metadata.csv in a folder).",
+            "A CSV file of attributes, a row for each image, here or in the folder of pictures "
+            "(default: metadata.csv, or the only one in that folder).",
             field="data.table",
+        ),
+        Option(
+            "augment",
+            "Change training images at random: flip, shift:K (pixels), crop:S, brightness:B; with commas.",
+            field="data.augment",
         ),
         Option(
             "binarise",

@@ -12,10 +12,12 @@ from vaekit.data.dataset import Schema
 class ImageSchema(Schema, frozen=True, extra="forbid"):
     """The form of a set of images: plain data, saved as JSON beside a model.
 
-    `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the names of
-    the labels (index = label), empty when there are none. `resized` says whether images of other sizes were
-    brought to this one, as new ones then are too. `binarise` says how {0, 1} values are drawn from grey ones;
-    reading files never sets it.
+    `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the
+    names of the labels (index = label), empty when there are none. `resized` says whether images of
+    other sizes were brought to this one, as new ones then are too. `value_range` are the values that
+    became 0 and 255 in pictures of more than 8 bits a channel, as they do in new ones; None where
+    there were none. `binarise` says how {0, 1} values are drawn from grey ones; reading files never
+    sets it.
     """
 
     modality: Literal["images"] = "images"
@@ -25,6 +27,7 @@ class ImageSchema(Schema, frozen=True, extra="forbid"):
     dtype: Literal["uint8", "float32"] = "uint8"
     classes: tuple[str, ...] = ()
     resized: bool = False
+    value_range: tuple[int, int] | None = None
     binarise: Literal["none", "static", "dynamic"] = "none"
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from vaekit.data.images.schema import ImageSchema, to_tensor
@@ -20,6 +21,17 @@ ABREAST = 16
 
 ODDEST = 16
 """So many of the oddest images are shown."""
+
+WRITTEN: dict[str, dict[str, object]] = {
+    ".png": {"format": "PNG"},
+    ".webp": {"format": "WEBP", "lossless": True},
+    ".bmp": {"format": "BMP"},
+    ".tif": {"format": "TIFF"},
+    ".tiff": {"format": "TIFF"},
+    ".jpg": {"format": "JPEG", "quality": 95},
+    ".jpeg": {"format": "JPEG", "quality": 95},
+}
+"""How a picture is saved, by the end of its file's name; only JPEG loses anything."""
 
 
 def to_array(x: Tensor) -> np.ndarray:
@@ -51,14 +63,20 @@ def write(x: Tensor, schema: ImageSchema, folder: str | Path, stem: str) -> tupl
 
 
 def write_made(x: Tensor, schema: ImageSchema, place: Place) -> dict[str, str]:
-    """New images as a sheet and an array, in a new folder; reconstructions below their originals."""
-    folder = new_folder(place.named or place.folder)
-    picture, array = write(x, schema, folder, place.stem)
+    """New images as a sheet and an array in a new folder, or as the one picture that people named.
+
+    Reconstructions stand below their originals.
+    """
+    drawn, columns = x, place.columns
     if place.originals is not None:
         columns = min(ABREAST, len(x))
-        save_sheet(picture, side_by_side(place.originals, x, columns), columns)
-    elif place.columns:
-        save_sheet(picture, x, place.columns)
+        drawn = side_by_side(place.originals, x, columns)
+    if place.named is not None and is_picture_file(place.named):
+        return {"picture": str(write_picture(drawn, place.named, columns))}
+    folder = new_folder(place.named or place.folder)
+    picture, array = write(x, schema, folder, place.stem)
+    if columns:
+        save_sheet(picture, drawn, columns)
     return {"sheet": str(picture), "array": str(array)}
 
 
@@ -74,3 +92,27 @@ def illustrate(images: Any, found: Any, table: Path) -> dict[str, str]:
     path = table.with_suffix(".png")
     save_sheet(path, side_by_side(pictures, shown, columns), columns)
     return {"sheet": str(path)}
+
+
+def is_picture_file(path: str | Path) -> bool:
+    """Whether a name to write to is that of one picture, not of a folder."""
+    return Path(path).suffix.lower() in WRITTEN
+
+
+def write_picture(x: Tensor, path: str | Path, columns: int | None = None) -> Path:
+    """Write `x` (N, C, H, W) in [0, 1] as one picture file: a single image as it is, several as a sheet.
+
+    The file appears whole or not at all. Raises VaekitError where it is there already.
+    """
+    path = Path(path)
+    if path.exists():
+        raise VaekitError(f"{path}: is there already; choose another name, or move it away")
+    drawn = Image.fromarray(to_array(x)[0]) if len(x) == 1 else sheet(x, columns)
+    try:
+        with replacing(path) as file:
+            drawn.save(file, **WRITTEN[path.suffix.lower()])  # type: ignore[arg-type]
+    except OSError as error:
+        raise VaekitError(
+            f"{path}: couldn't be written ({error.strerror or error}): choose another place"
+        ) from error
+    return path

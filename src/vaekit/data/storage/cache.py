@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from vaekit.errors import VaekitError
 
-VERSION = 2  # of what is kept; raise it when the decoding changes
+VERSION = 3  # of what is kept; raise it when the decoding changes
 
 
 def default_folder() -> Path:

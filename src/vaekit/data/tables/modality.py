@@ -35,7 +35,7 @@ BATCH = 512
 WIDE = 150
 """Of more columns than this, a network for each would take minutes a hundred steps: they share one."""
 
-PICTURES = ("size", "channels", "array")
+PICTURES = ("size", "channels", "array", "augment")
 """Options that only pictures have."""
 
 
@@ -51,6 +51,7 @@ def reading_sample(likelihood: Distribution) -> Tensor:
 
 def _read(data: Data, **options: Any) -> Table:
     told = {name: getattr(data, name) for name in ("size", "channels", "array", "table")}
+    told["augment"] = data.augment or None
     asked: dict[str, Any] = {
         "condition": data.condition,
         "kinds": data.kinds,

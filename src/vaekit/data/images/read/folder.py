@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vaekit.data.images.collection import Images, Request
+from vaekit.data.images.read.attribute_table import is_table_of
 from vaekit.data.images.read.picture import SUFFIXES
 from vaekit.data.images.read.pictures import Item, gather
 from vaekit.data.storage import cache
@@ -39,7 +40,8 @@ class Arranged:
 
 def read(path: Path, request: Request) -> Images:
     """The pictures below a folder. Raises VaekitError."""
-    entries, unseen = scan(path, request.source)
+    found, unseen = scan(path, request.source)
+    entries = _without_tables(found)
     if not entries:
         raise VaekitError(
             f"{request.source}: the folder is empty: put at least 2 images (PNG, JPEG, ...) into it"
@@ -49,6 +51,12 @@ def read(path: Path, request: Request) -> Images:
         arranged.train, arranged.test, request, _key(entries, arranged, request), unseen
     )
     return replace(images, notes=arranged.notes + images.notes)
+
+
+def _without_tables(entries: list[Entry]) -> list[Entry]:
+    """All but the tables directly in the folder that name pictures: they are no pictures themselves."""
+    files = [entry.name for entry in entries if is_picture_name(entry.name)]
+    return [e for e in entries if "/" in e.name or not is_table_of(Path(e.path), files)]
 
 
 def read_file(path: Path, request: Request) -> Images:

@@ -11,11 +11,7 @@ COLOURED = "coloured"
 REMARKS = {
     "animated": ("has several frames", "have several frames", "the first was taken"),
     "transparent": ("has transparent parts", "have transparent parts", "they were laid over white"),
-    "deep": (
-        "has more than 8 bits a channel",
-        "have more than 8 bits a channel",
-        "scaled to 0..255",
-    ),
+    "float": ("holds floats", "hold floats", "scaled to 0..255"),
     "turned": ("was turned", "were turned", "the EXIF orientation says so"),
 }
 """What a picture had, of one and of many, and what was done about it."""

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vaekit.data.images.read.depth import BEYOND, DEEP, WHOLE, WIDEST, Depth
 from vaekit.data.images.read.notes import COLOURED
 from vaekit.data.images.read.resize import cover
 
@@ -54,11 +55,15 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a picture tell, after its EXIF orientation; `grey` if it can't hold colour."""
+    """What the first bytes of a picture tell, after its EXIF orientation.
+
+    `grey` if it can't hold colour; `deep` if its values are whole numbers of more than 8 bits.
+    """
 
     height: int
     width: int
     grey: bool
+    deep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +80,28 @@ def read_header(source: Source) -> Header:
         height, width = image.height, image.width
         if _orientation(image) >= 5:
             height, width = width, height
-        return Header(height, width, _is_grey(image))
+        return Header(height, width, _is_grey(image), _is_deep(image))
 
 
-def read_picture(source: Source, size: tuple[int, int], channels: int) -> Picture:
-    """The pixels of a picture, cropped about the centre and resized to `size` (H, W). Raises Unreadable."""
+def read_range(source: Source) -> tuple[int, int]:
+    """The lowest and the highest value of a deep picture. Raises Unreadable."""
+    with _opened(source) as image:
+        return _range(np.asarray(image))
+
+
+def read_picture(
+    source: Source, size: tuple[int, int], channels: int, depth: Depth = WHOLE
+) -> Picture:
+    """The pixels of a picture, cropped about the centre and resized to `size` (H, W). Raises Unreadable.
+
+    `depth` says what becomes black and white where there are more than 8 bits.
+    """
     with _opened(source) as image:
         remarks = {"animated"} if _is_animated(image) else set()
         orientation = _orientation(image)
         lying = size if orientation < 5 else (size[1], size[0])
         _draft(image, lying)
-        fitted = cover(_flattened(image, remarks), lying)
+        fitted = cover(_flattened(image, remarks, depth), lying)
         if fitted.mode == "RGB" and not _same_channels(np.asarray(fitted)):
             remarks.add(COLOURED)
         fitted = fitted.convert("L" if channels == 1 else "RGB")
@@ -172,6 +188,10 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in GREY_MODES or image.mode.startswith("I;16")
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
 def _same_channels(values: np.ndarray) -> bool:
     """Whether red, green and blue (..., 3) are equal everywhere."""
     return bool((values == values[..., :1]).all())
@@ -184,14 +204,13 @@ def _draft(image: Image.Image, size: tuple[int, int]) -> None:
         image.draft(None, (math.ceil(2 * scale * image.width), math.ceil(2 * scale * image.height)))
 
 
-def _flattened(image: Image.Image, remarks: set[str]) -> Image.Image:
+def _flattened(image: Image.Image, remarks: set[str], depth: Depth) -> Image.Image:
     """The first frame as "L" or "RGB": 8 bits a channel and nothing to see through; adds to `remarks`."""
     mode = "L" if _is_grey(image) else "RGB"
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        remarks.add("deep")
-        return Image.fromarray(_from_integers(np.asarray(image)))
+    if _is_deep(image):
+        return Image.fromarray(_from_integers(np.asarray(image), remarks, depth))
     if image.mode == "F":
-        remarks.add("deep")
+        remarks.add("float")
         return Image.fromarray(_from_floats(np.asarray(image)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return _over_white(image.convert("RGBA"), remarks).convert(mode)
@@ -209,12 +228,20 @@ def _over_white(image: Image.Image, remarks: set[str]) -> Image.Image:
     return canvas
 
 
-def _from_integers(values: np.ndarray) -> np.ndarray:
-    """Whole numbers 0..65535 to 0..255."""
+def _range(values: np.ndarray) -> tuple[int, int]:
     low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise Unreadable(f"its values go from {low} to {high}, outside of 0 to 65535")
-    return np.rint(values / 257).astype(np.uint8)
+    if low < WIDEST[0] or high > WIDEST[1]:
+        raise Unreadable(f"its values go from {low} to {high}, outside of 0 to {WIDEST[1]}")
+    return low, high
+
+
+def _from_integers(values: np.ndarray, remarks: set[str], depth: Depth) -> np.ndarray:
+    """Whole numbers to 0..255; adds to `remarks`."""
+    _range(values)
+    remarks.add(DEEP)
+    if depth.is_beyond(values):
+        remarks.add(BEYOND)
+    return depth.to_bytes(values)
 
 
 def _from_floats(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,9 @@ import torch
 
 from vaekit.data.dataset import Raw, Resident
 from vaekit.data.images.collection import Images, Request
+from vaekit.data.images.read import depth as depths
 from vaekit.data.images.read import notes
+from vaekit.data.images.read.depth import WHOLE, Depth
 from vaekit.data.images.read.notes import COLOURED
 from vaekit.data.images.read.picture import (
     Header,
@@ -24,6 +26,7 @@ from vaekit.data.images.read.picture import (
     quiet,
     read_header,
     read_picture,
+    read_range,
 )
 from vaekit.data.images.read.sizes import Sizes, choose, listed, resizing, size_option
 from vaekit.data.images.schema import ImageSchema, describe
@@ -72,6 +75,7 @@ class Headers:
 class Reading:
     """The form that all pictures get, uint8 (C, H, W), and what to tell the user about it.
 
+    `depth` says what becomes black and white where a picture has more than 8 bits, None where none has.
     `supposed`: they are read as grey because those that were looked at are, which holds only if all others are.
     """
 
@@ -80,6 +84,7 @@ class Reading:
     width: int
     notes: tuple[str, ...]
     supposed: bool = False
+    depth: Depth | None = None
 
     @property
     def bytes_each(self) -> int:
@@ -122,7 +127,7 @@ def _decoded(
     if not any(isinstance(header, Header) for header in headers[: len(train)]):
         raise VaekitError(_none_readable(train, headers, request.source))
     survey = Headers(items, headers, len(train))
-    plan = _plan(survey, request)
+    plan = replace(_plan(survey, request), depth=_depth(survey, request))
     with contextlib.suppress(Coloured):
         return _carried_out(plan, survey, request, path)
     return _carried_out(replace(plan, channels=3, supposed=False), survey, request, path)
@@ -204,10 +209,30 @@ def _size(survey: Headers, request: Request) -> tuple[int, int]:
     return wanted
 
 
+def _depth(survey: Headers, request: Request) -> Depth | None:
+    """What becomes black and white: as the model knows it, else the range that all deep pictures share."""
+    deep = [item for item, header in survey.readable if header.deep]
+    if not deep:
+        return None
+    known = request.schema and request.schema.value_range
+    if known:
+        return Depth(*known, known=True)
+    found = ordered(_range_or_reason, deep, "reading levels", request.progress)
+    ranges = [levels for levels in found if not isinstance(levels, Unreadable)]
+    return depths.choose(ranges) if ranges else WHOLE
+
+
+def _range_or_reason(item: Item) -> tuple[int, int] | Unreadable:
+    try:
+        return read_range(item.source)
+    except Unreadable as reason:
+        return reason
+
+
 def _any_coloured(items: Sequence[Item], size: tuple[int, int]) -> bool:
     """Whether one of a few of `items`, evenly spread, shows colour."""
     few = items[:: -(-len(items) // LOOKED_AT)]
-    found = (_picture_or_reason(size, 1, item) for item in few)
+    found = (_picture_or_reason(size, 1, WHOLE, item) for item in few)
     return any(isinstance(picture, Picture) and COLOURED in picture.remarks for picture in found)
 
 
@@ -237,7 +262,8 @@ def _decode(
     Raises Coloured.
     """
     waiting = [i for i, outcome in enumerate(outcomes) if outcome is None]
-    read = partial(_picture_or_reason, (plan.height, plan.width), plan.channels)
+    size, depth = (plan.height, plan.width), plan.depth or WHOLE
+    read = partial(_picture_or_reason, size, plan.channels, depth)
     remarks: Counter[str] = Counter()
     with contextlib.closing(
         ordered(read, [items[i] for i in waiting], "decoding", request.progress)
@@ -253,9 +279,11 @@ def _decode(
     return remarks
 
 
-def _picture_or_reason(size: tuple[int, int], channels: int, item: Item) -> Picture | Unreadable:
+def _picture_or_reason(
+    size: tuple[int, int], channels: int, depth: Depth, item: Item
+) -> Picture | Unreadable:
     try:
-        return read_picture(item.source, size, channels)
+        return read_picture(item.source, size, channels, depth)
     except Unreadable as reason:
         return reason
 
@@ -288,6 +316,8 @@ def _facts(
         isinstance(h, Header) and not h.grey for h in itertools.compress(survey.headers, good)
     )
     told = notes.colours(plan.channels, len(kept), found[COLOURED], stored)
+    if plan.depth:
+        told += depths.sentence(plan.depth, found[depths.DEEP], found[depths.BEYOND])
     return {
         "bytes": len(groups) * plan.bytes_each,
         "counts": [count, len(groups) - count],
@@ -297,6 +327,7 @@ def _facts(
         else None,
         "classes": list(classes),
         "files": [item.name for item in kept],
+        "value_range": plan.depth and plan.depth.span,
         "resized": set(survey.sizes) != {(plan.height, plan.width)},
         "notes": [*plan.notes, *told, *notes.remarks(found), *class_notes],
         "skipped": skipped,
@@ -334,7 +365,7 @@ def _images(facts: Facts, raw: Raw, request: Request, unseen: Sequence[tuple[str
         "channels": channels,
         "classes": tuple(facts["classes"]),
     }
-    schema = ImageSchema(**form, resized=facts["resized"])
+    schema = ImageSchema(**form, resized=facts["resized"], value_range=facts["value_range"])
     skipped = (*unseen, *((name, reason) for name, reason in facts["skipped"]))
     labels = None if facts["labels"] is None else torch.tensor(facts["labels"], dtype=torch.int64)
     train, held = (_slice(raw, part) for part in (slice(0, count), slice(count, len(raw))))
