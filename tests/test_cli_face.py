@@ -480,7 +480,7 @@ def test_every_example_of_train_is_one_that_works(tmp_path, monkeypatch):
 
 
 def test_every_option_is_explained_and_no_argument_is_asking_for_help():
-    for command in typer.main.get_command(application.app).commands.values():
+    for command in typer.main.get_command(application.build()).commands.values():
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{command.name} {parameter.name}"
     assert "Usage: vaekit" in vaekit_(code=2)[0]

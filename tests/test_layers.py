@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vaekit
+from vaekit.data import registry
 
 ROOT = Path(vaekit.__file__).parent
 
@@ -89,3 +90,39 @@ def test_files_stay_short(path: Path) -> None:
 def test_public_names_exist() -> None:
     for name in vaekit.__all__:
         assert getattr(vaekit, name) is not None
+
+
+KINDS = tuple(registry.BUILT_IN)
+
+NAMES_A_KIND = {
+    "data/registry.py": "the list of the kinds that come with vaekit",
+    "runs/run.py": "the key of runs of older versions",
+    "runs/status.py": "the key of runs of older versions",
+}
+
+
+def is_of_a_kind(path: Path) -> bool:
+    parts = path.relative_to(ROOT).parts
+    return parts[0] == "estimators" or (parts[:1] == ("data",) and parts[1] in KINDS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if not is_of_a_kind(path)],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_no_kind_of_data_is_named_outside_its_folder(path: Path) -> None:
+    """Estimators are of tables, as scikit-learn's are; all else asks the modality."""
+    named = {
+        node.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in KINDS
+    }
+    assert not named or str(path.relative_to(ROOT)) in NAMES_A_KIND
+    homes = tuple(f"vaekit.data.{kind}" for kind in KINDS)
+    assert not [name for name in imports(path) if name.startswith(homes)]
+
+
+def test_every_exception_is_one() -> None:
+    for name in NAMES_A_KIND:
+        assert any(f'"{kind}"' in (ROOT / name).read_text() for kind in KINDS), name

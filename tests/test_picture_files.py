@@ -13,7 +13,7 @@ from PIL import Image
 import vaekit
 from commands import call
 from vaekit import VaekitError
-from vaekit.data.images import is_picture_file, write_picture
+from vaekit.data.images.write import is_picture_file, write_picture
 from vaekit.figures.sheets import sheet
 
 TINY = ["--architecture", "mlp", "--latent", 2, "--steps", 2, "--device", "cpu", "--quiet"]

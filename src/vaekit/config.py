@@ -75,6 +75,7 @@ class Data(Part):
         (),
         description="rules that rows of a table shall obey: [total = price * quantity, age >= 18]",
     )
+    options: dict[str, Any] = Field({}, description="options of other kinds of data, by name")
     memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
 
 

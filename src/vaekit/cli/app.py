@@ -8,6 +8,7 @@ import textwrap
 
 import typer
 
+from vaekit.cli.kinds import with_options
 from vaekit.cli.measure import evaluate, info
 from vaekit.cli.score import score
 from vaekit.cli.terminal import complain
@@ -15,15 +16,7 @@ from vaekit.cli.train import train
 from vaekit.cli.verbs import augment, encode, generate, impute, interpolate, reconstruct
 from vaekit.errors import VaekitError
 
-app = typer.Typer(
-    help="Learn to compress data into a probabilistic latent space, and create new data from it.",
-    epilog="Begin with: [bold]vaekit train digits[/bold], then [bold]vaekit generate runs/digits -n 64[/bold]",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for verb in (
+VERBS = (
     train,
     generate,
     reconstruct,
@@ -34,12 +27,26 @@ for verb in (
     augment,
     evaluate,
     info,
-):
-    examples = (verb.__doc__ or "").split("Examples:")
-    app.command(help=examples[0], epilog="Examples:" + examples[1])(verb)
+)
 
 
-@app.callback(invoke_without_command=False)
+def build() -> typer.Typer:
+    """The application, with the options of all kinds of data that are known now."""
+    app = typer.Typer(
+        help="Learn to compress data into a probabilistic latent space, and create new data from it.",
+        epilog="Begin with: [bold]vaekit train digits[/bold], then [bold]vaekit generate runs/digits -n 64[/bold]",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for verb in VERBS:
+        examples = (verb.__doc__ or "").split("Examples:")
+        app.command(help=examples[0], epilog="Examples:" + examples[1])(with_options(verb))
+    app.callback(invoke_without_command=False)(_options)
+    return app
+
+
 def _options(
     debug: bool = typer.Option(
         False, "--debug", help="Show the traceback of an error (works after a verb, too)."
@@ -67,7 +74,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        app(arguments, prog_name="vaekit")
+        build()(arguments, prog_name="vaekit")
     except VaekitError as error:
         if debug:
             raise

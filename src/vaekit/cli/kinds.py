@@ -17,6 +17,8 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from vaekit.data.modality import Modality
 
+Verb = Callable[..., None]
+
 BEFORE = "seed"
 """Options of kinds stand before this one in the help, where a verb has it."""
 
@@ -70,28 +72,36 @@ def _require_known(offered: Offered, value: Any, kind: str) -> None:
         raise VaekitError(f"{typed} {value}: expected {' or '.join(choices)}")
 
 
-def of_kinds(*purposes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A verb with the options that kinds of data have for these purposes: it gets them as `given`."""
+def of_kinds(*purposes: str) -> Callable[[Verb], Verb]:
+    """Mark a verb: it gets what was typed of the options that kinds have for these purposes, as `given`."""
 
-    def wrap(verb: Callable[..., None]) -> Callable[..., None]:
-        offered = _offered(purposes)
-        signature = inspect.signature(verb, eval_str=True)
-        own = [part for part in signature.parameters.values() if part.name != "given"]
-        places = [part.name for part in own]
-        at = places.index(BEFORE) if BEFORE in places else len(own)
-        added = [_parameter(each.option) for each in offered.values()]
+    def mark(verb: Verb) -> Verb:
+        verb.purposes = purposes  # type: ignore[attr-defined]
+        return verb
 
-        @functools.wraps(verb)
-        def run(**values: Any) -> None:
-            mine = {name: values.pop(name) for name in offered}
-            verb(**values, given=Given(offered, mine))
+    return mark
 
-        parameters = [*own[:at], *added, *own[at:]]
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {part.name: part.annotation for part in parameters}
-        return run
 
-    return wrap
+def with_options(verb: Verb) -> Verb:
+    """The verb with the options of the kinds of data that are known now among its own."""
+    purposes = getattr(verb, "purposes", ())
+    if not purposes:
+        return verb
+    offered = _offered(purposes)
+    signature = inspect.signature(verb, eval_str=True)
+    own = [part for part in signature.parameters.values() if part.name != "given"]
+    places = [part.name for part in own]
+    at = places.index(BEFORE) if BEFORE in places else len(own)
+    parameters = [*own[:at], *(_parameter(each.option) for each in offered.values()), *own[at:]]
+
+    @functools.wraps(verb)
+    def run(**values: Any) -> None:
+        mine = {name: values.pop(name) for name in offered}
+        verb(**values, given=Given(offered, mine))
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {part.name: part.annotation for part in parameters}
+    return run
 
 
 def _offered(purposes: tuple[str, ...]) -> dict[str, Offered]:

@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 def summary(resolved: Resolved, source: str, folder: Path | None) -> dict[str, Any]:
     """The plan by its parts, in words; `folder` is what --out says."""
     from vaekit.api import default_folder
+    from vaekit.data.dataset import Resident
     from vaekit.files import unused
 
     experiment, schema = resolved.experiment, resolved.data.schema
     train = experiment.train
     weights = resolved.parameters * 4 * 5  # weights, gradients, two moments, the moving average
-    data = (
-        0
-        if resolved.data.raw.__class__.__name__ == "DiskImages"
-        else len(resolved.data) * schema.dims
-    )
+    held = resolved.data.raw
+    data = len(held) * schema.dims if isinstance(held, Resident) else 0
     return {
         "run": str(unused(folder or default_folder(source))),
         "data": f"{len(resolved.data):,} {schema}",

@@ -257,10 +257,10 @@ def _resolve(
         )
     experiment = changed(experiment, changes)
     with reading(quiet) as hook:
-        images = read(experiment, progress=hook)
-    resolved = plan(experiment, images)
+        data = read(experiment, progress=hook)
+    resolved = plan(experiment, data)
     if not quiet:
-        for sentence in (*images.notes, *resolved.reasons):
+        for sentence in (*data.notes, *resolved.reasons):
             tell(sentence)
     return resolved
 

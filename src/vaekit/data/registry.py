@@ -34,6 +34,11 @@ def register(kind: Modality) -> None:
     _registered[kind.name] = kind
 
 
+def forget(name: str) -> None:
+    """Take a registered kind of data away."""
+    _registered.pop(name, None)
+
+
 def names() -> list[str]:
     """The names of all kinds of data, those of vaekit first."""
     if not _installed:
