@@ -201,6 +201,15 @@ def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     assert "Rows, real ones too, come without key" in both
 
 
+def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:
+    rows = [[*row, 2**60 + i] for i, row in enumerate(made(60))]
+    source = write(place / "serials.csv", rows, [*HEADER, "serial"])
+    call("train", source, "--size", "tiny", "--steps", "3", "--out", place / "serials")
+    told = call("generate", place / "serials", "-n", 5, "--out", place / "serials-new.csv").err
+    assert "key (an id: 60 rows, all different), serial (whole numbers beyond 2^53" in told
+    assert "serial" not in read(place / "serials-new.csv")[0]
+
+
 def test_rare_classes_are_filled_up(run, place) -> None:
     answer = done("augment", run, "--balance", "colour", "--out", place / "more.parquet")
     counts = {name: answer.get(name, 0) for name in COLOURS}

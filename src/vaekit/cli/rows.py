@@ -202,15 +202,11 @@ def _tables_only(trained: Trained, verb: str) -> TableSchema:
     return schema
 
 
-ABSENT = ("id", "text", "split", "target", "asked")
-"""For these reasons a column was left out that new rows do not have."""
-
-
 def _tell_absent(schema: TableSchema, whose: str = "New rows come without") -> None:
-    """Which columns of the source are not modelled and so not made, and why."""
-    gone = [f"{left.name} ({left.why})" for left in schema.left_out if left.reason in ABSENT]
+    """Which columns of the source are not modelled and so not written, and why."""
+    gone = [f"{left.name} ({left.why})" for left in schema.unwritten]
     if gone:
-        tell(f"{whose} {_listed(gone)}: not modelled")
+        tell(f"{whose} {_listed(gone, few=10)}: not modelled")
 
 
 def _tell_unsaid(schema: TableSchema, told: Mapping[str, str]) -> None:
