@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +176,28 @@ def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     load(tmp_path / "t.csv", progress=lambda what, done, total: told.append((what, done, total)))
     assert told[0] == ("reading columns", 0, 3)
     assert told[-1] == ("reading columns", 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.csv", WELL.encode()),
+        ("blank.csv", WELL.replace("\n", "\n\n", 50).encode()),
+        ("tabs.tsv", WELL.replace(",", "\t").encode()),
+        ("wide.csv", WELL.encode("utf-16")),
+        ("windows.csv", WELL.encode("cp1252")),
+        ("packed.csv.gz", gzip.compress(WELL.encode())),
+        ("table.parquet", b""),
+    ],
+)
+def test_reading_leaves_no_file_open(name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    if path.suffix == ".parquet":
+        pl.read_csv(WELL.encode()).write_parquet(path)
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        assert len(load(path)) == 200
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
