@@ -17,6 +17,7 @@ from vaekit.assembly.settle import Resolved, resolve, with_schema
 from vaekit.config import Experiment
 from vaekit.data import Dataset, Schema, modality, named
 from vaekit.data.dataset import counted
+from vaekit.data.location import locate
 from vaekit.data.tables import TableSchema
 from vaekit.disk import checkpoint
 from vaekit.errors import VaekitError
@@ -100,16 +101,25 @@ def reopen(
     if minutes is not None:
         experiment = experiment.override(assignment("train.max_minutes", minutes))
     run = Run(
-        resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True
+        resolve(experiment, read_again(experiment, schema, folder, **options)),
+        lambda: folder,
+        resume=True,
     )
     if minutes is not None:
         run.allow(minutes)
     return run
 
 
-def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Dataset:
-    """The data of a run in the form that they had then, also where the choice that was left to us is now another."""
-    return modality(schema.modality).again(experiment.data, schema, **options)
+def read_again(
+    experiment: Experiment, schema: Schema, folder: Path | None, **options: Any
+) -> Dataset:
+    """The data of the run in `folder` in the form that they had then, from whatever folder it is called.
+
+    The form stays also where the choice that was left to us is now another.
+    """
+    facts = files.json_object(folder / checkpoint.ENVIRONMENT) if folder else {}
+    data = locate(experiment.data, facts.get("paths", {}))
+    return modality(schema.modality).again(data, schema, **options)
 
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Dataset:
@@ -117,7 +127,7 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
     data = own_data(trained)
     part = data.test or data.subset(split(trained.experiment, len(data))[1])
     which = "its test part" if data.test else "held out in training"
-    tell(f"{counted(len(part), trained.modality.datum)} of {data.source}: {which}")
+    tell(f"{counted(len(part), trained.modality.datum)} of {named_source(trained)}: {which}")
     return part
 
 
@@ -133,18 +143,23 @@ def held_part(trained: Trained) -> Dataset:
     return own.subset(split(trained.experiment, len(own))[1])
 
 
+def named_source(trained: Trained) -> str:
+    """The run's source as it was named in training."""
+    return trained.experiment.data.source
+
+
 def own_data(trained: Trained) -> Dataset:
     """The run's own data as it was trained on them; a VaekitError if they are others now."""
     schema, seed = trained.schema, trained.experiment.train.seed
-    data = read_again(trained.experiment, schema)
+    data = read_again(trained.experiment, schema, trained.folder)
     if data.schema.shape != schema.shape:
         raise VaekitError(
-            f"{data.source}: is not what the run was trained on any more; name the data to use"
+            f"{named_source(trained)}: is not what the run was trained on any more; name the data to use"
         )
     if trained.folder and _changed(trained.folder, data):
         raise VaekitError(
-            f"{data.source}: other {trained.modality.datum}s than in training, so which were held out is not known "
-            "any more; name the data to use, or put them back as they were"
+            f"{named_source(trained)}: other {trained.modality.datum}s than in training, so which "
+            "were held out is not known any more; name the data to use, or put them back as they were"
         )
     return modality(schema.modality).fixed(
         with_schema(data, schema), seed

@@ -147,7 +147,7 @@ def _summary(trained: Trained, data: Dataset) -> str:
     parameters = sum(p.numel() for p in trained.model.parameters())
     said = "".join(f"{name}: {word}, " for name, word in schema.reported.items())
     return (
-        f"{len(data):,} {schema} from {data.source}. "
+        f"{len(data):,} {schema} from {trained.experiment.data.source}. "
         f"{model.architecture} network, {parameters:,} parameters, "
         f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
         f"{model.likelihood} likelihood, {said}"

@@ -19,6 +19,7 @@ from vaekit.config import Experiment
 from vaekit.core.trace import Model
 from vaekit.data import Resident, modality
 from vaekit.data.dataset import counted
+from vaekit.data.location import absolute_paths
 from vaekit.disk import checkpoint, lock
 from vaekit.disk.checkpoint import ENVIRONMENT, EXPERIMENT
 from vaekit.disk.log import Log, environment
@@ -365,6 +366,7 @@ class Run:
             "count": len(self.data),
             "fingerprint": self.fingerprint,
             "notes": list(self.data.notes),
+            "paths": absolute_paths(self.experiment.data),
         }
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.data.skipped:

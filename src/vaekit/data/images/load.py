@@ -14,11 +14,10 @@ from vaekit.data.images.read import arrays, digits, folder, hub, idx
 from vaekit.data.images.read.conform import conform
 from vaekit.data.images.read.sizes import size_option
 from vaekit.data.images.schema import ImageSchema, describe
+from vaekit.data.location import DIGITS, HUB
 from vaekit.data.storage import cache as packed
 from vaekit.data.storage.workers import silent
 from vaekit.errors import VaekitError
-
-HUB = "hf:"
 
 
 def recognises(source: str | Path) -> bool:
@@ -27,7 +26,7 @@ def recognises(source: str | Path) -> bool:
     A missing file counts when it is named like one, so that `load` can say that it is missing.
     """
     name, path = str(source), Path(source).expanduser()
-    if name == "digits" or name.startswith(HUB):
+    if name == DIGITS or name.startswith(HUB):
         return True
     if path.is_dir():
         return idx.has_idx_files(path) or folder.has_pictures(path)
@@ -96,8 +95,8 @@ def load_factors(
 def _read(name: str, request: Request) -> Images:
     if name.startswith(HUB):
         return hub.read(name.removeprefix(HUB), request)
-    if name == "digits":
-        _refuse_names(request, "digits")
+    if name == DIGITS:
+        _refuse_names(request, DIGITS)
         return digits.read(request)
     path = Path(name).expanduser()
     if not os.path.exists(path):  # False also for names that no file can have
@@ -132,7 +131,7 @@ def _missing(name: str, path: Path) -> str:
         if os.path.isdir(path.parent)
         else []
     )
-    near = difflib.get_close_matches(name, [*beside, "digits"], n=1)
+    near = difflib.get_close_matches(name, [*beside, DIGITS], n=1)
     hint = (
         f"did you mean {near[0]}?" if near else "give a folder of pictures, an .npz file or digits"
     )

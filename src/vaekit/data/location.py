@@ -1,0 +1,63 @@
+"""Where the data of a run lie: its sources as they were named, and their absolute paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from vaekit.config import Data
+from vaekit.errors import VaekitError
+
+DIGITS = "digits"
+"""The source that is scikit-learn's digits, and no path."""
+
+HUB = "hf:"
+"""Sources that begin so are data sets of Hugging Face, and no paths."""
+
+FIELDS = ("source", "table")
+"""The fields of `Data` that may name a file or a folder."""
+
+
+def is_path(source: str) -> bool:
+    """Whether a source is a file or a folder."""
+    return source != DIGITS and not source.startswith(HUB)
+
+
+def absolute(source: str) -> str:
+    """The absolute path of what is named from the current folder."""
+    return os.path.abspath(Path(source).expanduser())
+
+
+def absolute_paths(data: Data) -> dict[str, str]:
+    """The absolute path of every file or folder that `data` names, by its field."""
+    named = {field: getattr(data, field) for field in FIELDS}
+    return {field: absolute(name) for field, name in named.items() if name and is_path(name)}
+
+
+def locate(data: Data, paths: Mapping[str, str]) -> Data:
+    """`data` with its files where they are now, `paths` (of `absolute_paths`) being where they were in training.
+
+    A name that leads there from the current folder stays as it is. Raises VaekitError where a file is neither where
+    it was nor where its name leads from here.
+    """
+    named = {field: getattr(data, field) for field in paths}
+    found = {field: _locate(name, paths[field]) for field, name in named.items() if name}
+    return data.model_copy(update=found)
+
+
+def _locate(name: str, path: str) -> str:
+    here = absolute(name)
+    if here == path or not os.path.exists(path):
+        _require_any(name, path, here)
+        return name
+    return path
+
+
+def _require_any(name: str, path: str, here: str) -> None:
+    if os.path.exists(here):
+        return
+    both = path if here == path else f"{path}, nor at {here}"
+    raise VaekitError(
+        f"{name}: the data of the run are not at {both}; put them back, or train anew where they are now"
+    )
