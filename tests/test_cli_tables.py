@@ -581,3 +581,11 @@ def test_a_folder_of_tables_is_pointed_out(source, place) -> None:
 @pytest.mark.parametrize("verb", ["score", "impute", "encode", "evaluate"])
 def test_a_table_without_rows_is_told(run, place, verb) -> None:
     assert "has 0 rows; expected at least 1" in refused(verb, run, write(place / "none.csv", []))
+
+
+def test_info_tells_the_rows_and_what_each_column_is(run, source) -> None:
+    page = call("info", run)
+    assert page.code == 0, page.err
+    assert f"400 rows, 40 of them held out, of {source}" in page.out
+    for name, kind in (("colour", "category"), ("height", "number"), ("key", "left out")):
+        assert any({name, kind.split()[0]} <= {*line.split()} for line in page.out.splitlines())

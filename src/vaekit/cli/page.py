@@ -51,7 +51,7 @@ def _data(facts: dict[str, Any]) -> list[str]:
 def _table(facts: dict[str, Any], schema: dict[str, Any]) -> list[str]:
     from vaekit.data.tables import TableSchema, describe
 
-    count, held = facts["image_count"], facts["held_out"]
+    count, held = facts["count"], facts["held_out"]
     rows = f"{count:,} rows, {held:,} of them held out," if count else "rows"
     return [f"{rows} of {facts['data']['source']}", *describe(TableSchema.model_validate(schema))]
 
