@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vaekit
+from vaekit.disk import layout
 
 ROOT = Path(vaekit.__file__).parent
 
@@ -89,3 +90,12 @@ def test_files_stay_short(path: Path) -> None:
 def test_public_names_exist() -> None:
     for name in vaekit.__all__:
         assert getattr(vaekit, name) is not None
+
+
+def test_the_names_of_a_run_s_files_stand_in_one_place() -> None:
+    names = {value for name, value in vars(layout).items() if name.isupper()}
+    assert len(names) >= 16
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert path == Path(layout.__file__) or not names & words, path

@@ -19,13 +19,13 @@ from vaekit.data import Dataset, Schema, modality, named
 from vaekit.data.dataset import counted
 from vaekit.data.location import locate
 from vaekit.data.tables import TableSchema
-from vaekit.disk import checkpoint
+from vaekit.disk import checkpoint, layout
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs import timing
 from vaekit.runs.events import Ended, Logged, interruptible
-from vaekit.runs.run import EXPERIMENT, Run, split
+from vaekit.runs.run import Run, split
 from vaekit.tasks import resample, sampler_choice, score
 from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model
@@ -92,7 +92,7 @@ def reopen(
 ) -> Run:
     """The run in `folder`, ready to go on: where it was or on another device, within its time or another."""
     schema = checkpoint.load_config(folder)[1]  # says so when it is no run
-    experiment = Experiment.read(folder / EXPERIMENT)
+    experiment = Experiment.read(folder / layout.EXPERIMENT)
     if device and choose_device(device)[0] != experiment.train.device:
         anew = ["train.compile=auto"] * bool(
             experiment.train.compile
@@ -117,7 +117,7 @@ def read_again(
 
     The form stays also where the choice that was left to us is now another.
     """
-    facts = files.json_object(folder / checkpoint.ENVIRONMENT) if folder else {}
+    facts = files.json_object(folder / layout.ENVIRONMENT) if folder else {}
     data = locate(experiment.data, facts.get("paths", {}))
     return modality(schema.modality).again(data, schema, **options)
 
@@ -228,7 +228,7 @@ def row_scores(
         return RowScores.fitted(training_part(trained), schema, seed, contamination).state()
 
     key = {"seed": seed, "contamination": contamination, "form": score.FORM}
-    return RowScores.restored(*checkpoint.kept(trained.folder / score.DETECTOR, key, made), schema)
+    return RowScores.restored(*checkpoint.kept(trained.folder / layout.DETECTOR, key, made), schema)
 
 
 def oddness(
@@ -253,7 +253,7 @@ def oddness(
 def _changed(folder: Path, data: Dataset) -> bool:
     """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
     now = data.fingerprint
-    return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
+    return files.json_object(folder / layout.ENVIRONMENT).get("fingerprint", now) != now
 
 
 def changed(experiment: Experiment, changes: Iterable[str]) -> Experiment:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaekit.cli.terminal import out, show, tell
 from vaekit.cli.words import onward, quoted
+from vaekit.disk.layout import EVALUATION, REPORT
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
@@ -22,10 +23,10 @@ def tell_end(run: Run, why: str, as_json: bool) -> None:
     from vaekit.tasks.sampler_choice import sentence
     from vaekit.tasks.trained import in_words
 
-    numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
+    numbers = json.loads((run.folder / EVALUATION).read_text(encoding="utf-8"))
     result = {
         "run": str(run.folder),
-        "report": str(run.folder / "report.html"),
+        "report": str(run.folder / REPORT),
         "ended": why,
         "steps": run.progress.step,
     }

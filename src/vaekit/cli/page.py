@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.cli.words import onward, quoted, span
+from vaekit.disk.layout import EXPERIMENT
 
 MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "NLL"}
 
@@ -152,5 +153,5 @@ def _next(facts: dict[str, Any]) -> list[str]:
     if facts["usable"]:
         lines += onward(facts["run"], facts["data_schema"]["modality"])
     elif not on and not facts["training"]:
-        lines += [f"vaekit train --config {quoted(Path(facts['run']) / 'experiment.yaml')}"]
+        lines += [f"vaekit train --config {quoted(Path(facts['run']) / EXPERIMENT)}"]
     return lines + ([f"open {facts['report']} in a browser"] if facts["report"] else [])

@@ -12,6 +12,7 @@ from vaekit.cli.ending import tell_end
 from vaekit.cli.plan import expected_time, summary
 from vaekit.cli.terminal import Meter, reading, show, tell
 from vaekit.cli.words import leading, minutes, quoted, sides
+from vaekit.disk.layout import EXPERIMENT
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def train(
         ):
             raise VaekitError(
                 "--resume goes on with the run's own settings, data and folder; leave out all but --device and "
-                f"--max-time, or start a new run with --config {quoted(resume / 'experiment.yaml')}"
+                f"--max-time, or start a new run with --config {quoted(resume / EXPERIMENT)}"
             )
         _finish(_reopen(resume, device, max_time, quiet), as_json, quiet)
         return

@@ -331,11 +331,12 @@ def _write(
 
 
 def _list_skipped(images: Images, folder: Path) -> None:
+    from vaekit.disk.layout import SKIPPED
     from vaekit.files import write
 
     if images.skipped:
-        write(folder / "skipped.tsv", images.skipped_table)
-        tell(f"skipped files are listed in {folder / 'skipped.tsv'}")
+        write(folder / SKIPPED, images.skipped_table)
+        tell(f"skipped files are listed in {folder / SKIPPED}")
 
 
 def _save_codes(folder: Path, mean: Tensor, scale: Tensor, images: Images) -> None:

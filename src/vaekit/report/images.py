@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from vaekit.data import Dataset
+from vaekit.disk.layout import PLOTS
 from vaekit.report import plots
 from vaekit.report.section import Section, image
 from vaekit.tasks.sampler_choice import PRIOR, kept_choice
@@ -24,7 +25,7 @@ def show(
     folder: Path, trained: Trained, held: Dataset, training: Dataset, seed: int
 ) -> Sequence[Section]:
     """Samples, reconstructions, interpolations, traversals and the latent map."""
-    few, place = as_tensor(held.subset(torch.arange(min(len(held), MOST)))), folder / "plots"
+    few, place = as_tensor(held.subset(torch.arange(min(len(held), MOST)))), folder / PLOTS
     told = {
         "samples": _samples(place / "samples.png", trained, seed),
         "reconstructions": _reconstructions(place / "reconstructions.png", trained, few, held),

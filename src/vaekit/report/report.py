@@ -16,11 +16,12 @@ from vaekit import files
 from vaekit.assembly.latents import in_words as latent_in_words
 from vaekit.assembly.model import build_objective, build_untrained, count_cost
 from vaekit.data import Dataset
+from vaekit.disk.layout import EVALUATION, PLOTS, REPORT
 from vaekit.disk.log import read_metrics
 from vaekit.report import plots
 from vaekit.report.page import document, measures, written
 from vaekit.report.sections import SHOWN, Section, image
-from vaekit.runs.status import EVALUATION, REPORT, ending, status
+from vaekit.runs.status import ending, status
 from vaekit.tasks.sampler_choice import kept_choice
 from vaekit.tasks.trained import MI_IMAGES, Trained, in_words
 
@@ -45,7 +46,7 @@ def write_report(
     limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
     numbers = {"data": part} | trained.evaluate(judged, NLL_DRAWS, seed, limit)
     files.write(folder / EVALUATION, files.to_json(numbers))
-    (folder / "plots").mkdir(exist_ok=True)
+    (folder / PLOTS).mkdir(exist_ok=True)
     others = torch.ones(len(data), dtype=torch.bool)
     others[held_out.cpu()] = False
     training = data.subset(others.nonzero()[:, 0])
@@ -115,7 +116,7 @@ def _competition(folder: Path) -> str:
 
 def _losses(folder: Path, trained: Trained) -> Section:
     terms = list(build_objective(trained.experiment, 2, trained.schema).terms)
-    path = folder / "plots" / "losses.png"
+    path = folder / PLOTS / "losses.png"
     best = status(folder)["best"]
     kept = best["step"] if best else None
     plots.losses(path, read_metrics(folder), terms, trained.modality.datum, kept)

@@ -12,6 +12,7 @@ import torch
 
 from vaekit.data import Dataset
 from vaekit.data.tables import TableSchema, decode, from_tensor
+from vaekit.disk.layout import PLOTS
 from vaekit.measures.row_quality import PAIRED, column_errors, pair_errors
 from vaekit.report import plots
 from vaekit.report.section import Section, image
@@ -31,7 +32,7 @@ def show(
     folder: Path, trained: Trained, held: Dataset, training: Dataset, seed: int
 ) -> Sequence[Section]:
     """New rows, every column and every pair of columns beside held-out rows, and the latent map."""
-    schema, place = cast(TableSchema, trained.schema), folder / "plots"
+    schema, place = cast(TableSchema, trained.schema), folder / PLOTS
     held = held.subset(torch.arange(min(len(held), MOST)))
     x, context = as_tensor(held), held.context
     made = _drawn(trained, len(held), context, seed)

@@ -15,6 +15,7 @@ from vaekit.core.trace import Model
 from vaekit.data import Dataset
 from vaekit.data.conditions import Condition
 from vaekit.disk import checkpoint
+from vaekit.disk.layout import SAMPLER
 from vaekit.errors import VaekitError
 from vaekit.models.fitted_priors import fit_flow, fit_gmm, sampler
 from vaekit.models.vae import VAE, Conditioned
@@ -38,7 +39,7 @@ def suits(trained: Trained, word: str) -> None:
 
 def place(folder: Path, word: str) -> Path:
     """Where the run keeps that sampler."""
-    return folder / f"sampler-{word.replace(':', '-')}.safetensors"
+    return folder / SAMPLER.format(word.replace(":", "-"))
 
 
 def fit(

@@ -22,8 +22,8 @@ from vaekit.errors import VaekitError
 from vaekit.measures import bounds
 from vaekit.tasks.trained import Trained
 
-DETECTOR, FORM = "detector.safetensors", 3
-"""Where a run keeps its detector, and in which form: one in another is fitted anew."""
+FORM = 3
+"""In which form a run keeps its detector: one in another is fitted anew."""
 
 BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
 """What data are scored by: the detector, or four numbers of the run's model."""
