@@ -38,8 +38,8 @@ def absolute_paths(data: Data) -> dict[str, str]:
 def locate(data: Data, paths: Mapping[str, str]) -> Data:
     """`data` with its files where they are now, `paths` (of `absolute_paths`) being where they were in training.
 
-    A name that leads there from the current folder stays as it is. Raises VaekitError where a file is neither where
-    it was nor where its name leads from here.
+    A name that leads there from the current folder stays as it is, so that whoever reads it tells what it lacks.
+    Raises VaekitError where a file is neither where it was nor where its name leads from here.
     """
     named = {field: getattr(data, field) for field in paths}
     found = {field: _locate(name, paths[field]) for field, name in named.items() if name}
@@ -48,16 +48,13 @@ def locate(data: Data, paths: Mapping[str, str]) -> Data:
 
 def _locate(name: str, path: str) -> str:
     here = absolute(name)
-    if here == path or not os.path.exists(path):
-        _require_any(name, path, here)
+    if here == path:
         return name
-    return path
-
-
-def _require_any(name: str, path: str, here: str) -> None:
-    if os.path.exists(here):
-        return
-    both = path if here == path else f"{path}, nor at {here}"
-    raise VaekitError(
-        f"{name}: the data of the run are not at {both}; put them back, or train anew where they are now"
-    )
+    if os.path.exists(path):
+        return path
+    if not os.path.exists(here):
+        raise VaekitError(
+            f"{name}: the data of the run are not at {path}, nor at {here}; put them back, or train "
+            "anew where they are now"
+        )
+    return name
