@@ -19,7 +19,7 @@ WHY = {
 
 
 def tell_end(run: Run, why: str, as_json: bool) -> None:
-    from vaekit.report.report import silence
+    from vaekit.tasks.remarks import remarks
     from vaekit.tasks.sampler_choice import sentence
     from vaekit.tasks.trained import in_words
 
@@ -41,7 +41,8 @@ def tell_end(run: Run, why: str, as_json: bool) -> None:
         tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
         tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
-    for said in filter(None, (sentence(run.folder), silence(numbers))):
+    discrete = run.modality.discrete(run.experiment.model, run.data.schema)
+    for said in filter(None, (sentence(run.folder), *remarks(numbers, discrete))):
         tell(said)
     out.print(f"report: {result['report']}")
     if why == "time":

@@ -97,7 +97,7 @@ def evaluate(
       vaekit evaluate runs/customers holdout.csv --metrics augmentation --target churned
     """
     at_least("--draws", draws, 0)
-    from vaekit.report.report import silence
+    from vaekit.tasks.remarks import remarks
 
     at_least("--limit", limit, 1)
     trained = load(run, device)
@@ -125,7 +125,8 @@ def evaluate(
         tell(f"{name} left out: {reason}")
     for sentence in _without_number(numbers, trained.modality.datum):
         tell(sentence)
-    for sentence in filter(None, (silence(numbers),)):
+    discrete = trained.modality.discrete(trained.experiment.model, trained.schema)
+    for sentence in remarks(numbers, discrete):
         tell(sentence)
     numbers |= {**trained.schema.reported, "seed": seed}
     if tables is not None:

@@ -22,18 +22,14 @@ from vaekit.report import plots
 from vaekit.report.page import document, measures, written
 from vaekit.report.sections import SHOWN, Section, image
 from vaekit.runs.status import ending, status
+from vaekit.tasks.remarks import describe_collapse, explain_density
 from vaekit.tasks.sampler_choice import kept_choice
 from vaekit.tasks.trained import MI_IMAGES, Trained, in_words
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many data as this many multiply-adds allow."""
 
-SILENT = 0.1
-"""A latent whose rate is below so many nats has collapsed."""
-
-REMEDY = (
-    "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
-)
+TERMS = "ELBO = -(reconstruction + KL)."
 
 
 def write_report(
@@ -57,31 +53,12 @@ def write_report(
     return numbers
 
 
-def silence(numbers: dict[str, Any]) -> str:
-    """A sentence where the latents, or one of several, say nothing of an image (posterior collapse); else nothing."""
-    rates = numbers.get("rates", [numbers["rate"]["value"]])
-    if numbers.get("active_units") == 0:
-        return (
-            f"the latents have collapsed: none of {numbers['latent']} is active ({rates[0]:.2f} nats), so that "
-            f"the codes of different data hardly differ: try {REMEDY}"
-        )
-    dead = [f"{i} of {len(rates)}" for i, rate in enumerate(rates, 1) if rate < SILENT]
-    if not dead:
-        return ""
-    which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
-    return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
-
-
-def explained(numbers: dict[str, Any]) -> str:
-    """What the terms are, and why an ELBO may be positive where it is."""
-    terms = "ELBO = -(reconstruction + KL)."
-    if numbers["elbo"]["value"] <= 0:
-        return terms
-    return (
-        f"{terms} The ELBO is positive (and an NLL negative) because pixel values or numbers are continuous here: p(x) "
-        "is a density, which may be above 1, not a probability. Compare it with runs that have the same likelihood and "
-        "data."
-    )
+def explained(numbers: dict[str, Any], discrete: bool) -> str:
+    """What the terms are, and why an ELBO is positive or an NLL negative where it is."""
+    why = explain_density(numbers, discrete)
+    if not why:
+        return TERMS
+    return f"{TERMS} {why.capitalize()}. Compare it with runs of the same likelihood and data."
 
 
 def _next(folder: Path, trained: Trained) -> str:
@@ -134,10 +111,11 @@ def _page(
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
     experiment = html.escape(trained.experiment.to_yaml())
     rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    discrete = trained.modality.discrete(trained.experiment.model, trained.schema)
     first, rest = shown[:2], shown[2:]
     body = f"""<p>{html.escape(_summary(trained, data))}</p>
 {written(first)}<h2>Verdict</h2>{_ending(folder, numbers)}{_next(folder, trained)}
-{written(rest)}<h2>Numbers</h2><p>{html.escape(explained(numbers))}</p>{rows}
+{written(rest)}<h2>Numbers</h2><p>{html.escape(explained(numbers, discrete))}</p>{rows}
 {_competition(folder)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
 <details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details>"""
     return document(f"vaekit: {folder.name}", body)
@@ -158,7 +136,7 @@ def _summary(trained: Trained, data: Dataset) -> str:
 
 def _ending(folder: Path, numbers: dict[str, Any]) -> str:
     facts = status(folder)
-    if quiet := silence(numbers):
+    if quiet := describe_collapse(numbers):
         return f"<p class=cut><strong>Collapsed.</strong> {html.escape(quiet)}.</p>" + _ended(
             folder, facts
         )
