@@ -228,6 +228,10 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
     if "active_units" in numbers:
         used = f"{numbers['active_units']} of {numbers['latent']}"
         rows.append(("active units", used, "latent dimensions in use"))
+    if "reconstruction_spread" in numbers:
+        share = f"{numbers['reconstruction_spread']:.1%}"
+        said = f"of what the {datum}s differ by; near 0 the decoder ignores the code"
+        rows.append(("difference of reconstructions", share, said))
     if "mutual_information" in numbers:
         shared = numbers["mutual_information"]
         rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))

@@ -33,7 +33,7 @@ NLL_PIXELS = 2**22
 """How many decoded pixels the NLL holds at a time."""
 
 MI_IMAGES = 2000
-"""The mutual information is estimated on at most so many data: it compares each with all."""
+"""Mutual information and spread of reconstructions are of at most so many data: the former compares each with all."""
 
 CERTAIN = "a datum has one code and no other, so more draws give the same draw: the ELBO is the only bound"
 OWN = "every datum has one code, so that each of a few has its own, whatever the codes have learned"
@@ -235,6 +235,9 @@ class Trained:
         }
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
         report |= self._use(data, order, seed)
+        if len(data) > 1:
+            few = self.batches(data.subset(order[:MI_IMAGES].sort().values), seed)
+            report["reconstruction_spread"] = bounds.reconstruction_spread(self.model, few)
         if self.kind == "codes":
             return report | {"left_out": {"nll": CERTAIN, "mutual_information": OWN}}
         if draws:
