@@ -361,7 +361,30 @@ def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
     ]
 
 
-def test_of_several_processes_one_tells_notes_and_all_tell_errors(monkeypatch):
+def test_off_a_terminal_progress_tells_what_is_done_and_how_long_the_rest_takes(
+    monkeypatch, capsys
+):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(terminal.err, "_force_terminal", False)
+    with terminal.reading(quiet=False) as hook:
+        for seconds, step in ((1, 1), (2, 51), (6, 251), (2, 300), (6, 501)):
+            clock.now += seconds
+            hook("teaching a judge", step, 1001)
+    assert capsys.readouterr().err.splitlines() == [
+        "teaching a judge: 251 of 1,001, 0:24 left",
+        "teaching a judge: 501 of 1,001, 0:16 left",
+    ]
+
+
+def test_on_a_terminal_progress_has_a_bar_with_the_time_that_is_left(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=file, force_terminal=True, width=100))
+    with terminal.reading(quiet=False) as hook:
+        hook("teaching a judge", 1, 4)
+    assert re.search(r"teaching a judge .*25%.* left", file.getvalue())
+
+
+def test_of_several_processes_one_tells_notes_and_each_an_error_that_no_other_told(monkeypatch):
     for environment, speaks in (
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"RANK": "1", "LOCAL_RANK": "1"}, False),
@@ -370,6 +393,7 @@ def test_of_several_processes_one_tells_notes_and_all_tell_errors(monkeypatch):
         ({}, True),
     ):
         with monkeypatch.context() as patch:
+            patch.setattr(application, "PATIENCE", 0)
             for name in ("RANK", "LOCAL_RANK", "NODE_RANK"):
                 patch.delenv(name, raising=False)
             for name, value in environment.items():
