@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import re
 import warnings
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data.tables import Table, load
+from vaekit.api import default_folder
+from vaekit.data.tables import Table, load, recognises, write
 from vaekit.data.tables.read import csv as textfile
-from vaekit.data.tables.read import csv_layout
+from vaekit.data.tables.read import csv_layout, endings
 from vaekit.data.tables.read.csv_layout import survey as look
+from vaekit.errors import VaekitError
 
 pytest.importorskip("polars")
 import polars as pl
@@ -201,3 +204,31 @@ def test_reading_leaves_no_file_open(name: str, content: bytes, tmp_path: Path) 
         assert len(load(path)) == 200
         gc.collect()
     assert [str(warning.message) for warning in told] == []
+
+
+@pytest.mark.parametrize("ending", [*endings.READ, *endings.PICKLES])
+def test_files_that_end_as_tables_do_are_recognised_and_do_not_name_a_run(ending: str) -> None:
+    assert recognises(f"people{ending}")
+    if ending in endings.READ:
+        assert default_folder(f"data/people{ending}") == Path("runs/people")
+
+
+@pytest.mark.parametrize("ending", endings.WRITTEN)
+@pytest.mark.parametrize("packed", ["", endings.GZIP])
+def test_every_form_is_written_under_its_name_and_read_again(
+    ending: str, packed: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"table{ending}{packed}"
+    frame = pl.read_csv(WELL.encode())
+    if packed and ending in endings.PARQUET:
+        assert endings.written_form(path) == ""
+        with pytest.raises(VaekitError, match=re.escape(endings.written_in_words())):
+            write(frame, path)
+        return
+    assert endings.written_form(path) == ending
+    write(frame, path)
+    if ending in endings.READ:
+        assert torch.equal(load(path).raw.values, load(frame).raw.values)
+    else:
+        content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        assert pl.read_ndjson(content).equals(frame)

@@ -17,8 +17,10 @@ from vaekit.assembly.settle import Resolved, resolve, with_schema
 from vaekit.config import Experiment
 from vaekit.data import Dataset, Schema, modality, named
 from vaekit.data.dataset import counted
+from vaekit.data.images.read import arrays
 from vaekit.data.location import locate
 from vaekit.data.tables import TableSchema
+from vaekit.data.tables.read import endings
 from vaekit.disk import checkpoint, layout
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
@@ -31,7 +33,7 @@ from vaekit.tasks.score import RowScores, Scores
 from vaekit.tasks.trained import Trained, load_model
 from vaekit.training.engine import choose_device
 
-ENDINGS = (".gz", ".npz", ".npy", ".csv", ".tsv", ".parquet")
+ENDINGS = (endings.GZIP, *arrays.SUFFIXES, *endings.TEXT, *endings.PARQUET)
 """What a run's folder is not called by."""
 
 

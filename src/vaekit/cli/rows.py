@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vaekit.data.tables.fill import FilledTable
     from vaekit.tasks.trained import Trained
 
-ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
-
 TableOut = Annotated[
     Path | None,
     typer.Option(
@@ -250,14 +248,13 @@ def _read(trained: Trained, data: str) -> Table:
 def write(columns: Any, run: Path, out: Path | None, folder: str, stem: str, escape: bool) -> Path:
     """Columns as a new table, by default a CSV in a folder inside the run."""
     from vaekit.data.tables import write
+    from vaekit.data.tables.read.endings import written_form, written_in_words
     from vaekit.files import new_folder
 
     if out is None:
         out = new_folder(run / folder) / f"{stem}.csv"
-    if out.suffix.lower() not in ENDINGS:
-        raise VaekitError(
-            f"--out {out}: expected a file that ends on .csv, .tsv, .parquet or .jsonl"
-        )
+    if not written_form(out):
+        raise VaekitError(f"--out {out}: expected a file that ends on {written_in_words()}")
     if out.exists():
         raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
     return write(columns, out, escape)
