@@ -3,8 +3,11 @@
 import io
 import json
 import math
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -358,7 +361,30 @@ def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
     ]
 
 
-def test_of_several_processes_one_tells_notes_and_all_tell_errors(monkeypatch):
+def test_off_a_terminal_progress_tells_what_is_done_and_how_long_the_rest_takes(
+    monkeypatch, capsys
+):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(terminal.err, "_force_terminal", False)
+    with terminal.reading(quiet=False) as hook:
+        for seconds, step in ((1, 1), (2, 51), (6, 251), (2, 300), (6, 501)):
+            clock.now += seconds
+            hook("teaching a judge", step, 1001)
+    assert capsys.readouterr().err.splitlines() == [
+        "teaching a judge: 251 of 1,001, 0:24 left",
+        "teaching a judge: 501 of 1,001, 0:16 left",
+    ]
+
+
+def test_on_a_terminal_progress_has_a_bar_with_the_time_that_is_left(monkeypatch):
+    file = io.StringIO()
+    monkeypatch.setattr(terminal, "err", Console(file=file, force_terminal=True, width=100))
+    with terminal.reading(quiet=False) as hook:
+        hook("teaching a judge", 1, 4)
+    assert re.search(r"teaching a judge .*25%.* left", file.getvalue())
+
+
+def test_of_several_processes_one_tells_notes_and_each_an_error_that_no_other_told(monkeypatch):
     for environment, speaks in (
         ({"RANK": "0", "LOCAL_RANK": "0"}, True),
         ({"RANK": "1", "LOCAL_RANK": "1"}, False),
@@ -367,6 +393,7 @@ def test_of_several_processes_one_tells_notes_and_all_tell_errors(monkeypatch):
         ({}, True),
     ):
         with monkeypatch.context() as patch:
+            patch.setattr(application, "PATIENCE", 0)
             for name in ("RANK", "LOCAL_RANK", "NODE_RANK"):
                 patch.delenv(name, raising=False)
             for name, value in environment.items():
@@ -489,3 +516,31 @@ def test_every_option_is_explained_and_no_argument_is_asking_for_help():
 def test_numbers_are_written_with_six_digits() -> None:
     values = np.array([0.0, 123456.78, -0.00012345678, 1e-12 / 3, 2e15 / 3, 1 / 3, 190.0, np.inf])
     assert [str(v) for v in significant(values)] == [str(float(f"{v:.6g}")) for v in values]
+
+
+def test_the_leading_process_of_several_tells_an_error_and_the_others_leave_it_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = ("generate", "no-such-run")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(application, "PATIENCE", 0)
+    assert "no-such-run: there is no such run" in vaekit_(*wrong, code=1)[1]
+    monkeypatch.setenv("RANK", "1")
+    alone = "an error of this process alone, which ends no other, is told after all"
+    assert "no-such-run: there is no such run" in vaekit_(*wrong, code=1)[1], alone
+    monkeypatch.setattr(application, "PATIENCE", math.inf)
+    parents = iter((17, 17, 1))
+    monkeypatch.setattr(application.os, "getppid", lambda: next(parents))
+    assert vaekit_(*wrong, code=1) == ("", "")
+
+
+def test_two_processes_tell_one_error_once(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text("from vaekit.cli import app\napp.PATIENCE = 600\napp.main()\n")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = ["--nproc-per-node", "2", str(script), "train", "no-such-table.csv"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*torchrun, *words], capture_output=True, text=True, env=environment)
+    assert ended.returncode == 1
+    assert ended.stderr.count("error: no-such-table.csv: there is no such file") == 1
+    assert ended.stderr.count("there is no such file") == 1

@@ -201,6 +201,15 @@ def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     assert "Rows, real ones too, come without key" in both
 
 
+def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:
+    rows = [[*row, 2**60 + i] for i, row in enumerate(made(60))]
+    source = write(place / "serials.csv", rows, [*HEADER, "serial"])
+    call("train", source, "--size", "tiny", "--steps", "3", "--out", place / "serials")
+    told = call("generate", place / "serials", "-n", 5, "--out", place / "serials-new.csv").err
+    assert "key (an id: 60 rows, all different), serial (whole numbers beyond 2^53" in told
+    assert "serial" not in read(place / "serials-new.csv")[0]
+
+
 def test_rare_classes_are_filled_up(run, place) -> None:
     answer = done("augment", run, "--balance", "colour", "--out", place / "more.parquet")
     counts = {name: answer.get(name, 0) for name in COLOURS}
@@ -585,3 +594,11 @@ def test_rows_go_through_the_latent_space_and_back(run, tmp_path) -> None:
 def read_rows(path: Path) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def test_info_tells_the_rows_and_what_each_column_is(run, source) -> None:
+    page = call("info", run)
+    assert page.code == 0, page.err
+    assert f"400 rows, 40 of them held out, of {source}" in page.out
+    for name, kind in (("colour", "category"), ("height", "number"), ("key", "left out")):
+        assert any({name, kind.split()[0]} <= {*line.split()} for line in page.out.splitlines())

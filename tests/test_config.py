@@ -1,5 +1,6 @@
 """What must hold of experiments: plain data that come back as they were, checked where the user's words come in."""
 
+import re
 from typing import Any, get_args, get_origin
 
 import pytest
@@ -7,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from vaekit import api
 from vaekit.api import assignment, train
 from vaekit.assembly.recipes import choose, recipes
+from vaekit.assembly.settle import resolve
 from vaekit.config import Experiment, fields
 from vaekit.errors import VaekitError
+from vaekit.models.fitted_priors import sampler
 
 laws = settings(max_examples=60, deadline=None)
 SECTIONS = {name: section.annotation for name, section in Experiment.model_fields.items()}
@@ -227,3 +231,37 @@ def test_python_values_mean_what_they_are_not_what_their_text_would(monkeypatch)
         1e-5,
         False,
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "example"),
+    [
+        ("prior=mixture:", "prior 'mixture:': expected a number after the colon, as in mixture:10"),
+        ("prior=vamp:", "prior 'vamp:': expected a number after the colon, as in vamp:500"),
+        ("latent=vq:", "latent 'vq:': expected a number after the colon, as in vq:512"),
+        ("latent=fsq:", "as in fsq:8,5,5,5"),
+        ("bound=iwae:", "bound 'iwae:': expected a number after the colon, as in iwae:5"),
+        ("bound=ciwae:", "as in ciwae:8,0.5"),
+        ("bound=elbo+beta-tc:", "'beta-tc:': expected a number after the colon, as in beta-tc:6"),
+        ("likelihood=gaussian:", "likelihood 'gaussian:': expected a number after the colon"),
+        ("likelihood=logistic-mixture:", "as in logistic-mixture:10"),
+    ],
+)
+def test_a_word_with_a_colon_and_nothing_behind_it_lacks_a_number(
+    change: str, example: str
+) -> None:
+    experiment = choose("digits").override(change)
+    with pytest.raises(VaekitError, match=re.escape(example)):
+        resolve(experiment, api.read(experiment))
+
+
+def test_a_word_with_a_colon_is_no_mapping_and_a_mapping_is_none_of_its_words() -> None:
+    assert Experiment().override("prior=mixture:").model.prior == "mixture:"
+    changed = Experiment().override("kinds={zip: category}")
+    assert changed.data.kinds == {"zip": "category"}
+
+
+@pytest.mark.parametrize("word", ["gmm:", "diag:"])
+def test_a_sampler_with_a_colon_and_nothing_behind_it_lacks_a_number(word: str) -> None:
+    with pytest.raises(VaekitError, match=f"'{word}': expected a number after the colon, as in"):
+        sampler(word, 2)

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 import zoo
 from vaekit import bound, elbo, nll
 from vaekit.core.trace import Model
 from vaekit.disk.checkpoint import load_tensors, load_weights, save_tensors
 from vaekit.distributions.guidance import extrapolate
+from vaekit.measures.bounds import reconstruction_spread
 
 EVERY = pytest.mark.parametrize("name", zoo.MODELS)
 TOLD = pytest.mark.parametrize("name", zoo.TOLD)
@@ -217,3 +219,21 @@ def test_guidance_of_one_changes_nothing_and_of_none_takes_what_was_told_away(na
     if "mixture" not in name and "colour" not in name:
         middle = extrapolate(given, blind, 0.0).mean
         torch.testing.assert_close(middle, blind.mean, rtol=1e-4, atol=1e-4)
+
+
+class Deaf(torch.nn.Module):
+    """A model whose decoder is given the same codes whatever the data, and the conditions as they are."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model, self.encode = model, model.encode
+
+    def decode(self, latents: tuple[Tensor, ...], context: Tensor | None = None) -> Distribution:
+        return self.model.decode(tuple(torch.zeros_like(z) for z in latents), context)
+
+
+@EVERY
+def test_reconstructions_differ_by_nothing_where_the_decoder_ignores_the_codes(name: str) -> None:
+    model, x, context = zoo.batch(name, 6)
+    assert reconstruction_spread(Deaf(model), [(x, context)]) == 0.0
+    assert 0.0 < reconstruction_spread(model, [(x, context)]) <= 1.0

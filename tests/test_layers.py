@@ -9,6 +9,7 @@ import pytest
 
 import vaekit
 from vaekit.data import registry
+from vaekit.disk import layout
 
 ROOT = Path(vaekit.__file__).parent
 
@@ -126,3 +127,12 @@ def test_no_kind_of_data_is_named_outside_its_folder(path: Path) -> None:
 def test_every_exception_is_one() -> None:
     for name in NAMES_A_KIND:
         assert any(f'"{kind}"' in (ROOT / name).read_text() for kind in KINDS), name
+
+
+def test_the_names_of_a_run_s_files_stand_in_one_place() -> None:
+    names = {value for name, value in vars(layout).items() if name.isupper()}
+    assert len(names) >= 16
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert path == Path(layout.__file__) or not names & words, path

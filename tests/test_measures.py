@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 
+from vaekit.measures.bounds import reconstruction_spread
 from vaekit.measures.classifier import Judge, train_judge, which_way_up
 from vaekit.measures.disentanglement import dci, disentanglement, factorvae_score, mig, sap
 from vaekit.measures.feature_distances import (
@@ -21,6 +23,8 @@ from vaekit.measures.feature_distances import (
     kernel_distance,
     prdc,
 )
+from vaekit.models.priors import StandardNormal
+from vaekit.models.vae import VAE
 
 
 def normals(n: int, width: int, seed: int = 0) -> Tensor:
@@ -425,3 +429,30 @@ def test_every_bin_of_mig_counts() -> None:
     z = np.stack((np.repeat(np.arange(20.0), 10), np.zeros(200)), axis=1)
     for told in range(20):
         assert mig(z, (z[:, :1] == told).astype(int)) == pytest.approx(1)
+
+
+# Spread of reconstructions
+
+
+class Scaled(nn.Module):
+    """A part that returns a normal about `scale` times what it is given."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, value: Tensor, context: Tensor | None = None) -> Independent:
+        return Independent(Normal(value * self.scale, torch.ones(())), 1)
+
+
+def test_reconstructions_that_are_fainter_by_a_factor_have_a_spread_of_its_square() -> None:
+    """Values by which no data differ do not count, nor do missing ones; more than all is all."""
+    x = torch.randn(40, 5)
+    x[:, 3] = 2.0
+    x[::7, 4] = torch.nan
+    faint = torch.tensor([1.0, 0.5, 0.0, 1.0, 3.0])
+    model = VAE(Scaled(torch.ones(())), StandardNormal(5), Scaled(faint))
+    batches = [(part, None) for part in x.split(8)]
+    expected = (1.0 + 0.25 + 0.0 + 1.0) / 4
+    assert reconstruction_spread(model, batches) == pytest.approx(expected, rel=1e-5)
+    assert math.isnan(reconstruction_spread(model, [(torch.ones(4, 5), None)]))

@@ -98,16 +98,6 @@ def test_the_kl_of_each_dimension_sums_to_that_of_the_normals() -> None:
     torch.testing.assert_close(kl_by_dimension(mean, scale).sum(), kl_divergence(q, p).mean())
 
 
-def test_no_active_unit_is_a_collapse_whatever_the_kl() -> None:
-    from vaekit.report.report import explained, silence
-
-    numbers = {"rate": {"value": 0.143}, "active_units": 0, "latent": 8, "elbo": {"value": 3.0}}
-    assert "none of 8 is active" in silence(numbers)
-    assert silence(numbers | {"active_units": 3}) == ""
-    assert "density" in explained(numbers)
-    assert "density" not in explained(numbers | {"elbo": {"value": -3.0}})
-
-
 def test_names_on_a_sheet_leave_the_pictures_as_they_are(tmp_path: Path) -> None:
 
     from vaekit.figures.sheets import save_sheet

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import vaekit
+from vaekit.disk.layout import SAMPLER_CHOICE
 from vaekit.errors import VaekitError
 from vaekit.tasks.own_data import held_part, training_part
 from vaekit.tasks.resample import sampled
 from vaekit.tasks.sampler_choice import (
-    CHOICE,
     PRIOR,
     Choice,
     candidates,
@@ -55,7 +55,7 @@ def test_a_run_ends_with_a_choice_that_a_person_can_read(run: Trained) -> None:
 
 def test_a_prior_far_from_the_codes_loses_by_about_what_it_is_off(run: Trained) -> None:
     bad = with_bad_prior(run)
-    before = (run.folder / CHOICE).read_text()  # type: ignore[operator]
+    before = (run.folder / SAMPLER_CHOICE).read_text()  # type: ignore[operator]
     try:
         choice = choose(bad, training_part(run), held_part(run))
         assert choice is not None
@@ -68,16 +68,16 @@ def test_a_prior_far_from_the_codes_loses_by_about_what_it_is_off(run: Trained) 
         assert not torch.equal(bad.generate(4, 0), bad.generate(4, 0, sampler="prior"))
         torch.testing.assert_close(bad.generate(4, 0), made.generate(4, 0))
     finally:
-        (run.folder / CHOICE).write_text(before)  # type: ignore[operator]
+        (run.folder / SAMPLER_CHOICE).write_text(before)  # type: ignore[operator]
 
 
 def test_few_held_out_codes_leave_the_prior(run: Trained) -> None:
-    before = (run.folder / CHOICE).read_text()  # type: ignore[operator]
+    before = (run.folder / SAMPLER_CHOICE).read_text()  # type: ignore[operator]
     few = held_part(run).subset(torch.arange(10))
     try:
         choice = choose(with_bad_prior(run), training_part(run), few)
     finally:
-        (run.folder / CHOICE).write_text(before)  # type: ignore[operator]
+        (run.folder / SAMPLER_CHOICE).write_text(before)  # type: ignore[operator]
     assert choice is not None
     assert choice.word == PRIOR
     assert "10 held-out" in choice.reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from vaekit.data.tables.columns.frame import as_frame
 from vaekit.data.tables.columns.units import from_tensor, from_units, to_tensor, to_units
 from vaekit.data.tables.load import load
 from vaekit.data.tables.read import dates
-from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.data.tables.schema import Column, Reason, TableSchema
 
 pytest.importorskip("polars")
 import polars as pl
@@ -241,3 +241,29 @@ def test_times_keep_their_steps() -> None:
     x = to_tensor(table.raw.values, table.schema)
     near = from_tensor(x + 1e-4 * torch.randn_like(x), table.schema)
     assert as_frame(decode(near, table.schema), table.schema).equals(frame)
+
+
+def test_a_column_of_the_source_is_written_or_named_as_unwritten() -> None:
+    rows = 60
+    frame = pl.DataFrame(
+        {
+            "n": [i % 37 / 4 for i in range(rows)],
+            "again": [i % 37 / 4 for i in range(rows)],
+            "always": ["x"] * rows,
+            "nothing": pl.Series([None] * rows, dtype=pl.String),
+            "key": [f"k{i}" for i in range(rows)],
+            "serial": [2**60 + i * i for i in range(rows)],
+            "remark": [f"row {i} says so" for i in range(rows)],
+            "split": ["test" if i % 5 == 0 else "train" for i in range(rows)],
+            "label": ["ab"[i % 2] for i in range(rows)],
+            "dropped": [i % 11 / 8 for i in range(rows)],
+            "double": [i % 37 / 2 for i in range(rows)],
+        }
+    )
+    table = load(frame, target="label", kinds={"dropped": "drop"}, constraints=["double = n * 2"])
+    reasons = {left.reason for left in table.schema.left_out}
+    assert reasons == set(get_args(Reason))
+    written = decode(table.raw.values, table.schema)
+    unwritten = {left.name for left in table.schema.unwritten}
+    assert unwritten == {"key", "serial", "remark", "split", "label", "dropped"}
+    assert {*written} == {*frame.columns} - unwritten

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from vaekit.api import default_folder
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.load import load
+from vaekit.data.tables.load import load, recognises
 from vaekit.data.tables.read import csv as textfile
-from vaekit.data.tables.read import csv_layout
+from vaekit.data.tables.read import csv_layout, endings
 from vaekit.data.tables.read.csv_layout import survey as look
+from vaekit.data.tables.write import write
+from vaekit.errors import VaekitError
 
 pytest.importorskip("polars")
 import polars as pl
@@ -175,3 +181,56 @@ def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     load(tmp_path / "t.csv", progress=lambda what, done, total: told.append((what, done, total)))
     assert told[0] == ("reading columns", 0, 3)
     assert told[-1] == ("reading columns", 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.csv", WELL.encode()),
+        ("blank.csv", WELL.replace("\n", "\n\n", 50).encode()),
+        ("tabs.tsv", WELL.replace(",", "\t").encode()),
+        ("wide.csv", WELL.encode("utf-16")),
+        ("windows.csv", WELL.encode("cp1252")),
+        ("packed.csv.gz", gzip.compress(WELL.encode())),
+        ("table.parquet", b""),
+    ],
+)
+def test_reading_leaves_no_file_open(name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    if path.suffix == ".parquet":
+        pl.read_csv(WELL.encode()).write_parquet(path)
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        assert len(load(path)) == 200
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
+
+
+@pytest.mark.parametrize("ending", [*endings.READ, *endings.PICKLES])
+def test_files_that_end_as_tables_do_are_recognised_and_do_not_name_a_run(ending: str) -> None:
+    assert recognises(f"people{ending}")
+    if ending in endings.READ:
+        assert default_folder(f"data/people{ending}") == Path("runs/people")
+
+
+@pytest.mark.parametrize("ending", endings.WRITTEN)
+@pytest.mark.parametrize("packed", ["", endings.GZIP])
+def test_every_form_is_written_under_its_name_and_read_again(
+    ending: str, packed: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"table{ending}{packed}"
+    frame = pl.read_csv(WELL.encode())
+    if packed and ending in endings.PARQUET:
+        assert endings.written_form(path) == ""
+        with pytest.raises(VaekitError, match=re.escape(endings.written_in_words())):
+            write(frame, path)
+        return
+    assert endings.written_form(path) == ending
+    write(frame, path)
+    if ending in endings.READ:
+        assert torch.equal(load(path).raw.values, load(frame).raw.values)
+    else:
+        content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+        assert pl.read_ndjson(content).equals(frame)

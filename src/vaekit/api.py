@@ -15,12 +15,12 @@ from vaekit.assembly.settle import Resolved, resolve
 from vaekit.config import Experiment
 from vaekit.data import registry
 from vaekit.data.dataset import Dataset
-from vaekit.disk import checkpoint
+from vaekit.disk import checkpoint, layout
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
 from vaekit.runs import timing
 from vaekit.runs.events import Ended, Logged, interruptible
-from vaekit.runs.run import EXPERIMENT, Run
+from vaekit.runs.run import Run
 from vaekit.tasks import sampler_choice
 from vaekit.tasks.own_data import read_again
 from vaekit.tasks.trained import Trained, load_model
@@ -84,7 +84,7 @@ def reopen(
 ) -> Run:
     """The run in `folder`, ready to go on: where it was or on another device, within its time or another."""
     schema = checkpoint.load_config(folder)[1]  # says so when it is no run
-    experiment = Experiment.read(folder / EXPERIMENT)
+    experiment = Experiment.read(folder / layout.EXPERIMENT)
     if device and choose_device(device)[0] != experiment.train.device:
         anew = ["train.compile=auto"] * bool(
             experiment.train.compile
@@ -93,7 +93,9 @@ def reopen(
     if minutes is not None:
         experiment = experiment.override(assignment("train.max_minutes", minutes))
     run = Run(
-        resolve(experiment, read_again(experiment, schema, **options)), lambda: folder, resume=True
+        resolve(experiment, read_again(experiment, schema, folder, **options)),
+        lambda: folder,
+        resume=True,
     )
     if minutes is not None:
         run.allow(minutes)

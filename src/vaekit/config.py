@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -216,6 +217,9 @@ def fields() -> dict[str, str]:
     return found
 
 
+WORD = re.compile(r"[a-z][a-z0-9+:.-]*:")
+"""A word that ends on its colon, such as `mixture:`, which is no mapping here as it would be in YAML."""
+
 NEAR, MANY = 0.65, 40
 """Names are guessed from so large a part of letters in common (difflib's ratio), else so many are listed."""
 
@@ -257,6 +261,8 @@ def _parse(assignment: str) -> tuple[str, str, Any]:
 
 
 def _value(text: str) -> Any:
+    if WORD.fullmatch(text):
+        return text
     value = yaml.safe_load(text) if text else None
     if isinstance(value, str) and value == text:  # YAML 1.1 takes 3e-4 for a word
         try:

@@ -145,7 +145,7 @@ def sections(shown: Shown) -> list[Section]:
     """For the report: where held-out points lie, and where new ones do."""
     real = to_tensor(shown.held.raw.take(torch.arange(len(shown.held))), shown.held.schema)
     made = shown.trained.draw(len(real), shown.seed)
-    path = shown.folder / "plots" / "points.png"
+    path = shown.plots / "points.png"
     plots.latent_map(path, made, None, (), real)
     caption = f"New points on top of held-out ones (grey), drawn from {shown.source}."
     return [Section("Points", caption, image(path, False))]

@@ -75,6 +75,7 @@ def _refuse_others(word: str, kind: str) -> None:
 
 def components(word: str) -> int:
     """K of `mixture:K` or `vamp:K`."""
+    syntax.choose("prior", word, PRIORS["continuous"])
     return syntax.whole("prior", word if ":" in word else f"{word}:10", most=MANY)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vaekit.config import nearest
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, require_number
 
 MOST = 65_536
 """No word asks for more of anything: components, codes, draws."""
@@ -16,6 +16,7 @@ def choose(kind: str, word: str, known: Mapping[str, str]) -> tuple[str, str]:
     name, colon, argument = word.partition(":")
     if name not in known or (colon and ":" not in known[name]):
         raise VaekitError(f"there is no {kind} '{word}'{nearest(name, known)}")
+    require_number(kind, word, known[name])
     return name, argument
 
 

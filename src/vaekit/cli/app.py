@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import time
 
 import typer
 
@@ -14,7 +15,11 @@ from vaekit.cli.score import score
 from vaekit.cli.terminal import complain
 from vaekit.cli.train import train
 from vaekit.cli.verbs import augment, encode, generate, impute, interpolate, reconstruct
+from vaekit.cli.words import leading
 from vaekit.errors import VaekitError
+
+PATIENCE = 30
+"""Seconds that a process which does not lead waits before it tells an error itself."""
 
 VERBS = (
     train,
@@ -66,6 +71,20 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _leader_ends() -> bool:
+    """Whether the leading process of several ends within `PATIENCE` seconds.
+
+    An error of all processes is for the leading one to tell. When it ends, whoever started this process ends it too,
+    or this process is left without its parent. An error of this process alone ends nobody: it has to be told here.
+    """
+    parent, until = os.getppid(), time.monotonic() + PATIENCE
+    while os.getppid() == parent:
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def main() -> None:
     """Run the command line."""
     # Threads that wait for each other sleep instead of spinning. It is read when torch is loaded. Spinning threads
@@ -78,7 +97,8 @@ def main() -> None:
     except VaekitError as error:
         if debug:
             raise
-        complain(str(error))
+        if leading() or not _leader_ends():
+            complain(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         complain("interrupted")

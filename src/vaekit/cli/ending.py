@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaekit.cli.terminal import out, show, tell
 from vaekit.cli.words import onward, quoted
+from vaekit.disk.layout import EVALUATION, REPORT
 
 if TYPE_CHECKING:
     from vaekit.runs.run import Run
@@ -19,13 +20,13 @@ WHY = {
 
 def tell_end(run: Run, why: str, as_json: bool) -> None:
     from vaekit.measures.bounds import in_words
-    from vaekit.report.report import silence
+    from vaekit.tasks.remarks import remarks
     from vaekit.tasks.sampler_choice import sentence
 
-    numbers = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
+    numbers = json.loads((run.folder / EVALUATION).read_text(encoding="utf-8"))
     result = {
         "run": str(run.folder),
-        "report": str(run.folder / "report.html"),
+        "report": str(run.folder / REPORT),
         "ended": why,
         "steps": run.progress.step,
     }
@@ -40,7 +41,8 @@ def tell_end(run: Run, why: str, as_json: bool) -> None:
         tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
         tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
-    for said in filter(None, (sentence(run.folder), silence(numbers))):
+    discrete = run.modality.model.discrete(run.experiment.model, run.data.schema)
+    for said in filter(None, (sentence(run.folder), *remarks(numbers, discrete))):
         tell(said)
     out.print(f"report: {result['report']}")
     if why == "time":

@@ -62,8 +62,8 @@ def evaluate(
 
       vaekit evaluate runs/customers holdout.csv --metrics augmentation --target churned
     """
-    from vaekit.report.report import silence
     from vaekit.tasks import further
+    from vaekit.tasks.remarks import remarks
 
     at_least("--draws", draws, 0)
     at_least("--limit", limit, 1)
@@ -93,7 +93,8 @@ def evaluate(
         tell(f"NLL left out: --{'metrics ' + metrics if draws else 'draws 0'}")
     for name, reason in reasons.items():
         tell(f"{name} left out: {reason}")
-    for sentence in (*_without_number(numbers, datum), *filter(None, (silence(numbers),))):
+    discrete = trained.modality.model.discrete(trained.experiment.model, trained.schema)
+    for sentence in (*_without_number(numbers, datum), *remarks(numbers, discrete)):
         tell(sentence)
     numbers |= {**trained.schema.reported, "seed": seed}
     if page is not None:

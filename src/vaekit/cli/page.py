@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.cli.words import onward, quoted, span
+from vaekit.disk.layout import EXPERIMENT
 
 MEASURES = {"elbo": "ELBO", "distortion": "reconstruction", "rate": "KL", "nll": "NLL"}
 
@@ -133,5 +134,5 @@ def _next(facts: dict[str, Any]) -> list[str]:
     if facts["usable"]:
         lines += onward(facts["run"], modality(facts["data_schema"]["modality"]))
     elif not on and not facts["training"]:
-        lines += [f"vaekit train --config {quoted(Path(facts['run']) / 'experiment.yaml')}"]
+        lines += [f"vaekit train --config {quoted(Path(facts['run']) / EXPERIMENT)}"]
     return lines + ([f"open {facts['report']} in a browser"] if facts["report"] else [])

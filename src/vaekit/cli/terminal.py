@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -152,27 +152,42 @@ def _fitting(pieces: list[str], width: int) -> str:
     return next((line for line in lines if len(line) <= width), "".join(pieces[:1])[:width])
 
 
+COLUMNS = (*Progress.get_default_columns(), TextColumn("left"))
+"""What is done, a bar, its percentage, and the time that is left."""
+
+EVERY = 5.0
+"""Seconds from one plain line of progress to the next."""
+
+
 def _plainly() -> Any:
-    """A progress hook that says a line every few seconds."""
-    told = time.monotonic()
+    """A progress hook that says a line every few seconds: how much is done, and how long the rest will take."""
+    told, began = time.monotonic(), dict[str, tuple[int, float]]()
 
     def hook(what: str, done: int, total: int) -> None:
         nonlocal told
-        if time.monotonic() - told > 5:
-            told = time.monotonic()
-            tell(f"{what}: {done:,} of {total:,}")
+        now = time.monotonic()
+        first, start = began.setdefault(what, (done, now))
+        if now - told > EVERY:
+            told = now
+            left = time_left(done - first, total - done, now - start)
+            tell(f"{what}: {done:,} of {total:,}, {left}")
 
     return hook
 
 
+def time_left(done: int, remaining: int, seconds: float) -> str:
+    """How long what remains will take at the pace so far, such as "1:20 left"."""
+    return f"{clock(seconds / done * remaining)} left" if done else "? left"
+
+
 @contextmanager
 def reading(quiet: bool) -> Iterator[Any]:
-    """A progress hook for reading data: (what, done, total)."""
+    """A progress hook for what takes long, such as reading data: (what, done, total)."""
     if not err.is_terminal and not quiet and leading():
         yield _plainly()
         return
     hidden = quiet or not leading()
-    with Progress(console=err, disable=hidden, transient=True) as bar:
+    with Progress(*COLUMNS, console=err, disable=hidden, transient=True) as bar:
         tasks: dict[str, Any] = {}
 
         def hook(what: str, done: int, total: int) -> None:

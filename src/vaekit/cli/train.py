@@ -13,6 +13,7 @@ from vaekit.cli.kinds import Given, of_kinds
 from vaekit.cli.plan import expected_time, summary
 from vaekit.cli.terminal import Meter, reading, show, tell
 from vaekit.cli.words import leading, minutes, quoted
+from vaekit.disk.layout import EXPERIMENT
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def train(
         ):
             raise VaekitError(
                 "--resume goes on with the run's own settings, data and folder; leave out all but --device and "
-                f"--max-time, or start a new run with --config {quoted(resume / 'experiment.yaml')}"
+                f"--max-time, or start a new run with --config {quoted(resume / EXPERIMENT)}"
             )
         _finish(_reopen(resume, device, max_time, quiet), as_json, quiet)
         return

@@ -282,9 +282,10 @@ def _one(trained: Trained, end: str, part: Dataset | None, **options: Any) -> Da
 
 def _list_skipped(data: Dataset, files: dict[str, str]) -> None:
     """Beside what was written, which files of the source could not be read."""
+    from vaekit.disk.layout import SKIPPED
     from vaekit.files import write
 
     if data.skipped:
-        path = Path(next(iter(files.values()))).parent / "skipped.tsv"
+        path = Path(next(iter(files.values()))).parent / SKIPPED
         write(path, data.skipped_table)
         tell(f"skipped files are listed in {path}")

@@ -275,7 +275,8 @@ class Detection(Protocol):
 class Shown:
     """What a report shows: a run's model, data that it was not trained on, its training data."""
 
-    folder: Path
+    plots: Path
+    """A folder for pictures."""
     trained: TrainedModel
     held: Any
     training: Any

@@ -22,13 +22,11 @@ from vaekit.config import Experiment
 from vaekit.data.dataset import Schema
 from vaekit.data.registry import schema as schema_of
 from vaekit.disk import lock
+from vaekit.disk.layout import CONFIG, EXPERIMENT, RESUME, WEIGHTS
 from vaekit.errors import VaekitError
 
 FORMAT = 2
 """Raised when a file written today could not be read by yesterday's vaekit."""
-
-CONFIG, WEIGHTS, RESUME = "config.json", "model.safetensors", "resume.safetensors"
-EXPERIMENT, ENVIRONMENT = "experiment.yaml", "environment.json"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

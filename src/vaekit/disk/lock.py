@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vaekit.disk.layout import LOCK
 from vaekit.errors import VaekitError
 from vaekit.files import json_object
-
-LOCK = ".lock"
 
 
 def take(folder: Path) -> Path:

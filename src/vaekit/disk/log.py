@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from vaekit import files
+from vaekit.disk.layout import METRICS, METRICS_TABLE, TENSORBOARD
 from vaekit.errors import VaekitError
-
-METRICS, TABLE = "metrics.jsonl", "metrics.csv"
 
 
 class Log:
@@ -28,7 +27,7 @@ class Log:
         kept = [row for row in read_metrics(folder) if row["step"] <= upto]
         files.write(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=upto + 1 if upto else None
+            str(folder / TENSORBOARD), purge_step=upto + 1 if upto else None
         )
 
     def add(self, row: dict[str, Any]) -> None:
@@ -49,7 +48,7 @@ class Log:
         table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
         table.writeheader()
         table.writerows(rows)
-        files.write(self.path.parent / TABLE, text.getvalue())
+        files.write(self.path.parent / METRICS_TABLE, text.getvalue())
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

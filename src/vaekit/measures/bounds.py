@@ -96,6 +96,19 @@ def active_units(means: Tensor) -> int:
     return int((means.var(dim=0) > ACTIVE).sum()) if len(means) > 1 else 0
 
 
+def reconstruction_spread(model: Model, batches: Batches) -> float:
+    """By what share of what the data do their reconstructions differ: 0 if the decoder ignores the code.
+
+    The mean over the values v of x of min(1, sum (x'_v - x''_v)^2 / sum (x_v - y_v)^2), where y is another datum, and
+    x' and x'' are decoded from the posterior means of x and of y, both under the context of x. It is 1 where each
+    datum is reconstructed as it was. Missing values are left out; NaN where all data are equal.
+    """
+    parts = list(_each(model, batches, 0, lambda x, c: _differences(model, x, c)))
+    decoded, real = torch.stack(parts).sum(0)
+    differs = real > 0
+    return float((decoded / real)[differs].clamp(max=1).mean())
+
+
 def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
     """I_q(x; z) = E[log q(z|x) - log q(z)] in nats, q(z) being the mean posterior of the data given.
 
@@ -166,6 +179,17 @@ def _nll_of_few(model: Model, x: Tensor, context: Tensor | None, draws: int, row
 
 def _means(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
     return torch.cat([q.mean.flatten(1) for q in model.encode(x, context)], dim=1)
+
+
+def _differences(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
+    """For every value, squared differences of neighbours in x (B, *shape), decoded and as they are: (2, *shape)."""
+    means = [q.mean for q in model.encode(x, context)]
+    other = [mean.roll(1, dims=0) for mean in means]
+    decoded = model.decode(tuple(means), context).mean - model.decode(tuple(other), context).mean
+    real = x - x.roll(1, dims=0)
+    return (
+        torch.stack((decoded.where(real.isfinite(), 0), real.nan_to_num())).double().square().sum(1)
+    )
 
 
 def _only(posteriors: tuple[Any, ...]) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from vaekit.core.random import seeded
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, require_number
 from vaekit.models.flows import FlowPrior
 
 SHRINKAGE = 1e-3
@@ -229,6 +229,8 @@ def sampler(word: str, latent: int, context: int = 0, classes: int = 1) -> nn.Mo
     `context` and `classes` are what it was fitted with: the length of the context, and how many labels.
     """
     name, _, argument = word.partition(":")
+    if name in ("gmm", "diag"):
+        require_number("sampler", word, f"{name}:10")
     if name in ("gmm", "diag") and (
         not argument or (argument.isascii() and argument.isdigit() and int(argument) > 0)
     ):

@@ -17,25 +17,22 @@ from vaekit.assembly.latents import in_words as latent_in_words
 from vaekit.assembly.model import build_objective, build_untrained, count_cost
 from vaekit.data.dataset import Dataset
 from vaekit.data.modality import Shown
+from vaekit.disk.layout import EVALUATION, PLOTS, REPORT
 from vaekit.disk.log import read_metrics
 from vaekit.figures import plots
 from vaekit.figures.page import document, measures, written
 from vaekit.figures.section import Section, image
 from vaekit.measures.bounds import in_words
-from vaekit.runs.status import EVALUATION, REPORT, ending, status
+from vaekit.runs.status import ending, status
 from vaekit.tasks.evaluation import MI_DATA
+from vaekit.tasks.remarks import describe_collapse, explain_density
 from vaekit.tasks.sampler_choice import kept_choice, source_in_words
 from vaekit.tasks.trained import Trained
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
 """The report's NLL is a first look: so many draws, of so many data as this many multiply-adds allow."""
 
-SILENT = 0.1
-"""A latent whose rate is below so many nats has collapsed."""
-
-REMEDY = (
-    "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
-)
+TERMS = "ELBO = -(reconstruction + KL)."
 
 
 def write_report(
@@ -48,43 +45,26 @@ def write_report(
     limit = max(16, min(500, NLL_MACS // (macs * NLL_DRAWS)))
     numbers = {"data": part} | trained.evaluate(judged, NLL_DRAWS, seed, limit)
     files.write(folder / EVALUATION, files.to_json(numbers))
-    (folder / "plots").mkdir(exist_ok=True)
+    (folder / PLOTS).mkdir(exist_ok=True)
     others = torch.ones(len(data), dtype=torch.bool)
     others[held_out.cpu()] = False
     training = data.subset(others.nonzero()[:, 0])
     source = source_in_words(trained.folder)
-    shown = trained.modality.measures.report(Shown(folder, trained, held, training, seed, source))
+    shown = trained.modality.measures.report(
+        Shown(folder / PLOTS, trained, held, training, seed, source)
+    )
     files.write(
         folder / REPORT, _page(folder, trained, data, numbers, [*shown, _losses(folder, trained)])
     )
     return numbers
 
 
-def silence(numbers: dict[str, Any]) -> str:
-    """A sentence where the latents, or one of several, say nothing of an image (posterior collapse); else nothing."""
-    rates = numbers.get("rates", [numbers["rate"]["value"]])
-    if numbers.get("active_units") == 0:
-        return (
-            f"the latents have collapsed: none of {numbers['latent']} is active ({rates[0]:.2f} nats), so that "
-            f"the codes of different data hardly differ: try {REMEDY}"
-        )
-    dead = [f"{i} of {len(rates)}" for i, rate in enumerate(rates, 1) if rate < SILENT]
-    if not dead:
-        return ""
-    which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
-    return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
-
-
-def explained(numbers: dict[str, Any]) -> str:
-    """What the terms are, and why an ELBO may be positive where it is."""
-    terms = "ELBO = -(reconstruction + KL)."
-    if numbers["elbo"]["value"] <= 0:
-        return terms
-    return (
-        f"{terms} The ELBO is positive (and an NLL negative) because pixel values or numbers are continuous here: p(x) "
-        "is a density, which may be above 1, not a probability. Compare it with runs that have the same likelihood and "
-        "data."
-    )
+def explained(numbers: dict[str, Any], discrete: bool) -> str:
+    """What the terms are, and why an ELBO is positive or an NLL negative where it is."""
+    why = explain_density(numbers, discrete)
+    if not why:
+        return TERMS
+    return f"{TERMS} {why.capitalize()}. Compare it with runs of the same likelihood and data."
 
 
 def _next(folder: Path, trained: Trained) -> str:
@@ -117,7 +97,7 @@ def _competition(folder: Path) -> str:
 
 def _losses(folder: Path, trained: Trained) -> Section:
     terms = list(build_objective(trained.experiment, 2, trained.schema).terms)
-    path = folder / "plots" / "losses.png"
+    path = folder / PLOTS / "losses.png"
     best = status(folder)["best"]
     kept = best["step"] if best else None
     plots.losses(path, read_metrics(folder), terms, trained.modality.datum, kept)
@@ -135,10 +115,11 @@ def _page(
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
     experiment = html.escape(trained.experiment.to_yaml())
     rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    discrete = trained.modality.model.discrete(trained.experiment.model, trained.schema)
     first, rest = shown[:2], shown[2:]
     body = f"""<p>{html.escape(_summary(trained, data))}</p>
 {written(first)}<h2>Verdict</h2>{_ending(folder, numbers)}{_next(folder, trained)}
-{written(rest)}<h2>Numbers</h2><p>{html.escape(explained(numbers))}</p>{rows}
+{written(rest)}<h2>Numbers</h2><p>{html.escape(explained(numbers, discrete))}</p>{rows}
 {_competition(folder)}<h2>Data</h2><ul>{notes or "<li>nothing to report</li>"}</ul>
 <details><summary>Configuration (experiment.yaml)</summary><pre>{experiment}</pre></details>"""
     return document(f"vaekit: {folder.name}", body)
@@ -149,7 +130,7 @@ def _summary(trained: Trained, data: Dataset) -> str:
     parameters = sum(p.numel() for p in trained.model.parameters())
     said = "".join(f"{name}: {word}, " for name, word in schema.reported.items())
     return (
-        f"{len(data):,} {schema} from {data.source}. "
+        f"{len(data):,} {schema} from {trained.experiment.data.source}. "
         f"{model.architecture} network, {parameters:,} parameters, "
         f"{latent_in_words(model.latent, model.levels, model.posterior)}, {model.prior} prior, "
         f"{model.likelihood} likelihood, {said}"
@@ -159,7 +140,7 @@ def _summary(trained: Trained, data: Dataset) -> str:
 
 def _ending(folder: Path, numbers: dict[str, Any]) -> str:
     facts = status(folder)
-    if quiet := silence(numbers):
+    if quiet := describe_collapse(numbers):
         return f"<p class=cut><strong>Collapsed.</strong> {html.escape(quiet)}.</p>" + _ended(
             folder, facts
         )
@@ -251,6 +232,10 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
     if "active_units" in numbers:
         used = f"{numbers['active_units']} of {numbers['latent']}"
         rows.append(("active units", used, "latent dimensions in use"))
+    if "reconstruction_spread" in numbers:
+        share = f"{numbers['reconstruction_spread']:.1%}"
+        said = f"of what the {datum}s differ by; near 0 the decoder ignores the code"
+        rows.append(("difference of reconstructions", share, said))
     if "mutual_information" in numbers:
         shared = numbers["mutual_information"]
         rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))

@@ -17,9 +17,10 @@ from vaekit.assembly.model import build_model, build_objective, start_model
 from vaekit.assembly.settle import Resolved, split
 from vaekit.core.trace import Model
 from vaekit.data.dataset import Resident, counted
+from vaekit.data.location import absolute_paths
 from vaekit.data.registry import modality
 from vaekit.disk import checkpoint, lock
-from vaekit.disk.checkpoint import ENVIRONMENT, EXPERIMENT
+from vaekit.disk.layout import ENVIRONMENT, EXPERIMENT, RESUME, SKIPPED, WEIGHTS
 from vaekit.disk.log import Log, environment
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
@@ -229,7 +230,7 @@ class Run:
     def _keep(self, model: Model, score: float | None) -> None:
         if self.leads:
             about = {"step": self.progress.step, "score": score}
-            checkpoint.save_tensors(self.folder / checkpoint.WEIGHTS, model.state_dict(), about)
+            checkpoint.save_tensors(self.folder / WEIGHTS, model.state_dict(), about)
 
     def _row(self, split: str, numbers: dict[str, Any]) -> dict[str, Any]:
         return {"step": self.progress.step, "epoch": self.progress.epoch, "split": split, **numbers}
@@ -246,7 +247,7 @@ class Run:
                 "lower train.lr, or check the data's scale"
             )
         self.engine.barrier()
-        path = self.folder / checkpoint.WEIGHTS
+        path = self.folder / WEIGHTS
         if path.is_file():
             checkpoint.load_weights(self.average.model, checkpoint.load_tensors(path)[0], path)
             self.average.adopt(self.engine.shard)
@@ -275,12 +276,12 @@ class Run:
             "fingerprint": self.fingerprint,
             "ended": ended,
         }
-        checkpoint.save_tensors(self.folder / checkpoint.RESUME, tensors, about)
+        checkpoint.save_tensors(self.folder / RESUME, tensors, about)
 
     def _restore(self) -> None:
         if self.leads:
             files.clean(self.folder)
-        path = self.folder / checkpoint.RESUME
+        path = self.folder / RESUME
         tensors, about = checkpoint.load_tensors(path)
         count = about.get("count", about.get("images"))  # the key of runs before 2026-12
         if count is None or "random" not in tensors:
@@ -365,10 +366,11 @@ class Run:
             "count": len(self.data),
             "fingerprint": self.fingerprint,
             "notes": list(self.data.notes),
+            "paths": absolute_paths(self.experiment.data),
         }
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.data.skipped:
-            files.write(self.folder / "skipped.tsv", self.data.skipped_table)
+            files.write(self.folder / SKIPPED, self.data.skipped_table)
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

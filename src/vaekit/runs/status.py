@@ -9,10 +9,9 @@ from vaekit import files
 from vaekit.assembly.model import build_untrained
 from vaekit.assembly.settle import held_out, total_steps
 from vaekit.disk import checkpoint, lock
+from vaekit.disk.layout import ENVIRONMENT, EVALUATION, REPORT, RESUME, WEIGHTS
 from vaekit.disk.log import read_metrics
 from vaekit.errors import VaekitError
-
-REPORT, EVALUATION = "report.html", "evaluation.json"
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def status(folder: Path) -> dict[str, Any]:
     training ended: "done", "stopped" (by the user), "time", "patience", or None where it still trains or was killed.
     """
     experiment, schema = checkpoint.load_config(folder)
-    machine = files.json_object(folder / checkpoint.ENVIRONMENT)
+    machine = files.json_object(folder / ENVIRONMENT)
     saved, rows, training = _saved(folder), read_metrics(folder), lock.busy(folder)
     held = [row for row in rows if row["split"] == "val"]
     count = _count(saved) or _count(machine)
@@ -41,7 +40,7 @@ def status(folder: Path) -> dict[str, Any]:
         "seconds": at.get("seconds"),
         "ended": None if training else saved.get("ended") or None,
         "training": training,
-        "usable": (folder / checkpoint.WEIGHTS).is_file(),
+        "usable": (folder / WEIGHTS).is_file(),
         "best": next((row for row in held if row["step"] == held[-1]["best_step"]), None),
         "evaluation": files.json_object(folder / EVALUATION) or None,
         "report": str(folder / REPORT) if (folder / REPORT).is_file() else None,
@@ -81,7 +80,7 @@ def _count(facts: dict[str, Any]) -> int | None:
 
 def _saved(folder: Path) -> dict[str, Any]:
     try:
-        about = checkpoint.load_about(folder / checkpoint.RESUME)
+        about = checkpoint.load_about(folder / RESUME)
         return about if isinstance(about, dict) else {}
     except VaekitError:  # not yet there, or deleted to save space
         return {}

@@ -46,6 +46,9 @@ def evaluate(
     }
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     report |= _use(trained, data, order, seed)
+    if len(data) > 1:
+        few = trained.batches(data.subset(order[:MI_DATA].sort().values), seed)
+        report["reconstruction_spread"] = bounds.reconstruction_spread(trained.model, few)
     if trained.kind == "codes":
         return report | {"left_out": {"nll": CERTAIN, "mutual_information": OWN}}
     if draws:

@@ -10,17 +10,25 @@ from vaekit import files
 from vaekit.assembly.settle import split, with_schema
 from vaekit.config import Experiment
 from vaekit.data.dataset import Dataset, Schema, counted
+from vaekit.data.location import locate
 from vaekit.data.registry import modality
-from vaekit.disk import checkpoint
+from vaekit.disk import layout
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 
-def read_again(experiment: Experiment, schema: Schema, **options: Any) -> Dataset:
-    """The data of a run in the form that they had then, also where the choice that was left to us is now another."""
-    return modality(schema.modality).source.reread(experiment.data, schema, **options)
+def read_again(
+    experiment: Experiment, schema: Schema, folder: Path | None, **options: Any
+) -> Dataset:
+    """The data of the run in `folder` in the form that they had then, from whatever folder it is called.
+
+    The form stays also where the choice that was left to us is now another.
+    """
+    facts = files.json_object(folder / layout.ENVIRONMENT) if folder else {}
+    data = locate(experiment.data, facts.get("paths", {}))
+    return modality(schema.modality).source.reread(data, schema, **options)
 
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Dataset:
@@ -28,7 +36,9 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
     data = own_data(trained)
     part = data.test or data.subset(split(trained.experiment, len(data))[1])
     which = "its test part" if data.test else "held out in training"
-    tell(f"{counted(len(part), trained.modality.datum)} of {data.source}: {which}")
+    tell(
+        f"{counted(len(part), trained.modality.datum)} of {trained.experiment.data.source}: {which}"
+    )
     return part
 
 
@@ -47,15 +57,16 @@ def held_part(trained: Trained) -> Dataset:
 def own_data(trained: Trained) -> Dataset:
     """The run's own data as it was trained on them; a VaekitError if they are others now."""
     schema, seed = trained.schema, trained.experiment.train.seed
-    data = read_again(trained.experiment, schema)
+    data = read_again(trained.experiment, schema, trained.folder)
+    source, datum = trained.experiment.data.source, trained.modality.datum
     if data.schema.shape != schema.shape:
         raise VaekitError(
-            f"{data.source}: is not what the run was trained on any more; name the data to use"
+            f"{source}: is not what the run was trained on any more; name the data to use"
         )
     if trained.folder and _changed(trained.folder, data):
         raise VaekitError(
-            f"{data.source}: other {trained.modality.datum}s than in training, so which were held out is not known "
-            "any more; name the data to use, or put them back as they were"
+            f"{source}: other {datum}s than in training, so which were held out is not known any more; "
+            "name the data to use, or put them back as they were"
         )
     return modality(schema.modality).values.freeze(
         with_schema(data, schema), seed
@@ -65,4 +76,4 @@ def own_data(trained: Trained) -> Dataset:
 def _changed(folder: Path, data: Dataset) -> bool:
     """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
     now = data.fingerprint
-    return files.json_object(folder / checkpoint.ENVIRONMENT).get("fingerprint", now) != now
+    return files.json_object(folder / layout.ENVIRONMENT).get("fingerprint", now) != now

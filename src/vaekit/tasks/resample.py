@@ -16,6 +16,7 @@ from vaekit.core.trace import Model
 from vaekit.data.conditions import Condition
 from vaekit.data.dataset import Dataset
 from vaekit.disk import checkpoint
+from vaekit.disk.layout import SAMPLER
 from vaekit.errors import VaekitError
 from vaekit.models.fitted_priors import fit_flow, fit_gmm, sampler
 from vaekit.models.vae import VAE, Conditioned
@@ -88,7 +89,7 @@ def _quarters(tell: Callable[[str], None]) -> Callable[[int, int], None]:
 
 def place(folder: Path, word: str) -> Path:
     """Where the run keeps that sampler."""
-    return folder / f"sampler-{word.replace(':', '-')}.safetensors"
+    return folder / SAMPLER.format(word.replace(":", "-"))
 
 
 def fit(

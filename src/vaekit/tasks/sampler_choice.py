@@ -20,6 +20,7 @@ from vaekit import files
 from vaekit.core.trace import Model
 from vaekit.data.dataset import Dataset
 from vaekit.disk import checkpoint
+from vaekit.disk.layout import SAMPLER_CHOICE
 from vaekit.errors import VaekitError
 from vaekit.models.vae import VAE, Conditioned
 from vaekit.tasks import resample
@@ -27,9 +28,6 @@ from vaekit.tasks.resample import PRIOR
 
 if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
-
-CHOICE = "sampler.json"
-"""Where a run keeps the choice, its scores and its reason."""
 
 FEWEST_HELD = 30
 """With fewer held-out data their codes cannot judge, and the prior stays."""
@@ -87,7 +85,7 @@ def choose(
         path = resample.place(trained.folder, choice.word)
         tensors, about = resample.state(fitted, trained, choice.word)
         checkpoint.save_tensors(path, tensors, {**about, "weights": choice.weights})
-    files.write(trained.folder / CHOICE, files.to_json(asdict(choice)))
+    files.write(trained.folder / SAMPLER_CHOICE, files.to_json(asdict(choice)))
     return choice
 
 
@@ -174,15 +172,15 @@ def _prior(model: Model) -> nn.Module:
 
 def kept_choice(folder: Path | None) -> Choice | None:
     """The choice that a run keeps, or None."""
-    if folder is None or not (folder / CHOICE).is_file():
+    if folder is None or not (folder / SAMPLER_CHOICE).is_file():
         return None
     try:
-        kept = json.loads((folder / CHOICE).read_text(encoding="utf-8"))
+        kept = json.loads((folder / SAMPLER_CHOICE).read_text(encoding="utf-8"))
         scores = tuple(Score(**score) for score in kept.pop("scores"))
         return Choice(scores=scores, **kept)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise VaekitError(
-            f"{folder / CHOICE}: is damaged; delete it to draw from the prior"
+            f"{folder / SAMPLER_CHOICE}: is damaged; delete it to draw from the prior"
         ) from None
 
 

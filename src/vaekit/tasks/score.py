@@ -19,15 +19,13 @@ from vaekit.core.trace import Model
 from vaekit.data.dataset import Dataset
 from vaekit.data.modality import Tell
 from vaekit.disk import checkpoint
+from vaekit.disk.layout import DETECTOR
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
 from vaekit.tasks.own_data import held_part, own_part, training_part
 
 if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
-
-DETECTOR = "detector.safetensors"
-"""Where a run keeps its detector."""
 
 DETECTED = "ensemble"
 """The score of a detector."""

@@ -18,7 +18,11 @@ from vaekit.data.storage import cache as packed
 from vaekit.data.storage.workers import silent
 from vaekit.errors import VaekitError
 
+DIGITS = "digits"
+"""The source that is scikit-learn's digits."""
+
 HUB = "hf:"
+"""Sources that begin so are data sets of Hugging Face."""
 
 
 def recognises(source: str | Path) -> bool:
@@ -27,7 +31,7 @@ def recognises(source: str | Path) -> bool:
     A missing file counts when it is named like one, so that `load` can say that it is missing.
     """
     name, path = str(source), Path(source).expanduser()
-    if name == "digits" or name.startswith(HUB):
+    if name == DIGITS or name.startswith(HUB):
         return True
     if path.is_dir():
         return idx.has_idx_files(path) or folder.has_pictures(path)
@@ -98,8 +102,8 @@ def load_factors(
 def _read(name: str, request: Request) -> Images:
     if name.startswith(HUB):
         return hub.read(name.removeprefix(HUB), request)
-    if name == "digits":
-        _refuse_names(request, "digits")
+    if name == DIGITS:
+        _refuse_names(request, DIGITS)
         return digits.read(request)
     path = Path(name).expanduser()
     if not os.path.exists(path):  # False also for names that no file can have
@@ -134,7 +138,7 @@ def _missing(name: str, path: Path) -> str:
         if os.path.isdir(path.parent)
         else []
     )
-    near = difflib.get_close_matches(name, [*beside, "digits"], n=1)
+    near = difflib.get_close_matches(name, [*beside, DIGITS], n=1)
     hint = (
         f"did you mean {near[0]}?" if near else "give a folder of pictures, an .npz file or digits"
     )

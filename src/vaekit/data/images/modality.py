@@ -20,6 +20,7 @@ from vaekit.data.images.model import networks
 from vaekit.data.images.model.binarise import draw_bits, is_black_and_white, prepare
 from vaekit.data.images.model.likelihoods import Likelihood, likelihood
 from vaekit.data.images.options import OPTIONS
+from vaekit.data.images.read import arrays
 from vaekit.data.images.report import sections
 from vaekit.data.images.schema import ImageSchema, describe, to_tensor
 from vaekit.data.images.write import illustrate, is_picture_file, write_made
@@ -315,7 +316,7 @@ MODALITY = Modality(
         reread=_reread,
         load=_load,
         recipes=recipes.RECIPES,
-        suffixes=(".gz", ".npz", ".npy"),
+        suffixes=(".gz", *arrays.SUFFIXES),
         presets={"digits": "digits"},
     ),
     values=Values(

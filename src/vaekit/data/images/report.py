@@ -23,7 +23,7 @@ MOST = 2000
 
 def sections(shown: Shown) -> Sequence[Section]:
     """Samples, reconstructions, interpolations, traversals and the latent map."""
-    trained, held, place = shown.trained, shown.held, shown.folder / "plots"
+    trained, held, place = shown.trained, shown.held, shown.plots
     few = _pictures(held, MOST)
     told = {
         "samples": _samples(place / "samples.png", trained, shown.seed, shown.source),

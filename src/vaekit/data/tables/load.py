@@ -20,18 +20,12 @@ from vaekit.data.tables.columns.infer import infer
 from vaekit.data.tables.read import frames
 from vaekit.data.tables.read.cells import Cells
 from vaekit.data.tables.read.csv import TextFile
+from vaekit.data.tables.read.endings import PARQUET, PICKLES, READ
 from vaekit.data.tables.request import ColumnRequest
 from vaekit.data.tables.rules.constraints import learned, require_usable
 from vaekit.data.tables.rules.grammar import Rule
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
-
-TEXT = (".csv", ".tsv", ".tab", ".txt")
-PARQUET = (".parquet", ".pq")
-SUFFIXES = (*TEXT, *(f"{suffix}.gz" for suffix in TEXT), *PARQUET)
-"""How files of tables are called."""
-
-PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".pkl.gz")
 
 MOST_COLUMNS = 2000
 """A model of rows has at most so many columns: each has a likelihood of its own."""
@@ -58,8 +52,7 @@ def recognises(source: object) -> bool:
     if not isinstance(source, (str, Path)):
         return frames.is_frame(source)
     return (
-        str(source).lower().endswith((*SUFFIXES, *PICKLES))
-        and not Path(source).expanduser().is_dir()
+        str(source).lower().endswith((*READ, *PICKLES)) and not Path(source).expanduser().is_dir()
     )
 
 

@@ -19,6 +19,7 @@ from vaekit.data.tables.model.bins import with_grids
 from vaekit.data.tables.model.likelihoods import NAMES
 from vaekit.data.tables.model.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
 from vaekit.data.tables.options import OPTIONS
+from vaekit.data.tables.read import endings
 from vaekit.data.tables.reasons import explain
 from vaekit.data.tables.report import sections
 from vaekit.data.tables.schema import TableSchema, describe
@@ -164,7 +165,7 @@ MODALITY = Modality(
         reread=_reread,
         load=_load,
         recipes=recipes.RECIPES,
-        suffixes=(".gz", ".csv", ".tsv", ".parquet"),
+        suffixes=(endings.GZIP, *endings.TEXT, *endings.PARQUET),
     ),
     values=Values(prepare=prepare, to_tensor=to_tensor),
     model=Modelling(

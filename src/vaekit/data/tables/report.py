@@ -31,7 +31,7 @@ PANELS = 24
 
 def sections(shown: Shown) -> Sequence[Section]:
     """New rows, every column and every pair of columns beside held-out rows, and the latent map."""
-    trained, place = shown.trained, shown.folder / "plots"
+    trained, place = shown.trained, shown.plots
     schema = cast(TableSchema, trained.schema)
     held = shown.held.subset(torch.arange(min(len(shown.held), MOST)))
     context, raw = held.context, held.raw.take(torch.arange(len(held)))

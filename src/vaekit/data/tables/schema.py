@@ -26,6 +26,9 @@ Reason = Literal[
 
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
 
+UNWRITTEN = ("id", "large", "text", "split", "target", "asked")
+"""A column that is left out for one of these reasons is not in written tables: nothing says what its cells were."""
+
 ROLES = {"target": "target", "computed": "computed"}
 """What columns that are not modelled are, where that is another thing than left out."""
 
@@ -99,6 +102,11 @@ class LeftOut(BaseModel, frozen=True, extra="forbid"):
     value: float | None = None
     column: Column | None = None
 
+    @property
+    def written(self) -> bool:
+        """Whether written tables have this column."""
+        return self.reason not in UNWRITTEN
+
 
 class TableSchema(Schema, frozen=True, extra="forbid"):
     """The form of a table: `columns` are the modelled ones, in the order of the tensors' last dimension.
@@ -155,6 +163,11 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
         """The column of that name, modelled, told or left out. Raises KeyError where nothing is known of it."""
         found = {left.name: left.column for left in self.left_out if left.column is not None}
         return (found | {column.name: column for column in (*self.columns, *self.given)})[name]
+
+    @property
+    def unwritten(self) -> tuple[LeftOut, ...]:
+        """The columns of the source that written tables do not have."""
+        return tuple(left for left in self.left_out if not left.written)
 
     @property
     def target(self) -> str:

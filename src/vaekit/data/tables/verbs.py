@@ -19,16 +19,12 @@ from vaekit.data.tables.columns.frame import as_frame
 from vaekit.data.tables.fill import FilledTable, mend
 from vaekit.data.tables.load import open_frame
 from vaekit.data.tables.read import frames
+from vaekit.data.tables.read.endings import written_form, written_in_words
 from vaekit.data.tables.rules.constraints import compute
 from vaekit.data.tables.schema import TableSchema
 from vaekit.data.tables.write import write
 from vaekit.errors import VaekitError
 from vaekit.files import new_folder
-
-ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
-
-ABSENT = ("id", "text", "split", "target", "asked", "large")
-"""For these reasons a column was left out that new rows do not have."""
 
 
 def generate(
@@ -141,20 +137,18 @@ def write_made(
 ) -> dict[str, str]:
     """New rows as a new file, by default a CSV in a new folder. Raises VaekitError."""
     path = place.named or new_folder(place.folder) / "rows.csv"
-    if path.suffix.lower() not in ENDINGS:
-        raise VaekitError(
-            f"--out {path}: expected a file that ends on .csv, .tsv, .parquet or .jsonl"
-        )
+    if not written_form(path):
+        raise VaekitError(f"--out {path}: expected a file that ends on {written_in_words()}")
     if path.exists():
         raise VaekitError(f"--out {path}: is there already; choose another name, or move it away")
     return {"table": str(write(frame, path, escape))}
 
 
 def _tell_absent(schema: TableSchema, tell: Tell, whose: str = "New rows come without") -> None:
-    """Which columns of the source are not modelled and so not made, and why."""
-    gone = [f"{left.name} ({left.why})" for left in schema.left_out if left.reason in ABSENT]
+    """Which columns of the source are not modelled and so not written, and why."""
+    gone = [f"{left.name} ({left.why})" for left in schema.unwritten]
     if gone:
-        tell(f"{whose} {_listed(gone)}: not modelled")
+        tell(f"{whose} {_listed(gone, few=10)}: not modelled")
 
 
 def _tell_unsaid(schema: TableSchema, told: Mapping[str, Any], tell: Tell) -> None:

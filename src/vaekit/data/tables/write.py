@@ -11,10 +11,14 @@ import numpy as np
 
 from vaekit import files
 from vaekit.data.tables.read import frames
+from vaekit.data.tables.read.endings import (
+    LINES,
+    PARQUET,
+    is_packed,
+    written_form,
+    written_in_words,
+)
 from vaekit.errors import VaekitError
-
-ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-"""The forms in which tables are written; all but Parquet may end on .gz as well."""
 
 FORMULA = r"^[=+\-@\t\r]"
 """A cell that begins so may be run as a formula by a spreadsheet."""
@@ -34,14 +38,11 @@ def write(table: Any, path: str | Path, escape: bool = False) -> Path:
     frame = _as_polars(table)
     if escape:
         frame = _escaped(frame)
-    packed = path.suffix.lower() == ".gz"
-    form = path.with_suffix("").suffix.lower() if packed else path.suffix.lower()
-    if form not in ENDINGS or (packed and form == ".parquet"):
-        raise VaekitError(
-            f"{path}: expected a name that ends on {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
-        )
+    form = written_form(path)
+    if not form:
+        raise VaekitError(f"{path}: expected a name that ends on {written_in_words()}")
     with files.replacing(path) as file:
-        if packed:  # without name and time: the same table is the same bytes
+        if is_packed(path):  # without name and time: the same table is the same bytes
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packer:
                 _written(frame, packer, form)
         else:
@@ -59,9 +60,9 @@ def _written(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
 
 
 def _put(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
-    if form == ".parquet":
+    if form in PARQUET:
         frame.write_parquet(file)
-    elif form in (".jsonl", ".ndjson"):
+    elif form in LINES:
         frame.write_ndjson(file)
     else:
         frame.write_csv(file, separator="\t" if form == ".tsv" else ",")

@@ -19,7 +19,7 @@ from vaekit.distributions.families import (
     PixelContinuousBernoulli,
     PixelNormal,
 )
-from vaekit.errors import VaekitError
+from vaekit.errors import VaekitError, require_number
 
 NAMES = {
     "bernoulli": "pixels in {0, 1}; grey images are binarised, which is reported",
@@ -34,6 +34,9 @@ NAMES = {
     "laplace": "absolute error, one shared learned scale",
     "logistic-mixture:K": "probabilities of the 256 grey levels; bits per dimension apply (K = 10 if not given)",
 }
+
+EXAMPLES = {"gaussian": "gaussian:0.1", "logistic-mixture": "logistic-mixture:10"}
+"""Likelihoods that may have a number after a colon."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ class Likelihood:
 def likelihood(name: str, channels: int) -> Likelihood:
     """The likelihood called `name`; a VaekitError lists what there is."""
     word, _, argument = name.partition(":")
-    if word in _MAKERS and not argument:
-        return _MAKERS[word](channels)
+    if word in EXAMPLES:
+        require_number("likelihood", name, EXAMPLES[word])
+    if name in _MAKERS:
+        return _MAKERS[name](channels)
     if word == "gaussian":
         return Likelihood(FixedNormal(_number(name, argument)), channels, start=_same)
     if word == "logistic-mixture":

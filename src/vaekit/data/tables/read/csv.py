@@ -133,8 +133,7 @@ class TextFile(frames.Frame):
     def _plain(self, path: Path) -> tuple[Path, str]:
         """Where its text lies as UTF-8, and in which encoding it came."""
         try:
-            start = path.open("rb").read(4)
-            packed = start[:2] == b"\x1f\x8b"
+            packed = _is_gzip(path)
             with _opened(path, packed) as file:
                 head = file.read(HEAD)
             encoding = _encoding(head, path)
@@ -284,6 +283,11 @@ def _few(names: Sequence[str]) -> str:
 
 
 # Text
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _opened(path: Path, packed: bool) -> IO[bytes]:

@@ -60,13 +60,9 @@ def require_usable(schema: TableSchema) -> None:
         require_sense(rule, [column.name for column in columns if column.kind == "date"])
 
 
-ABSENT = ("id", "large", "text", "split", "target", "asked", "missing")
-"""For these reasons a column is not in new rows, or without values."""
-
-
 def _usable(rule: Rule, name: str, schema: TableSchema) -> Column:
     left = next((left for left in schema.left_out if left.name == name), None)
-    if left is not None and left.reason in ABSENT:
+    if left is not None and (not left.written or left.reason == "missing"):
         raise VaekitError(
             f"{rule}: '{name}' is left out ({left.why}), so new rows have no such numbers; say its kind "
             f"(data.kinds={{{name}: number}}), or leave the constraint out"
