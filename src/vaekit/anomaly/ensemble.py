@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vaekit.anomaly.config import DetectorConfig
 from vaekit.anomaly.fused import FusedMembers
 from vaekit.anomaly.members import build, explained
 from vaekit.anomaly.neighbours import Nearest, groups, remembered
 from vaekit.anomaly.scaling import Scaling
-from vaekit.anomaly.threads import one_thread, spread
 from vaekit.anomaly.training import train
+from vaekit.core.fixed_batches import in_fixed_batches
 from vaekit.core.random import seeded
+from vaekit.core.threads import one_thread
 from vaekit.errors import VaekitError
 from vaekit.models.vae import VAE
 
 CHUNK = 512
-"""Rows are scored so many at a time, a short chunk filled up, so that a row's score does not depend on its company."""
+"""Rows are scored so many at a time."""
 
 CELLS = 2_000_000
 """Calibration takes so many cells at a time, at most."""
@@ -81,15 +81,15 @@ class Detector(nn.Module):
 
     def scores(self, x: Tensor) -> Tensor:
         """The score of every row, (N,) float64: higher = more anomalous, typical rows near 0."""
-        return torch.cat(spread(lambda rows: self._parts(rows).sum(0).sum(1), x.split(CHUNK)))
+        return self._of_rows(lambda parts: parts.sum(0).sum(1), x)
 
     def attributions(self, x: Tensor) -> Tensor:
         """What every column adds to the score, (N, C) float64; the sum over the columns is the score."""
-        return torch.cat(spread(lambda rows: self._parts(rows).sum(0), x.split(CHUNK)))
+        return self._of_rows(lambda parts: parts.sum(0), x)
 
     def parts(self, x: Tensor) -> Tensor:
         """What every column adds to each of `PARTS`, (3, N, C) float64."""
-        return torch.cat(spread(self._parts, x.split(CHUNK)), dim=1)
+        return self._of_rows(lambda parts: parts.transpose(0, 1), x).transpose(0, 1)
 
     def p_values(self, x: Tensor) -> Tensor:
         """p = (1 + #{held-out scores >= s(x)}) / (n + 1), (N,): conformal p-values, Bates et al. 2023, eq. 2.
@@ -105,12 +105,13 @@ class Detector(nn.Module):
         above = int(fpr * (n + 1) + 1e-9) - 1  # so many held-out scores may be as high
         return float(self.calibration[n - 1 - above]) if above >= 0 else torch.inf
 
-    @torch.no_grad()
+    def _of_rows(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """`function` of the parts (3, B, C) of a batch of rows, (B, ...), for all rows x (N, C)."""
+        return in_fixed_batches(lambda rows: [function(self._parts(rows))], CHUNK, x)[0]
+
     def _parts(self, rows: Tensor) -> Tensor:
-        """The parts of at most `CHUNK` rows, as if they were so many."""
-        views = self.scaling(F.pad(rows, (0, 0, 0, CHUNK - len(rows))))
-        parts = torch.stack((self.folded(views), *self._distances(views)))
-        return parts[:, : len(rows)].double()
+        views = self.scaling(rows)
+        return torch.stack((self.folded(views), *self._distances(views))).double()
 
     def _costs(self, views: Tensor) -> Tensor:
         """-log p of every cell for every member, in nats, (M, B, C)."""
@@ -233,7 +234,7 @@ def _times(x: Tensor) -> Tensor:
     """How often each row of x (N, C), standardised, is there, (N,); a gap is like a gap only."""
     generator = torch.Generator().manual_seed(0)
     known, gaps = torch.rand(2, x.shape[1], dtype=torch.float64, generator=generator)
-    keys = x.double().nan_to_num(0.0) @ known + x.isnan().double() @ gaps
+    keys = (x.double().nan_to_num(0.0) * known + x.isnan() * gaps).sum(1)
     _, index, counts = keys.unique(return_inverse=True, return_counts=True)
     return counts[index]
 

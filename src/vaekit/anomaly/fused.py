@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaekit.anomaly.members import CellScales, Denoising, EachMember
+from vaekit.core.fixed_batches import widened
 from vaekit.models.vae import VAE
 
 
@@ -58,5 +59,5 @@ def _layers(
     latent = w3.shape[1]
     minus = -F.pad(unit, (0, w4.shape[2] - unit.shape[2]))
     middle = b2[..., :latent] @ w3 + b3, w2[..., :latent] @ w3
-    whole = ((b1, w1), middle, (b4 * minus, w4 * minus))
+    whole = ((b1, w1), middle, (widened(b4 * minus), widened(w4 * minus)))
     return [[(bias[m], weight[m]) for bias, weight in whole] for m in range(len(unit))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaekit.anomaly.threads import products
+from vaekit.core.fixed_batches import widened
 
 BLOCK = 64
 """Values looked at together in search of the least."""
@@ -27,16 +29,16 @@ class Nearest(nn.Module):
         flat = rows.flatten(0, 1)
         table = torch.cat((-2 * flat, flat.square().sum(1, keepdim=True)), dim=1).T.contiguous()
         self.register_buffer(
-            "table", table, persistent=False
-        )  # (C + 1, G S): [x, 1] @ table = |x - row|^2 - |x|^2
+            "table", widened(table), persistent=False
+        )  # (C + 1, G S and more): [x, 1] @ table = |x - row|^2 - |x|^2
 
     def forward(self, x: Tensor) -> Tensor:
         """The squared distance of every column over the distance, (B, C): its sum is the distance."""
         if not len(self.rows):
             return torch.zeros_like(x)
-        square = products(F.pad(x, (0, 1), value=1.0), self.table).unflatten(
-            1, self.rows.shape[:2]
-        )  # (B, G, S)
+        square = _products(F.pad(x, (0, 1), value=1.0), self.table)
+        square = square[:, : len(self.rows) * self.rows.shape[1]]
+        square = square.unflatten(1, self.rows.shape[:2])  # (B, G, S)
         first = _argmin(square)
         parts = self._squares(x, first)  # (B, G, C)
         total = parts.sum(2, keepdim=True)
@@ -55,6 +57,26 @@ class Nearest(nn.Module):
             self.rows.view(-1, columns).index_select(0, place.flatten()).unflatten(0, place.shape)
         )
         return rows.sub_(x[:, None]).square_()
+
+
+class _Own(threading.local):
+    """What a thread keeps for itself."""
+
+    def __init__(self) -> None:
+        self.products: dict[int, Tensor] = {}  # by how many columns
+
+
+_own = _Own()
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b, where this thread's next products of as many columns are written: to ask for so much memory anew
+    each time takes longer than to multiply."""
+    rows, columns = len(a), b.shape[1]
+    kept = _own.products.get(columns)
+    if kept is None or len(kept) < rows:
+        kept = _own.products[columns] = a.new_empty(rows, columns)
+    return torch.mm(a, b, out=kept[:rows])
 
 
 def _argmin(values: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaekit.core.extra_costs import FreeBits, in_total
+from vaekit.core.fixed_batches import in_fixed_batches
 from vaekit.core.objectives import WATCHED, Objective, Term, distortion, rate
 from vaekit.core.random import own_noise, seeded
 from vaekit.data.tables import sampling
@@ -153,13 +153,8 @@ class VAESynthesizer(BaseEstimator):
         """
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
-        with torch.no_grad():
-            whole = F.pad(x, (0, 0, 0, -len(x) % TOGETHER))  # products of one shape round alike
-            return (
-                torch.cat([self._bound(part) for part in whole.split(TOGETHER)])[: len(x)]
-                .double()
-                .numpy()
-            )
+        (bounds,) = in_fixed_batches(lambda rows: [self._bound(rows)], TOGETHER, x)
+        return bounds.double().numpy()
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""

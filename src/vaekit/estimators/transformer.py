@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
+from vaekit.core.fixed_batches import batch_size, in_fixed_batches
 from vaekit.core.objectives import LinearWarmup, beta_elbo
 from vaekit.core.random import seeded
 from vaekit.data.tables.columns.decode import decode
@@ -23,7 +24,7 @@ from vaekit.data.tables.model.networks import PlainEncoder, RowDecoder
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
-from vaekit.estimators.training import ROWS, parted, train
+from vaekit.estimators.training import parted, train
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
 from vaekit.training.loop import Schedule
@@ -103,8 +104,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """The mean of q(z | x) of every row, (N, n_components), float64; float32 of a float32 array."""
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
-        with torch.no_grad():
-            codes = torch.cat([self.model_.encoder(part).mean for part in x.split(ROWS)]).numpy()
+        codes = self._of_rows(lambda rows: self.model_.encoder(rows).mean, x).numpy()
         return codes if getattr(X, "dtype", None) == np.float32 else codes.astype(np.float64)
 
     def inverse_transform(self, X: Any) -> Any:
@@ -119,18 +119,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise ValueError(
                 f"X has {z.shape[1]} features, expected the {self._n_features_out} components of codes"
             )
-        with torch.no_grad():
-            x = torch.cat(
-                [self.model_.decoder(part).mean for part in torch.from_numpy(z).split(ROWS)]
-            )
+        x = self._of_rows(lambda codes: self.model_.decoder(codes).mean, torch.from_numpy(z))
         raw = from_tensor(x, self.schema_, clip=True)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean over rows of log p(x | z) at the mean code, in nats, less the rate: a bound of log p(x), about."""
         check_is_fitted(self)
-        parts = [self._bound(part) for part in tensor(self, X, self.schema_).split(ROWS)]
-        return float(torch.cat(parts).mean())
+        return float(self._of_rows(self._bound, tensor(self, X, self.schema_)).double().mean())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -154,7 +150,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         decoder.begin(x)
         return VAE(encoder, StandardNormal(n), decoder)
 
-    @torch.no_grad()
+    def _of_rows(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """`function` of all rows or codes (N, ...), a few at a time and of each as if it were alone."""
+        size = batch_size(len(self.schema_.columns))
+        return in_fixed_batches(lambda part: [function(part)], size, rows)[0]
+
     def _bound(self, x: Tensor) -> Tensor:
         q = self.model_.encoder(x)
         gap = torch.distributions.kl_divergence(q, self.model_.prior())

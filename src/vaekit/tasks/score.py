@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.anomaly import p_values
+from vaekit.core.fixed_batches import batch_size, in_fixed_batches
 from vaekit.core.kl import kl
 from vaekit.core.random import own_noise, seeded
 from vaekit.core.trace import Model
@@ -35,9 +36,6 @@ BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
 
 DRAWS = 16
 """Draws of z for `elbo` and `nll`, by each datum's own noise."""
-
-VALUES = 2**18
-"""About so many values of data go through the model together."""
 
 
 @dataclass(frozen=True)
@@ -155,24 +153,20 @@ def _total(parts: Tensor, rest: Tensor) -> Tensor:
     return parts.flatten(1).double().sum(1) + rest.double()
 
 
-@torch.no_grad()
 def _scored(trained: Trained, data: Dataset, score: Score) -> tuple[Tensor, Tensor]:
-    """The score of all data, some at a time, as many each time: products of one shape round alike."""
-    found, size = [], max(16, min(512, VALUES // trained.schema.dims))
-    for x, context in trained.batches(data):
-        for i in range(0, len(x), size):
-            n = min(size, len(x) - i)
-            some = None if context is None else _filled(context[i : i + n], size)
-            found.append(
-                [part[:n].cpu() for part in score(trained.model, _filled(x[i : i + n], size), some)]
-            )
+    """The score of all data; of each, the same alone as among others."""
+    size = batch_size(trained.schema.dims)
+    with seeded(0):  # models draw, and what they draw is not used
+        found = [
+            in_fixed_batches(partial(_moved, score, trained.model), size, x, context)
+            for x, context in trained.batches(data)
+        ]
     parts, rest = zip(*found, strict=True)
     return torch.cat(parts), torch.cat(rest)
 
 
-def _filled(x: Tensor, size: int) -> Tensor:
-    """So many rows, of which the last is repeated to fill."""
-    return torch.cat((x, x[-1:].expand(size - len(x), *x.shape[1:])))
+def _moved(score: Score, model: Model, x: Tensor, context: Tensor | None) -> list[Tensor]:
+    return [part.cpu() for part in score(model, x, context)]
 
 
 def _reconstruction(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -201,8 +195,7 @@ def _drawn(
     model: Model, x: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor, Distribution, Distribution]:
     """The cost of each value at draws z (S, B, *) from q(z | x), by each datum's own noise; z, q and p."""
-    with seeded(0):
-        (draw,) = model(x, context).draws
+    (draw,) = model(x, context).draws
     noise = own_noise(x, DRAWS, tuple(draw.z.shape[1:]))
     z = draw.posterior.mean + draw.posterior.stddev * noise
     return -_log_probs(model.decode((z,), context), x), z, draw.posterior, draw.prior

@@ -17,6 +17,7 @@ from vaekit.assembly.latents import in_words as latent_in_words
 from vaekit.assembly.latents import kind_of
 from vaekit.assembly.model import build_model
 from vaekit.config import Experiment
+from vaekit.core.fixed_batches import batch_size, in_fixed_batches
 from vaekit.core.random import seeded
 from vaekit.core.trace import Model
 from vaekit.data import conditions
@@ -225,10 +226,12 @@ class Trained:
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
-        """The posteriors of data x (N, *shape), of which `context` (N, F) is known."""
-        with torch.no_grad():
-            posteriors = [self.model.encode(*part) for part in self._parts(x, context)]
-            return Codes(_joined(posteriors, "mean"), _joined(posteriors, "stddev"))
+        """The posteriors of data x (N, *shape), of which `context` (N, F) is known: the same in any company."""
+        self._require_data(x)
+        self._require_context(context, len(x))
+        self.model.eval()
+        size = batch_size(self.schema.dims)
+        return Codes(*in_fixed_batches(self._moments, size, x.float(), context))
 
     def indices(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The codes of data x (N, *shape) of a quantised latent: their numbers in the codebook, int64 (N, places)."""
@@ -236,9 +239,15 @@ class Trained:
             raise VaekitError(
                 f"indices: this model's latents are {self.kind}, not codes; use encode"
             )
-        with torch.no_grad():
-            found = [self.model.encode(*part)[0] for part in self._parts(x, context)]
-        return torch.cat([cast(CodePosterior, part).indices.cpu() for part in found])
+        self._require_data(x)
+        self._require_context(context, len(x))
+        self.model.eval()
+        return in_fixed_batches(self._indices, batch_size(self.schema.dims), x.float(), context)[0]
+
+    def _indices(self, x: Tensor, context: Tensor | None) -> tuple[Tensor]:
+        known = None if context is None else context.to(self.device)
+        (posterior,) = self.model.encode(x.to(self.device), known)
+        return (cast(CodePosterior, posterior).indices.cpu(),)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Data at latents z (N, Z): for each the one that stands for the decoder's p(x | z), (N, *shape)."""
@@ -292,7 +301,13 @@ class Trained:
         """What the latents are: `continuous`, `categories` or `codes`."""
         return kind_of(self.experiment.model)
 
-    def _parts(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _moments(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posteriors, the latents side by side: each (N, Z), on the CPU."""
+        known = None if context is None else context.to(self.device)
+        posteriors = self.model.encode(x.to(self.device), known)
+        return _joined(posteriors, "mean"), _joined(posteriors, "stddev")
+
+    def _require_data(self, x: Tensor) -> None:
         shape = self.schema.shape
         if (
             not isinstance(x, Tensor)
@@ -303,21 +318,20 @@ class Trained:
             raise VaekitError(
                 f"expected {self.modality.datum}s of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
             )
-        self.model.eval()
-        yield from self._split(x.float(), context)
+
+    def _require_context(self, context: Tensor | None, n: int) -> None:
+        if context is None:
+            return
+        wanted = (n, len(conditions.sizes(self.schema.conditions)))
+        if context.shape != wanted:
+            raise VaekitError(f"expected a context of shape {wanted}, got {tuple(context.shape)}")
+        conditions.check(context, self.schema.conditions)
 
     def _split(
         self, values: Tensor, context: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """A few rows at a time, on the model's device."""
-        if context is not None and context.shape != (
-            len(values),
-            len(conditions.sizes(self.schema.conditions)),
-        ):
-            wanted = (len(values), len(conditions.sizes(self.schema.conditions)))
-            raise VaekitError(f"expected a context of shape {wanted}, got {tuple(context.shape)}")
-        if context is not None:
-            conditions.check(context, self.schema.conditions)
+        self._require_context(context, len(values))
         for i in range(0, len(values), ROWS):
             known = None if context is None else context[i : i + ROWS].to(self.device)
             yield values[i : i + ROWS].to(self.device), known
@@ -335,11 +349,9 @@ def head(context: Tensor | None, n: int) -> Tensor | None:
     return None if context is None else context[:n]
 
 
-def _joined(posteriors: list[tuple[Distribution, ...]], what: str) -> Tensor:
-    """A property of all posteriors, the latents side by side: (N, Z), on the CPU."""
-    return torch.cat(
-        [torch.cat([getattr(q, what).flatten(1) for q in part], dim=1).cpu() for part in posteriors]
-    )
+def _joined(posteriors: tuple[Distribution, ...], what: str) -> Tensor:
+    """A property of the posteriors of all latents, side by side: (N, Z), on the CPU."""
+    return torch.cat([getattr(q, what).flatten(1) for q in posteriors], dim=1).cpu()
 
 
 def batches(

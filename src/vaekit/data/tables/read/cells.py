@@ -249,14 +249,26 @@ def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
 
 
 def _floats(values: Any) -> np.ndarray:
-    """A copy as float64; what is of 32 bits as the decimal that it stands for, 0.1 and not 0.100000001."""
+    """A copy as float64; a cell of 32 bits as the decimal that it stands for, 0.1 and not 0.100000001."""
     array = values if isinstance(values, np.ndarray) else values.cast(nw.Float64).to_numpy()
     floats = np.array(array, np.float64)
-    if str(values.dtype).lower() not in ("float32", "float16"):
-        return floats
-    short = floats[np.isfinite(floats)].astype(str(values.dtype).lower())
-    digits = decimals(short, 6)
-    return floats if digits is None else np.round(floats, digits)
+    dtype = str(values.dtype).lower()
+    return _shortest(floats, dtype) if dtype in ("float32", "float16") else floats
+
+
+def _shortest(floats: np.ndarray, dtype: str) -> np.ndarray:
+    """Each cell as the decimal of the fewest digits, at most 6, that `dtype` has the same number for, if there is one.
+
+    A cell by itself, whatever the others are: a row alone is read as it is among others.
+    """
+    found = floats.copy()
+    left = np.flatnonzero(np.isfinite(floats))
+    for digits in range(7):
+        rounded = np.round(floats[left], digits)
+        same = rounded.astype(dtype) == floats[left].astype(dtype)
+        found[left[same]] = rounded[same]
+        left = left[~same]
+    return found
 
 
 def _days(series: Any) -> np.ndarray:
