@@ -57,6 +57,9 @@ class Modality:
     """How new data are read off p(x | z), by name, on the CPU; the first is taken when nothing is said."""
     write: Callable[[Tensor, Any, Path, str], dict[str, str]]
     """Write x (N, ...) into a folder under a stem; the files by what they are."""
+    candidates: Callable[[Experiment, Any, str, int], list[list[str]]] = lambda *asked: []
+    """Changes of the experiment, a list for each net that may race on so many data of this schema
+    with this kind of latent; the one that `settle` would choose comes first. [] for no race."""
     hierarchy: Callable[[Network, Any, Sequence[int], int], Hierarchy] | None = None
     """Latents of these sizes on top of each other, the top's prior to be set; None where there are none."""
     grid: Callable[[Any], tuple[int, int]] | None = None

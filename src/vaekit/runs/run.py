@@ -53,7 +53,7 @@ class Run:
         )
         self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
-        self.fingerprint = resolved.data.fingerprint
+        self.fingerprint, self.reasons = resolved.data.fingerprint, resolved.reasons
         self.modality = modality(resolved.data.schema.modality)
         self.data = self.modality.fixed(resolved.data, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.data))
@@ -365,6 +365,7 @@ class Run:
             "count": len(self.data),
             "fingerprint": self.fingerprint,
             "notes": list(self.data.notes),
+            "reasons": self.reasons,
         }
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.data.skipped:

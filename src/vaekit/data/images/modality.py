@@ -158,6 +158,17 @@ def _suited(network: Network, schema: ImageSchema, n: int, kind: str) -> tuple[s
     return "patches", f"{pixels}; learns more in the same minutes than conv"
 
 
+def _candidates(experiment: Experiment, schema: ImageSchema, kind: str, n: int) -> list[list[str]]:
+    """The nets that may race: the one for n images of this size comes first."""
+    network = experiment.model
+    if network.architecture != "auto" or network.hidden or network.dropout or kind == "codes":
+        return []
+    first = _suited(network, schema, n, kind)[0]
+    able = ("patches", "conv", "mlp") if network.levels == 1 else ("conv", "mlp")
+    names = [first, *(name for name in able if name != first)]
+    return [[f"model.architecture={name}"] for name in names]
+
+
 def fixed_bits(images: Images, seed: int) -> Images:
     """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
     if images.schema.binarise != "static":
@@ -300,6 +311,7 @@ IMAGES = Modality(
     point=picture,
     readings={"mean": picture, "sample": drawn_picture},
     write=_write,
+    candidates=_candidates,
     hierarchy=_hierarchy,
     grid=lambda schema: networks.grid(schema.shape),
 )
