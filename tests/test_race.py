@@ -92,19 +92,20 @@ def test_the_difference_is_paired() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [
-        RaceResult("mlp", None),
-        result_of("mlp", math.nan, 1.0),
-        result_of("mlp", 9.0, 9.0, steps=29),
-    ],
-    ids=["failed", "not a number", "too slow"],
+    "bad", [RaceResult("mlp", None), result_of("mlp", math.nan, 1.0)], ids=["failed", "NaN"]
 )
 def test_a_net_that_cannot_be_judged_never_wins(bad: RaceResult) -> None:
     good = result_of("conv", 1.0, 2.0)
     assert decide([good, bad]) == 0
     assert decide([bad, good]) == 1
     assert decide([bad, bad]) == 0
+
+
+def test_a_net_that_is_too_slow_is_not_compared() -> None:
+    slow, good = result_of("conv", 9.0, 9.1, steps=29), result_of("mlp", 1.0, 2.0)
+    assert decide([slow, good]) == 0
+    assert decide([good, slow]) == 0
+    assert decide([result_of("patches", 0.0, 0.0), slow, good]) == 2
 
 
 def test_the_outcome_is_told_in_a_sentence() -> None:

@@ -55,16 +55,21 @@ class RaceResult:
     @property
     def mean(self) -> float:
         """The mean held-out ELBO; minus infinity for a net that cannot win."""
-        if self.elbos is None or self.steps < MIN_STEPS:
+        if self.elbos is None or self.is_slow:
             return -math.inf
         mean = float(self.elbos.double().mean())
         return mean if math.isfinite(mean) else -math.inf
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it made too few steps to be judged."""
+        return self.elbos is not None and self.steps < MIN_STEPS
+
     def __str__(self) -> str:
-        if math.isfinite(self.mean):
-            return f"{self.name} {self.mean:,.{0 if abs(self.mean) >= 100 else 1}f}"
-        slow = self.elbos is not None and self.steps < MIN_STEPS
-        return f"{self.name} {'too slow' if slow else 'failed'}"
+        if not math.isfinite(self.mean):
+            return f"{self.name} {'too slow' if self.is_slow else 'failed'}"
+        digits = 0 if abs(self.mean) >= 100 else 1
+        return f"{self.name} {self.mean:,.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,12 @@ def seconds_each(first: Resolved, number: int) -> float:
 
 
 def decide(results: Sequence[RaceResult]) -> int:
-    """The place of the winner: the best mean, where it leads the first by over a standard error."""
+    """The place of the winner: the best mean, where it leads the first by over a standard error.
+
+    A first net that was too slow to be judged keeps its place.
+    """
+    if results[0].is_slow:
+        return 0
     best = max(range(len(results)), key=lambda place: results[place].mean)
     if not math.isfinite(results[best].mean):
         return 0
