@@ -33,8 +33,9 @@ from vaekit.measures.classifier import Judge
 from vaekit.measures.feature_distances import fidelity
 from vaekit.models.codes.priors import AutoregressiveCodes, UniformCodes
 from vaekit.models.vae import VAE
+from vaekit.tasks.batches import as_tensor
 from vaekit.tasks.own_data import own_data, training_part
-from vaekit.tasks.trained import Trained, as_tensor
+from vaekit.tasks.trained import Trained
 
 RESULTS = Path(__file__).parent / "results" / "codes.md"
 

@@ -19,7 +19,7 @@ from commands import call
 from vaekit.data.images import quality as metrics
 from vaekit.measures import augmentation
 from vaekit.measures.classifier import unit
-from vaekit.tasks.trained import as_tensor
+from vaekit.tasks.batches import as_tensor
 
 KINDS = np.array([False, False, True, True])
 GOAL = 120

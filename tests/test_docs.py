@@ -15,8 +15,8 @@ from vaekit.assembly.latents import LATENTS, POSTERIORS
 from vaekit.assembly.objectives import BOUNDS, TERMS
 from vaekit.assembly.priors import PRIORS
 from vaekit.data.images.model.likelihoods import NAMES
+from vaekit.tasks.batches import as_tensor
 from vaekit.tasks.own_data import own_part
-from vaekit.tasks.trained import as_tensor
 
 ROOT = Path(__file__).parent.parent
 TINY = {"architecture": "mlp", "hidden": [8], "steps": 2, "patience": 0}

@@ -17,8 +17,8 @@ from vaekit.data.images.load import load
 from vaekit.data.images.read import notes, sizes
 from vaekit.data.images.read import pictures as gather
 from vaekit.data.images.schema import ImageSchema
+from vaekit.tasks.batches import batches
 from vaekit.tasks.own_data import own_part
-from vaekit.tasks.trained import batches
 
 pairs = st.tuples(st.integers(1, 400), st.integers(1, 400))
 TINY = {"architecture": "mlp", "hidden": [8], "latent": 2, "steps": 2}

@@ -15,8 +15,9 @@ import vaekit
 from vaekit import VaekitError
 from vaekit.data.images.model.binarise import draw_bits
 from vaekit.measures.bounds import in_words
+from vaekit.tasks.batches import as_tensor
 from vaekit.tasks.own_data import own_part
-from vaekit.tasks.trained import Trained, as_tensor
+from vaekit.tasks.trained import Trained
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.disk import checkpoint, layout
 from vaekit.files import new_folder
 from vaekit.report.report import write_report
-from vaekit.runs import timing
+from vaekit.runs import race, timing
 from vaekit.runs.events import Ended, Logged, interruptible
 from vaekit.runs.run import Run
 from vaekit.tasks import sampler_choice
@@ -40,7 +40,7 @@ def train(
     """
     changes = [assignment(name, value) for name, value in fields.items()]
     experiment = changed(choose(str(source), recipe), changes)
-    resolved = plan(experiment, read(experiment))
+    resolved = plan_after_race(experiment, read(experiment))
     return _finish(Run(resolved, lambda: new_folder(Path(out or default_folder(str(source))))))
 
 
@@ -54,17 +54,31 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
     return load_model(folder, device)
 
 
-def plan(experiment: Experiment, data: Dataset) -> Resolved:
+def plan_after_race(
+    experiment: Experiment, data: Dataset, tell: Callable[[str], None] = lambda sentence: None
+) -> Resolved:
+    """The plan with the net that wins a short race, where there is one: see `vaekit.runs.race`.
+
+    The race's time is part of the run's: what is left of it is planned.
+    """
+    outcome = race.hold_race(experiment, data, tell)
+    if outcome is None:
+        return plan(experiment, data)
+    resolved = plan(outcome.experiment, data, timing.MINUTES - outcome.seconds / 60)
+    return replace(resolved, reasons=[outcome.reason, *resolved.reasons])
+
+
+def plan(experiment: Experiment, data: Dataset, minutes: float = timing.MINUTES) -> Resolved:
     """What will be done: every `auto` settled, and a length that fits the time that people have.
 
     Where neither epochs, steps nor a time limit is given, the run is as long as this machine needs for about
-    `timing.MINUTES`, and no longer than it is worth.
+    `minutes`, and no longer than it is worth. The net is the one that suits the data's form and number.
     """
     resolved, train = resolve(experiment, data), experiment.train
     if train.epochs != "auto" or train.steps or train.max_minutes:
         return resolved
     wanted = resolved.steps
-    steps, seconds = timing.fitting(resolved)
+    steps, seconds = timing.fitting(resolved, minutes)
     if steps < wanted:
         resolved = resolve(experiment.override(f"train.steps={steps}"), data)
         resolved.reasons.append(

@@ -1,14 +1,55 @@
-"""What `vaekit train --dry-run` shows: the run as it would be."""
+"""The plan of a run: how it is made and told, and what `vaekit train --dry-run` shows of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from vaekit.cli.terminal import tell
 from vaekit.cli.words import span
 
 if TYPE_CHECKING:
     from vaekit.assembly.settle import Resolved
+    from vaekit.config import Experiment
+    from vaekit.data.dataset import Dataset
+
+
+def make_plan(experiment: Experiment, data: Dataset, dry_run: bool, quiet: bool) -> Resolved:
+    """The plan; what was found in the data, the race and the reasons are told unless `quiet`."""
+    told = _silent if quiet else tell
+    for note in data.notes:
+        told(note)
+    resolved = (_plan_dry if dry_run else _plan)(experiment, data, told)
+    for reason in resolved.reasons:
+        told(reason)
+    return resolved
+
+
+def _plan(experiment: Experiment, data: Dataset, told: Callable[[str], None]) -> Resolved:
+    from vaekit.api import plan_after_race
+
+    try:
+        return plan_after_race(experiment, data, told)
+    except KeyboardInterrupt:
+        tell("stopped before training began; nothing was written")
+        raise typer.Exit(130) from None
+
+
+def _plan_dry(experiment: Experiment, data: Dataset, told: Callable[[str], None]) -> Resolved:
+    """The plan without a race, which is only announced."""
+    from vaekit.api import plan
+    from vaekit.runs.race import announce
+
+    if sentence := announce(experiment, data):
+        told(sentence)
+    return plan(experiment, data)
+
+
+def _silent(sentence: str) -> None:
+    """Tell nothing."""
 
 
 def summary(resolved: Resolved, source: str, folder: Path | None) -> dict[str, Any]:

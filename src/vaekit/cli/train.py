@@ -10,7 +10,7 @@ import typer
 
 from vaekit.cli.ending import tell_end
 from vaekit.cli.kinds import Given, of_kinds
-from vaekit.cli.plan import expected_time, summary
+from vaekit.cli.plan import expected_time, make_plan, summary
 from vaekit.cli.terminal import Meter, reading, show, tell
 from vaekit.cli.words import leading, minutes, quoted
 from vaekit.disk.layout import EXPERIMENT
@@ -122,7 +122,7 @@ def train(
     architecture: Annotated[
         str | None,
         of_model(
-            help="auto (by the data); patches, conv or mlp for pictures; chain or mlp for tables."
+            help="auto (for pictures a short race); patches, conv or mlp for pictures; chain or mlp for tables."
         ),
     ] = None,
     prior: Annotated[
@@ -229,7 +229,7 @@ def train(
         raise VaekitError(
             f"--recipe {recipe}: {config} is a whole experiment already; leave out one of the two"
         )
-    resolved = _resolve(source, recipe, config, changes, quiet)
+    resolved = _resolve(source, recipe, config, changes, quiet, dry_run)
     if dry_run:
         show(summary(resolved, source or resolved.experiment.data.source, out_), as_json)
         return
@@ -239,9 +239,14 @@ def train(
 
 
 def _resolve(
-    source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool
+    source: str | None,
+    recipe: str,
+    config: Path | None,
+    changes: list[str],
+    quiet: bool,
+    dry_run: bool,
 ) -> Resolved:
-    from vaekit.api import assignment, changed, plan, read
+    from vaekit.api import assignment, changed, read
     from vaekit.assembly.recipes import choose
     from vaekit.config import Experiment
 
@@ -259,11 +264,7 @@ def _resolve(
     experiment = changed(experiment, changes)
     with reading(quiet) as hook:
         data = read(experiment, progress=hook)
-    resolved = plan(experiment, data)
-    if not quiet:
-        for sentence in (*data.notes, *resolved.reasons):
-            tell(sentence)
-    return resolved
+    return make_plan(experiment, data, dry_run, quiet)
 
 
 def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) -> Run:

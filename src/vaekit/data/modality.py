@@ -140,6 +140,9 @@ class Modelling:
     """Whether the likelihood gives probabilities (bits per dimension apply), not densities."""
     parts: Callable[[Network, Any, Between, int], tuple[nn.Module, nn.Module]]
     """(encoding net, decoder) for a latent between them and a context of that length."""
+    candidates: Callable[[Experiment, Any, str, int], list[list[str]]] = lambda *asked: []
+    """(experiment, schema, kind of latent, number of data) -> changes of the experiment, a list for each net that may
+    race; the one that `settle` would choose comes first. [] for no race."""
     init_decoder: Callable[[nn.Module, Network, Any, Tensor], None] = (
         lambda decoder, network, schema, raw: None
     )

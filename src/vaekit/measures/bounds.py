@@ -54,6 +54,11 @@ def bound(model: Model, batches: Batches, seed: int = 0) -> Bound:
     return Bound(Estimate.of(-distortion - rate), Estimate.of(distortion), Estimate.of(rate))
 
 
+def elbos(model: Model, batches: Batches, seed: int = 0) -> Tensor:
+    """The evidence lower bound of each datum in nats (N,), one draw per datum."""
+    return torch.cat(list(_each(model, batches, seed, lambda x, c: -sum(_parts(model, x, c)))))
+
+
 def rates(model: Model, batches: Batches, seed: int = 0) -> list[float]:
     """The mean rate of every latent, of a hierarchy the top's first, in nats per datum; their sum is the bound's."""
     each = _each(

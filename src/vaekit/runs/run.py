@@ -28,7 +28,8 @@ from vaekit.runs.clock import ASKS, Clock, passed
 from vaekit.runs.events import Ended, Logged
 from vaekit.runs.training_input import training_input
 from vaekit.runs.window import Window
-from vaekit.tasks.trained import Trained, batches
+from vaekit.tasks.batches import batches
+from vaekit.tasks.trained import Trained
 from vaekit.training.engine import Engine
 from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
@@ -54,7 +55,7 @@ class Run:
         )
         self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
-        self.fingerprint = resolved.data.fingerprint
+        self.fingerprint, self.reasons = resolved.data.fingerprint, resolved.reasons
         self.modality = modality(resolved.data.schema.modality)
         self.data = self.modality.values.freeze(resolved.data, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.data))
@@ -367,6 +368,7 @@ class Run:
             "fingerprint": self.fingerprint,
             "notes": list(self.data.notes),
             "paths": absolute_paths(self.experiment.data),
+            "reasons": self.reasons,
         }
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.data.skipped:

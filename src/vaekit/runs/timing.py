@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vaekit.assembly.model import build_model, build_objective
 from vaekit.assembly.settle import Resolved, held_out
+from vaekit.config import Experiment
 from vaekit.core.random import seeded
 from vaekit.runs.training_input import training_input
 from vaekit.training.loop import Average, Feed, Position, Schedule, fit
@@ -50,7 +51,7 @@ def forecast(resolved: Resolved, budget: float = 1.0) -> float:
     measured = held_out(resolved.experiment, n)
     per_epoch = -(-(n - measured) // int(train.batch))
     data = (
-        (n - measured) / per_epoch / _world(resolved)
+        (n - measured) / per_epoch / world(resolved.experiment)
     )  # of a step, the last one of an epoch being shorter
     draws = build_objective(resolved.experiment, n - measured, resolved.data.schema).draws
     rows = int(WORK.get(str(train.device), MUCH) // max(1, resolved.macs * math.prod(draws)))
@@ -71,8 +72,9 @@ def fitting(resolved: Resolved, minutes: float = MINUTES) -> tuple[int, float]:
     return steps, seconds * steps / resolved.steps
 
 
-def _world(resolved: Resolved) -> int:
-    train = resolved.experiment.train
+def world(experiment: Experiment) -> int:
+    """How many processes train."""
+    train = experiment.train
     return int(os.environ.get("WORLD_SIZE", train.devices * train.nodes))
 
 

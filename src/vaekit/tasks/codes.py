@@ -13,7 +13,7 @@ import torch
 from vaekit import files
 from vaekit.data.dataset import Dataset
 from vaekit.data.storage.columns import SUFFIXES, write_columns
-from vaekit.tasks.verbs import data_as_tensor
+from vaekit.tasks.batches import as_tensor
 
 if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
@@ -38,7 +38,7 @@ def encode(trained: Trained, data: Dataset) -> dict[str, np.ndarray]:
 
 
 def _codes(trained: Trained, part: Dataset) -> dict[str, torch.Tensor]:
-    x = data_as_tensor(part)
+    x = as_tensor(part)
     if trained.kind == "codes":
         return {"index": trained.indices(x, part.context)}
     codes = trained.encode(x, part.context)

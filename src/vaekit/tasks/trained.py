@@ -29,11 +29,9 @@ from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
 from vaekit.models.codes.posteriors import CodePosterior
 from vaekit.tasks import further, resample, sampler_choice, score, verbs
+from vaekit.tasks.batches import ROWS, batches
 from vaekit.tasks.own_data import own_part
 from vaekit.tasks.score import Scores
-
-ROWS = 512
-"""How many data go through a network at a time."""
 
 
 def ignore(sentence: str) -> None:
@@ -354,23 +352,6 @@ def _joined(posteriors: tuple[Distribution, ...], what: str) -> Tensor:
     return torch.cat([getattr(q, what).flatten(1) for q in posteriors], dim=1).cpu()
 
 
-def batches(
-    data: Dataset,
-    schema: Schema,
-    seed: int,
-    device: torch.device | str = "cpu",
-    index: Tensor | None = None,
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """x (B, *shape) and context, of all data or of those at `index`; bits, if any, are drawn from `seed`."""
-    generator, prepare = (
-        torch.Generator().manual_seed(seed),
-        modality(schema.modality).values.prepare,
-    )
-    for part in (torch.arange(len(data)) if index is None else index).split(ROWS):
-        context = None if data.context is None else data.context[part].to(device)
-        yield prepare(data.raw.take(part), schema, generator).to(device), context
-
-
 def load_model(folder: str | Path, device: str = "cpu") -> Trained:
     """A trained model from its run folder or from where `save` put it. Nothing is unpickled."""
     folder = Path(folder)
@@ -387,13 +368,6 @@ def save(trained: Trained, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.save_config(folder, trained.experiment, trained.schema)
     checkpoint.save_tensors(folder / checkpoint.WEIGHTS, trained.model.state_dict(), {})
-
-
-def as_tensor(data: Dataset) -> Tensor:
-    """All of a data set as one tensor (N, *shape)."""
-    return modality(data.schema.modality).values.to_tensor(
-        data.raw.take(torch.arange(len(data))), data.schema
-    )
 
 
 def _by(shape: Any) -> str:

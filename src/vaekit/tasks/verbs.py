@@ -13,6 +13,7 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.modality import Made, Place, Tell, require_verb
 from vaekit.data.where import parse_where
 from vaekit.errors import VaekitError
+from vaekit.tasks.batches import as_tensor
 from vaekit.tasks.own_data import training_part
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def present(trained: Trained, x: Tensor, context: Tensor | None = None) -> Any:
 def reconstruct(trained: Trained, data: Dataset, n: int | None = None) -> tuple[Any, Tensor]:
     """The first n data through the latent space and back, as people use them; and the originals x (n, *shape)."""
     some = data.subset(torch.arange(min(n or len(data), len(data))))
-    x = data_as_tensor(some)
+    x = as_tensor(some)
     return present(trained, trained.reconstruct(x, some.context), some.context), x
 
 
 def interpolate(trained: Trained, first: Dataset, last: Dataset, steps: int) -> Any:
     """A straight line between the codes of two data, ends included, as people use them."""
-    a, b = (data_as_tensor(end)[0] for end in (first, last))
+    a, b = (as_tensor(end)[0] for end in (first, last))
     known = [end.context for end in (first, last) if end.context is not None]
     return present(trained, trained.interpolate(a, b, steps, torch.cat(known) if known else None))
 
@@ -84,11 +85,3 @@ def augment(trained: Trained, n: int | None, seed: int | None, tell: Tell, **opt
 def write(trained: Trained, made: Any, place: Place, **options: Any) -> dict[str, str]:
     """Write new data; the files by what they are. Raises VaekitError."""
     return trained.modality.output.write(made, trained.schema, place, **options)
-
-
-def data_as_tensor(data: Dataset) -> Tensor:
-    """All of a data set as one tensor x (N, *shape)."""
-    from vaekit.data.registry import modality
-
-    kind = modality(data.schema.modality)
-    return kind.values.to_tensor(data.raw.take(torch.arange(len(data))), data.schema)

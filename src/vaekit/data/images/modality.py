@@ -164,6 +164,17 @@ def _suited(network: Network, schema: ImageSchema, n: int, kind: str) -> tuple[s
     return "patches", f"{pixels}; learns more in the same minutes than conv"
 
 
+def _candidates(experiment: Experiment, schema: ImageSchema, kind: str, n: int) -> list[list[str]]:
+    """The nets that may race: the one for n images of this size comes first."""
+    network = experiment.model
+    if network.architecture != "auto" or network.hidden or network.dropout or kind == "codes":
+        return []
+    first = _suited(network, schema, n, kind)[0]
+    able = ("patches", "conv", "mlp") if network.levels == 1 else ("conv", "mlp")
+    names = [first, *(name for name in able if name != first)]
+    return [[f"model.architecture={name}"] for name in names]
+
+
 def fixed_bits(images: Images, seed: int) -> Images:
     """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
     if images.schema.binarise != "static":
@@ -328,6 +339,7 @@ MODALITY = Modality(
     ),
     model=Modelling(
         settle=_settle,
+        candidates=_candidates,
         discrete=lambda network, schema: _of(network, schema).discrete,
         parts=_parts,
         init_decoder=_init_decoder,

@@ -1,0 +1,247 @@
+"""A short race between nets on the data at hand: the best on held-out data is the one to train."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from vaekit.assembly.latents import kind_of
+from vaekit.assembly.settle import Resolved, held_out, resolve, split
+from vaekit.config import Experiment
+from vaekit.core.random import seeded
+from vaekit.data.dataset import Dataset
+from vaekit.data.registry import modality
+from vaekit.errors import VaekitError
+from vaekit.measures import bounds
+from vaekit.runs import timing
+from vaekit.runs.events import Ended, interruptible
+from vaekit.runs.run import Run
+from vaekit.tasks.batches import batches
+
+SHARE = 0.05
+"""Each net trains for this share of the run's planned time."""
+
+MAX_SHARE = 0.15
+"""All nets together train for at most this share of it."""
+
+MIN_STEPS = 30
+"""A net that makes fewer steps in its time cannot be judged."""
+
+MIN_HELD_OUT = 20
+"""With fewer held-out data to judge by, there is no race."""
+
+MAX_HELD_OUT = 500
+"""At most so many data judge the nets."""
+
+TIMING = 1.0
+"""About how many seconds are spent on measuring how long a step takes."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """How one net did. `elbos` are in nats, one for each held-out datum (N,); None if it failed."""
+
+    name: str
+    elbos: Tensor | None
+    steps: int = 0
+
+    @property
+    def mean(self) -> float:
+        """The mean held-out ELBO; minus infinity for a net that cannot win."""
+        if self.elbos is None or self.is_slow:
+            return -math.inf
+        mean = float(self.elbos.double().mean())
+        return mean if math.isfinite(mean) else -math.inf
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it made too few steps to be judged."""
+        return self.elbos is not None and self.steps < MIN_STEPS
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.mean):
+            return f"{self.name} {'too slow' if self.is_slow else 'failed'}"
+        digits = 0 if abs(self.mean) >= 100 else 1
+        return f"{self.name} {self.mean:,.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a race decided."""
+
+    experiment: Experiment
+    """The experiment with the winner's settings, and with what is left of its time limit."""
+    reason: str
+    seconds: float
+    """How long the race took."""
+
+
+def hold_race(experiment: Experiment, data: Dataset, tell: Tell) -> Outcome | None:
+    """Let the candidates train for a few seconds each; None where there is nothing to race for."""
+    began = time.perf_counter()
+    nets, seconds = plan_race(experiment, data)
+    if not nets:
+        return None
+    results = _enter_all(experiment, data, nets, seconds, tell)
+    winner = decide(results)
+    used = time.perf_counter() - began
+    changes = [*nets[winner], *_remaining_time(experiment, used)]
+    reason = explain(results, winner, seconds)
+    return Outcome(experiment.override(*changes), reason, used)
+
+
+def announce(experiment: Experiment, data: Dataset) -> str:
+    """The race that training will begin with, as a sentence; nothing where there is none."""
+    nets, seconds = plan_race(experiment, data)
+    if not nets:
+        return ""
+    names = ", ".join(map(name_of, nets))
+    return f"training begins with a race of {names}, {_in_seconds(seconds)} each; the best goes on"
+
+
+def plan_race(experiment: Experiment, data: Dataset) -> tuple[list[list[str]], float]:
+    """The changes that each candidate makes, and the seconds that each gets; [] for no race."""
+    nets = candidates(experiment, data)
+    if not nets:
+        return [], 0.0
+    seconds = seconds_each(resolve(experiment.override(*nets[0]), data), len(nets))
+    return (nets, seconds) if seconds else ([], 0.0)
+
+
+def candidates(experiment: Experiment, data: Dataset) -> list[list[str]]:
+    """The changes that each candidate makes, the kind of data's own choice first; [] for no race.
+
+    There is a race only where the run's length is planned by time and one process trains.
+    """
+    train = experiment.train
+    if train.steps or train.epochs != "auto" or timing.world(experiment) > 1:
+        return []
+    if _judges(experiment, len(data)) < MIN_HELD_OUT:
+        return []
+    answer = modality(data.schema.modality).model.candidates
+    found = answer(experiment, data.schema, kind_of(experiment.model), len(data))
+    return found if len(found) > 1 else []
+
+
+def seconds_each(first: Resolved, number: int) -> float:
+    """The seconds that each of so many nets gets; 0 where they are too few for a race."""
+    whole = timing.forecast(first, TIMING)
+    limit = 60 * (first.experiment.train.max_minutes or timing.MINUTES)
+    seconds = min(SHARE, MAX_SHARE / number) * min(whole, limit)
+    return seconds if seconds * first.steps / whole >= MIN_STEPS else 0.0
+
+
+def decide(results: Sequence[RaceResult]) -> int:
+    """The place of the winner: the best mean, where it leads the first by over a standard error.
+
+    A first net that was too slow to be judged keeps its place.
+    """
+    if results[0].is_slow:
+        return 0
+    best = max(range(len(results)), key=lambda place: results[place].mean)
+    if not math.isfinite(results[best].mean):
+        return 0
+    return 0 if _is_close(results[0], results[best]) else best
+
+
+def explain(results: Sequence[RaceResult], winner: int, seconds: float) -> str:
+    """The outcome as a sentence."""
+    best = max(results, key=lambda result: result.mean)
+    told = ", ".join(map(str, results))
+    if best.mean > results[winner].mean:
+        told += f"; {best.name} leads by less than one standard error"
+    name = results[winner].name
+    return f"net: {name} (held-out ELBO after {_in_seconds(seconds)} each: {told})"
+
+
+def name_of(changes: Sequence[str]) -> str:
+    """What a candidate is called: the values that it sets."""
+    return " ".join(change.partition("=")[2] for change in changes)
+
+
+def _enter_all(
+    experiment: Experiment, data: Dataset, nets: list[list[str]], seconds: float, tell: Tell
+) -> list[RaceResult]:
+    """Train all nets, one after the other; Ctrl-C raises KeyboardInterrupt and leaves no file."""
+    results = []
+    with interruptible() as stopped, seeded(experiment.train.seed):
+        for place, changes in enumerate(nets, 1):
+            name = name_of(changes)
+            tell(f"race: {name} trains for {_in_seconds(seconds)} ({place} of {len(nets)})")
+            results.append(_enter(name, experiment.override(*changes), data, seconds, stopped))
+    return results
+
+
+def _enter(
+    name: str, experiment: Experiment, data: Dataset, seconds: float, stopped: Callable[[], bool]
+) -> RaceResult:
+    """Train one net in a folder that is deleted afterwards, and judge it."""
+    with tempfile.TemporaryDirectory(prefix="vaekit-race-") as folder:
+        try:
+            run = Run(shorten(resolve(experiment, data), seconds), lambda: Path(folder))
+            ended = [event for event in run.events(stopped) if isinstance(event, Ended)]
+        except VaekitError:  # this net does not fit the data, or has diverged
+            return RaceResult(name, None)
+        if ended[-1].why == "stopped":
+            raise KeyboardInterrupt
+        return RaceResult(name, _judge(run, ended[-1]), run.progress.step)
+
+
+def shorten(resolved: Resolved, seconds: float) -> Resolved:
+    """The same run for a few seconds, on its training data; some of them are held out to judge it.
+
+    So the data that the real run holds out are never looked at.
+    """
+    count = len(resolved.data)
+    training, _ = split(resolved.experiment, count)
+    changes = {
+        "data.holdout": _judges(resolved.experiment, count) / len(training),
+        "train.max_minutes": seconds / 60,
+        "train.validations": 1,
+        "train.patience": 0,
+        "train.compile": "false",
+    }
+    short = resolved.experiment.override(*(f"{name}={value}" for name, value in changes.items()))
+    data = replace(resolved.data.subset(training), test=None)
+    return replace(resolved, experiment=short, data=data)
+
+
+def _judges(experiment: Experiment, count: int) -> int:
+    """How many of the data, of which there are `count`, judge the nets."""
+    held = held_out(experiment, count)
+    return min(MAX_HELD_OUT, held, (count - held) // 2)
+
+
+def _judge(run: Run, ended: Ended) -> Tensor:
+    """The ELBO of each datum that was held out of the race (N,); every net is given the same."""
+    schema, seed = run.data.schema, run.experiment.train.seed + 1
+    pairs = batches(run.data, schema, seed, run.engine.device, run.val_index)
+    return bounds.elbos(ended.trained.model, pairs, seed).cpu()
+
+
+def _is_close(first: RaceResult, best: RaceResult) -> bool:
+    """Whether the best one leads by at most one standard error of the paired difference."""
+    if not math.isfinite(first.mean) or first.elbos is None or best.elbos is None:
+        return False
+    lead = bounds.Estimate.of(best.elbos - first.elbos)
+    return lead.value <= lead.error
+
+
+def _remaining_time(experiment: Experiment, used: float) -> list[str]:
+    limit = experiment.train.max_minutes
+    if not limit:
+        return []
+    left = max(limit / 4, limit - used / 60)  # a machine that stalled must not end the run
+    return [f"train.max_minutes={left:.3g}"]
+
+
+def _in_seconds(seconds: float) -> str:
+    return f"{seconds:.{0 if seconds >= 10 else 1}f} s"

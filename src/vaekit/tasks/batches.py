@@ -1,0 +1,38 @@
+"""Data as the model sees them, some at a time or all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vaekit.data.dataset import Dataset, Schema
+from vaekit.data.registry import modality
+
+ROWS = 512
+"""How many data go through a network at a time."""
+
+
+def batches(
+    data: Dataset,
+    schema: Schema,
+    seed: int,
+    device: torch.device | str = "cpu",
+    index: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """x (B, *shape) and context, of all data or of those at `index`; bits, if any, are drawn from `seed`."""
+    generator, prepare = (
+        torch.Generator().manual_seed(seed),
+        modality(schema.modality).values.prepare,
+    )
+    for part in (torch.arange(len(data)) if index is None else index).split(ROWS):
+        context = None if data.context is None else data.context[part].to(device)
+        yield prepare(data.raw.take(part), schema, generator).to(device), context
+
+
+def as_tensor(data: Dataset) -> Tensor:
+    """All of a data set as one tensor (N, *shape)."""
+    return modality(data.schema.modality).values.to_tensor(
+        data.raw.take(torch.arange(len(data))), data.schema
+    )
