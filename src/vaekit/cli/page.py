@@ -7,8 +7,10 @@ from typing import Any
 
 from vaekit.cli.words import onward, quoted, span
 from vaekit.disk.layout import EXPERIMENT
+from vaekit.tasks.remarks import NAMES
 
-MEASURES = {"elbo": "ELBO", "distortion": "distortion", "rate": "rate", "nll": "NLL"}
+MEASURES = ("elbo", "distortion", "rate", "nll")
+"""The numbers of an evaluation, in the order in which they are told."""
 
 
 def page(facts: dict[str, Any]) -> str:
@@ -108,14 +110,14 @@ def _best(row: dict[str, Any] | None, datum: str) -> str:
     if row is None:
         return "not measured yet: the first validation was not reached"
     name = "nll" if "nll" in row else "elbo"
-    return f"{MEASURES[name]} {row[name]:.2f} nats per {datum} on the held-out {datum}s, at step {row['step']:,}"
+    return f"{NAMES[name]} {row[name]:.2f} nats per {datum} on the held-out {datum}s, at step {row['step']:,}"
 
 
 def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     if not numbers or not {"n", "data", "elbo"} <= numbers.keys():
         return []
     lines = [
-        f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}"
+        f"{NAMES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}"
         for k in MEASURES
         if k in numbers
     ]
@@ -126,7 +128,7 @@ def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     if "codes_used" in numbers:
         used = f"{numbers['codes_used']:.1%} of {numbers['codes']:,} codes in use"
     elif "rates" in numbers:
-        used = f"rates of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
+        used = f"KL of the latents, from the top down: {', '.join(f'{rate:.2f}' for rate in numbers['rates'])}"
     else:
         used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
     return [

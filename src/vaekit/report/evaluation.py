@@ -18,6 +18,7 @@ from vaekit.report.section import Section, image
 from vaekit.report.tables import furthest, paired, unmeasured
 from vaekit.report.verdicts import Verdict, cautions
 from vaekit.tasks.measure import Tables
+from vaekit.tasks.remarks import NAMES
 from vaekit.tasks.trained import in_words
 
 FIRST = 12
@@ -227,7 +228,11 @@ def _bound(numbers: Mapping[str, Any]) -> str:
         "nll": "-log p(x) by importance sampling, nats per row; lower is better",
         "rate": "nats that the latents tell of a row",
     }
-    rows = [(name, in_words(numbers[name]), text) for name, text in told.items() if name in numbers]
+    rows = [
+        (NAMES[name], in_words(numbers[name]), text)
+        for name, text in told.items()
+        if name in numbers
+    ]
     return measures(("measure", "value", "what it says"), rows)
 
 

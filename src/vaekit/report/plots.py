@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vaekit import files
 from vaekit.data.images import sheet
+from vaekit.tasks.remarks import NAMES
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 
@@ -68,10 +69,6 @@ def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
     return torch.cat([torch.cat((row, blank))[:columns] for pair in pairs for row in pair])
 
 
-TERMS = {"distortion": "reconstruction", "rate": "KL"}
-"""What people read for a term of the bound."""
-
-
 def losses(
     path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str, kept: int | None = None
 ) -> None:
@@ -103,7 +100,7 @@ def losses(
             )
         if kept:
             axis.axvline(kept, color="#6b7280", linewidth=1, linestyle=":", label="kept weights")
-        axis.set_title("loss | held out: -ELBO" if name == "loss" else TERMS.get(name, name))
+        axis.set_title("loss | held out: -ELBO" if name == "loss" else NAMES.get(name, name))
         axis.set_xlabel("step")
         _zoom(axis, [r[name] for r in train] + [value for _, value in held])
         axis.legend(frameon=False)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+NAMES = {"elbo": "ELBO", "nll": "NLL", "distortion": "reconstruction", "rate": "KL"}
+"""What people read for a number that files call otherwise; the KL is in nats."""
+
 SILENT = 0.1
 """A latent whose KL is below so many nats has collapsed."""
 
@@ -46,7 +49,7 @@ def describe_collapse(numbers: Mapping[str, Any]) -> str:
     if not dead:
         return ""
     which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
-    return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
+    return f"{which} next to nothing of the data (KL below {SILENT} nats): try {REMEDY}"
 
 
 def _spread(numbers: Mapping[str, Any]) -> str:
