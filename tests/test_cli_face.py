@@ -326,7 +326,7 @@ def test_what_matters_fits_every_terminal(monkeypatch, width):
     assert len(lines) == 2
     assert max(map(len, lines)) <= width
     assert "step 4,000/10,000  1:40:00 left" in lines[0]
-    assert "distortion -1065.33  rate 116.74" in lines[1]
+    assert "reconstruction -1065.33  KL 116.74" in lines[1]
     assert ("12,346 images/s" in lines[0]) == (width > 60)
     assert ("best 1039.88 at 9,703" in lines[1]) == (width > 60)
 
@@ -352,7 +352,7 @@ def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
             clock.now, at[0] = clock.now + (6 if step != 2 else 1), step
             meter.update(row(step, skipped=3))
         meter.update(val(1000))
-    costs = "12,346 images/s  distortion -1065.33  rate 116.74  skipped 3"
+    costs = "12,346 images/s  reconstruction -1065.33  KL 116.74  skipped 3"
     assert capsys.readouterr().err.splitlines() == [
         f"step 1/1,000  ? left  0:06 elapsed  {costs}",
         f"step 500/1,000  0:07 left  0:13 elapsed  {costs}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,20 @@ def test_training_evaluate_and_the_report_explain_a_density(
     page = (run / "report.html").read_text(encoding="utf-8")
     for text in (ended.err, measured.err, page):
         assert ("densities of continuous values can exceed 1" in text) is told
+
+
+def test_people_read_of_reconstruction_and_kl_wherever_numbers_are_told(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small = ("architecture=mlp", "hidden=[8]", "--levels", 2, "--latent", 2, "--steps", 5)
+    ended = call("train", "digits", *small, "--out", run)
+    assert ended.code == 0, ended.err
+    told = [
+        ended.err,
+        call("evaluate", run, "--draws", 2, "--limit", 20).out,
+        call("info", run).out,
+    ]
+    for text in told:
+        assert "reconstruction " in text
+        assert re.search(r"\bKL\b", text)
+        assert not re.search(r"\b(distortion|rates?)\b", text.replace("learning rate", ""))
+    assert "KL of each latent" in told[1]

@@ -122,7 +122,7 @@ class Cost(Part):
         "elbo", description="a bound and further terms, as elbo+beta-tc:6: see docs/objectives.md"
     )
     beta: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="weight of the rate; 1 is the honest bound"
+        1.0, description="weight of the KL; 1 is the honest bound"
     )
     warmup: Fraction = Field(
         0.1, description="fraction of the run (or of a cycle) over which beta rises from 0"

@@ -14,6 +14,7 @@ from vaekit.cli.terminal import out as stdout
 from vaekit.cli.terminal import reading, show, tell
 from vaekit.cli.words import at_least, listed
 from vaekit.errors import VaekitError
+from vaekit.figures.names import NAMES
 
 if TYPE_CHECKING:
     from vaekit.tasks.further import Page
@@ -148,6 +149,9 @@ def _without_number(numbers: dict[str, Any], datum: str) -> list[str]:
     return told + ([f"{', '.join(endless)}: not finite (null in JSON)"] if endless else [])
 
 
+SHOWN = {name: NAMES[name] for name in ("distortion", "rate")} | {"rates": "KL of each latent"}
+"""What people read for numbers that JSON calls otherwise."""
+
 GROUPS = ("samples", "disentanglement", "augmentation", "neighbours", "utility", "privacy")
 """Names that say nothing beside those of their parts."""
 
@@ -156,7 +160,7 @@ def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str
     """A line for every number, those of a group under its name; a measure's floor in brackets behind it."""
     lines: dict[str, str] = {}
     for name, value in numbers.items():
-        full = f"{before}{name}"
+        full = f"{before}{SHOWN.get(name, name)}"
         if name in ("left_out", "floor"):
             continue
         if isinstance(value, dict) and "value" not in value:

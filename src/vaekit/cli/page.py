@@ -7,8 +7,10 @@ from typing import Any
 
 from vaekit.cli.words import onward, quoted, span
 from vaekit.disk.layout import EXPERIMENT
+from vaekit.figures.names import NAMES
 
-MEASURES = {"elbo": "ELBO", "distortion": "reconstruction", "rate": "KL", "nll": "NLL"}
+MEASURES = ("elbo", "distortion", "rate", "nll")
+"""The numbers of an evaluation, in the order in which they are told."""
 
 
 def page(facts: dict[str, Any]) -> str:
@@ -87,14 +89,14 @@ def _best(row: dict[str, Any] | None, datum: str) -> str:
     if row is None:
         return "not measured yet: the first validation was not reached"
     name = "nll" if "nll" in row else "elbo"
-    return f"{MEASURES[name]} {row[name]:.2f} nats per {datum} on the held-out {datum}s, at step {row['step']:,}"
+    return f"{NAMES[name]} {row[name]:.2f} nats per {datum} on the held-out {datum}s, at step {row['step']:,}"
 
 
 def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     if not numbers or not {"n", "data", "elbo"} <= numbers.keys():
         return []
     lines = [
-        f"{MEASURES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}"
+        f"{NAMES[k]} {numbers[k]['value']:.2f}{_error(numbers[k])}"
         for k in MEASURES
         if k in numbers
     ]

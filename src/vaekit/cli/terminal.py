@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vaekit.cli.words import clock, leading
+from vaekit.figures.names import NAMES
 
 COMPILING = "compiling (the first step takes a minute or two)"
 
@@ -100,7 +101,7 @@ class Meter:
                 f"best {sign * row['best']:.2f} at {row['best_step']:,}",
             ]
         else:
-            self.costs = [f"{name} {row[name]:.2f}" for name in self.terms]
+            self.costs = [f"{NAMES.get(name, name)} {row[name]:.2f}" for name in self.terms]
             self.costs += [f"skipped {row['skipped']}"] if row["skipped"] else []
             self.speed = f"{row['data_per_s']:,.0f} {self.datum}s/s"
         last = row["split"] == "val" and row["step"] == self.total

@@ -144,7 +144,7 @@ def train(
     ] = None,
     lr: Annotated[float | None, of_training(help="Highest learning rate.")] = None,
     beta: Annotated[
-        float | None, of_training(help="Weight of the rate (KL); 1 is the honest bound.")
+        float | None, of_training(help="Weight of the KL; 1 is the honest bound.")
     ] = None,
     bound: Annotated[
         str | None,

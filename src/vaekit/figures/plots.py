@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vaekit import files
+from vaekit.figures.names import NAMES
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 
@@ -23,10 +24,6 @@ WIDTH = 8.7
 
 FURTHER = 2.0
 """A histogram is cut where the column's range is so many times as wide as where 98 % of the real values lie."""
-
-
-TERMS = {"distortion": "reconstruction", "rate": "KL"}
-"""What people read for a term of the bound."""
 
 
 def losses(
@@ -60,7 +57,7 @@ def losses(
             )
         if kept:
             axis.axvline(kept, color="#6b7280", linewidth=1, linestyle=":", label="kept weights")
-        axis.set_title("loss | held out: -ELBO" if name == "loss" else TERMS.get(name, name))
+        axis.set_title("loss | held out: -ELBO" if name == "loss" else NAMES.get(name, name))
         axis.set_xlabel("step")
         _zoom(axis, [r[name] for r in train] + [value for _, value in held])
         axis.legend(frameon=False)

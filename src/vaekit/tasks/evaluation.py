@@ -22,7 +22,10 @@ MI_DATA = 2000
 
 CERTAIN = "a datum has one code and no other, so more draws give the same draw: the ELBO is the only bound"
 OWN = "every datum has one code, so that each of a few has its own, whatever the codes have learned"
-BELOW = "a latent's mean moves with those above it, so that its variance does not show its own use: see the rates"
+BELOW = (
+    "a latent's mean moves with those above it, so that its variance does not show its own use: see the KL of "
+    "each latent"
+)
 UNPAIRED = "it wants the density of every code under every datum, which here takes a pass of the model for each pair"
 """Why a number is left out."""
 

@@ -46,7 +46,7 @@ def describe_collapse(numbers: Mapping[str, Any]) -> str:
     if not dead:
         return ""
     which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
-    return f"{which} next to nothing of the data (rate below {SILENT} nats): try {REMEDY}"
+    return f"{which} next to nothing of the data (KL below {SILENT} nats): try {REMEDY}"
 
 
 def _spread(numbers: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from vaekit.data.tables.quality import Tables
 from vaekit.data.tables.report import furthest, paired, unmeasured
 from vaekit.data.tables.verdicts import Verdict, cautions, verdicts
 from vaekit.figures import plots
+from vaekit.figures.names import NAMES
 from vaekit.figures.page import document, measures, written
 from vaekit.figures.section import Section, image
 from vaekit.measures.bounds import in_words
@@ -242,7 +243,11 @@ def _bound(numbers: Mapping[str, Any]) -> str:
         "nll": "-log p(x) by importance sampling, nats per row; lower is better",
         "rate": "nats that the latents tell of a row",
     }
-    rows = [(name, in_words(numbers[name]), text) for name, text in told.items() if name in numbers]
+    rows = [
+        (NAMES[name], in_words(numbers[name]), text)
+        for name, text in told.items()
+        if name in numbers
+    ]
     return measures(("measure", "value", "what it says"), rows)
 
 
