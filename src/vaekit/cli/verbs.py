@@ -247,13 +247,16 @@ def augment(
     *,
     given: Given,
 ) -> None:
-    """The run's training data with new ones of rare classes; near-copies of training rows are refused.
+    """The run's training data with new ones, so that every class has as many as the commonest.
 
-    In a table a column `synthetic` tells new rows from real ones.
+    Of a table, --balance names the column of the classes, near-copies of training rows are refused, and a column
+    `synthetic` tells new rows from real ones. Pictures go into an .npz file to train on, with a sheet of the new ones.
 
     Examples:
 
       vaekit augment runs/customers --balance churned --out more.csv
+
+      vaekit augment runs/photos -n 500 --out more
     """
     from vaekit.tasks import verbs
 

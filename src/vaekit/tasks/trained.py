@@ -62,7 +62,18 @@ class Trained:
         model = self.experiment.model
         latent = latent_in_words(model.latent, model.levels, model.posterior)
         kind = f"{model.architecture}, {latent}, prior {model.prior}, likelihood {model.likelihood}"
+        kind += f", samples from {self.samples_from}"
         return f"<Trained {self.folder or 'in memory'}: {self.schema}, {kind}>"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the data's classes: the label k is `classes[k]`. Empty where there are none."""
+        return getattr(self.schema, "classes", ())
+
+    @property
+    def samples_from(self) -> str:
+        """What new data are drawn from when nothing is said: "prior", or a density fitted to the codes: "gmm:10"."""
+        return self.sampling().sampler or resample.PRIOR
 
     @property
     def modality(self) -> Modality:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from vaekit.config import Data, Experiment, Network
 from vaekit.data import conditions
 from vaekit.data.dataset import Resident
-from vaekit.data.images import augment, quality, recipes
+from vaekit.data.images import augment, augmented, quality, recipes
 from vaekit.data.images.collection import Images
 from vaekit.data.images.load import load, recognises
 from vaekit.data.images.model import networks
@@ -24,9 +24,19 @@ from vaekit.data.images.read import arrays
 from vaekit.data.images.report import sections
 from vaekit.data.images.schema import ImageSchema, describe, to_tensor
 from vaekit.data.images.write import illustrate, is_picture_file, write_made
-from vaekit.data.modality import Between, Measures, Modality, Modelling, Output, Source, Values
+from vaekit.data.modality import (
+    Between,
+    Measures,
+    Modality,
+    Modelling,
+    Output,
+    Place,
+    Source,
+    Values,
+)
 from vaekit.data.storage.disk import DiskImages
 from vaekit.errors import VaekitError
+from vaekit.files import new_folder
 from vaekit.models.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
 from vaekit.models.vae import Conditional
 
@@ -298,6 +308,14 @@ def _init_decoder(decoder: nn.Module, network: Network, schema: ImageSchema, raw
         )
 
 
+def _write(made: Any, schema: ImageSchema, place: Place) -> dict[str, str]:
+    """New images, or training images with new ones, as files."""
+    if isinstance(made, augmented.LabelledPictures):
+        folder = new_folder(place.named or place.folder)
+        return augmented.write_augmented(made, folder, place.stem)
+    return write_made(made, schema, place)
+
+
 def _describe(schema: ImageSchema, count: int, held: int, source: str) -> list[str]:
     """What `vaekit info` says of the images that a run was trained on."""
     classes = f", {len(schema.classes)} classes" if schema.classes else ""
@@ -349,10 +367,10 @@ MODALITY = Modality(
     output=Output(
         as_data=picture,
         readings={"mean": picture, "sample": drawn_picture},
-        write=write_made,
+        write=_write,
         describe=_describe,
         impute="pictures have no cells that could be missing",
-        augment="new pictures of a class come from: vaekit generate RUN --where label=CLASS",
+        augment=augmented.augment,
         number=lambda named: 1 if named is not None and is_picture_file(named) else 64,
         next=("generate {} -n 64 --seed 1", "reconstruct {}"),
     ),
