@@ -117,8 +117,9 @@ def test_names_that_are_no_paths_stay_names(
     for source in ("digits", "hf:owner/name"):
         assert absolute_paths(Data(source=source)) == {}
     data = Data(source="digits", table="t.csv")
-    assert absolute_paths(data) == {"table": str(tmp_path / "t.csv")}
+    assert absolute_paths(data) == {}  # a table that is looked for elsewhere: beside the pictures
     (tmp_path / "t.csv").touch()
+    assert absolute_paths(data) == {"table": str(tmp_path / "t.csv")}
     assert locate(data, absolute_paths(data)) == data
     with pytest.raises(VaekitError, match=r"people\.csv: the data of the run are not at "):
         locate(Data(table="people.csv"), {"table": os.path.abspath("gone.csv")})

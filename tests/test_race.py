@@ -19,7 +19,7 @@ from vaekit import api
 from vaekit.assembly.recipes import choose
 from vaekit.config import Experiment
 from vaekit.data.dataset import Dataset
-from vaekit.data.images.modality import IMAGES
+from vaekit.data.images.modality import MODALITY as IMAGES
 from vaekit.data.registry import modality as known_modality
 from vaekit.errors import VaekitError
 from vaekit.runs import race, timing
@@ -44,7 +44,8 @@ def digits(*changes: str) -> tuple[Experiment, Dataset]:
 
 def rig(monkeypatch: pytest.MonkeyPatch, *nets: list[str]) -> None:
     """Let these nets race, with far more time than their steps take."""
-    rigged = dataclasses.replace(IMAGES, candidates=lambda *asked: [list(net) for net in nets])
+    model = dataclasses.replace(IMAGES.model, candidates=lambda *asked: [list(net) for net in nets])
+    rigged = dataclasses.replace(IMAGES, model=model)
     monkeypatch.setattr(race, "modality", lambda name: rigged)
     monkeypatch.setattr(race, "seconds_each", lambda first, number: 30.0)
 
@@ -349,4 +350,4 @@ def test_a_word_that_means_nothing_is_refused_before_any_race(
 
 
 def test_the_kinds_of_data_answer_for_themselves() -> None:
-    assert known_modality("images").candidates is IMAGES.candidates
+    assert known_modality("images").model.candidates is IMAGES.model.candidates

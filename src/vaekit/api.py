@@ -140,13 +140,15 @@ def default_folder(source: str) -> Path:
     return Path("runs") / (name or "data")
 
 
-def follow(run: Run) -> Iterable[Logged | Ended]:
+def follow(
+    run: Run, tell: Callable[[str], None] = lambda sentence: None
+) -> Iterable[Logged | Ended]:
     """The run's events under Ctrl-C protection; a run that ends well has its report written."""
     with interruptible() as asked:
         for event in run.events(asked):
             if isinstance(event, Ended) and event.why != "stopped" and run.leads:
                 rows = run.data.subset(run.train_index), run.data.subset(run.val_index)
-                sampler_choice.choose(event.trained, *rows)
+                sampler_choice.choose(event.trained, *rows, tell=tell)
                 write_report(run.folder, event.trained, run.data, run.val_index)
             yield event
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def make_plan(experiment: Experiment, data: Dataset, dry_run: bool, quiet: bool) -> Resolved:
     """The plan; what was found in the data, the race and the reasons are told unless `quiet`."""
-    told = _silent if quiet else tell
+    told = silent if quiet else tell
     for note in data.notes:
         told(note)
     resolved = (_plan_dry if dry_run else _plan)(experiment, data, told)
@@ -48,7 +48,7 @@ def _plan_dry(experiment: Experiment, data: Dataset, told: Callable[[str], None]
     return plan(experiment, data)
 
 
-def _silent(sentence: str) -> None:
+def silent(sentence: str) -> None:
     """Tell nothing."""
 
 

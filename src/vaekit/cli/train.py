@@ -10,7 +10,7 @@ import typer
 
 from vaekit.cli.ending import tell_end
 from vaekit.cli.kinds import Given, of_kinds
-from vaekit.cli.plan import expected_time, make_plan, summary
+from vaekit.cli.plan import expected_time, make_plan, silent, summary
 from vaekit.cli.terminal import Meter, reading, show, tell
 from vaekit.cli.words import leading, minutes, quoted
 from vaekit.disk.layout import EXPERIMENT
@@ -304,7 +304,7 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
     why = ""
     try:
         with _meter(run, quiet) as meter:
-            for event in follow(run):
+            for event in follow(run, silent if quiet else tell):
                 if isinstance(event, Logged):
                     meter.update(event.row)
                 if isinstance(event, Ended):

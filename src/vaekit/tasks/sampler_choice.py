@@ -8,6 +8,7 @@ than the standard error of the difference.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 FEWEST_HELD = 30
 """With fewer held-out data their codes cannot judge, and the prior stays."""
+
+SECONDS, TOLD = 60.0, 3000
+"""No further density is fitted after so many seconds. Of so many codes or more it is told that it takes time."""
 
 MOST_CODES = 20_000
 """Competitors are fitted to at most so many codes, and judged on as many."""
@@ -130,10 +134,12 @@ def _at_most(data: Dataset) -> Dataset:
 def _fitted(
     trained: Trained, z: Tensor, known: Any, seed: int, tell: Callable[[str], None]
 ) -> Iterator[tuple[str, nn.Module]]:
+    began = time.perf_counter()
+    if len(z) >= TOLD:
+        tell(f"fitting densities to the codes, for about {SECONDS:g} s at most")
     for word in candidates(len(z), trained.latent):
-        if word == "flow":
-            tell("fitting a flow to the codes, for half a minute at most")
-        yield word, resample.fit_to(trained, z, known, word, seed)
+        if time.perf_counter() - began < SECONDS:
+            yield word, resample.fit_to(trained, z, known, word, seed)
 
 
 def _score(word: str, theirs: Tensor, own: Tensor) -> Score:
