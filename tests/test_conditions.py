@@ -387,6 +387,8 @@ def run(tmp_path_factory) -> Path:
             "images",
             "--condition",
             "label",
+            "--likelihood",
+            "gaussian",
             "--steps",
             400,
             "--out",

@@ -42,7 +42,7 @@ def test_nothing_stays_auto_and_settling_twice_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "kinds", "likelihood", "binarise"),
     [
-        ([], {}, "gaussian", "none"),
+        ([], {}, "gaussian-sigmoid", "none"),
         ([], {"bits": True}, "bernoulli", "none"),
         (["likelihood=bernoulli"], {}, "bernoulli", "dynamic"),
         (["likelihood=bce"], {}, "bce", "dynamic"),

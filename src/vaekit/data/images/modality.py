@@ -110,7 +110,7 @@ def _likelihood(
     name, binarise = experiment.model.likelihood, experiment.model.binarise
     two_valued = _is_two_valued(images)
     if name == "auto":
-        name = "bernoulli" if two_valued else "gaussian"
+        name = "bernoulli" if two_valued else "gaussian-sigmoid"
         reasons.append(
             f"likelihood {name}: the pixels are {'black or white' if two_valued else 'of many levels'}"
         )

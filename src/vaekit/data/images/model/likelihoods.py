@@ -26,7 +26,7 @@ NAMES = {
     "bce": "the same as bernoulli: summed binary cross-entropy, in nats",
     "continuous-bernoulli": "grey levels in [0, 1] with the normaliser that cross-entropy lacks",
     "gaussian": "one shared variance, set to the value that fits best (optimal sigma-VAE)",
-    "gaussian-sigmoid": "the same, the means by a sigmoid within [0, 1]: for pictures with much pure black or white",
+    "gaussian-sigmoid": "the same, the means by a sigmoid within [0, 1]: the default for grey and colour pictures",
     "gaussian-learned": "one shared variance, learned by gradient",
     "gaussian-pixel": "a variance for every pixel, from the decoder",
     "gaussian:S": "fixed standard deviation S, on pixels in [0, 1]",
