@@ -28,6 +28,7 @@ from vaekit.runs.clock import ASKS, Clock, passed
 from vaekit.runs.events import Ended, Logged
 from vaekit.runs.window import Window
 from vaekit.tasks.trained import Trained, batches
+from vaekit.training.compiling import compiled
 from vaekit.training.engine import Engine
 from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
@@ -64,7 +65,7 @@ class Run:
         average = copy.deepcopy(self.model)
         self.bare = Step(self.model, self.objective)
         self.step, self.optimiser = self.engine.setup(
-            torch.compile(self.bare, dynamic=False) if train.compile else self.bare,
+            compiled(self.bare, dynamic=False) if train.compile else self.bare,
             lambda step: OPTIMISERS[train.optimiser](
                 step, train.weight_decay, DTYPES[train.precision]
             ),
