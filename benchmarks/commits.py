@@ -47,7 +47,16 @@ def training(checkout: Checkout, source: str, few: int, many: int) -> float:
     """A step's seconds."""
     both = []
     for steps in (few, many):
-        words = ("train", source, "--steps", steps, "--device", "cpu", "--out", f"r{os.urandom(4).hex()}")
+        words = (
+            "train",
+            source,
+            "--steps",
+            steps,
+            "--device",
+            "cpu",
+            "--out",
+            f"r{os.urandom(4).hex()}",
+        )
         both.append(seconds(checkout, *words, "train.validations=1", "train.compile=false"))
     return (both[1] - both[0]) / (many - few)
 
@@ -120,9 +129,15 @@ def commit(root: Path) -> str:
 
 
 def write_note(names: list[str], rounds: int, lines: list[str]) -> None:
-    head = f"## {date.today()}: {names[1]} beside {names[0]}\n\n{machine("cpu")}; {rounds} rounds\n\n"
+    head = (
+        f"## {date.today()}: {names[1]} beside {names[0]}\n\n{machine('cpu')}; {rounds} rounds\n\n"
+    )
     table = "| what | seconds of the new over the old | the new |\n|---|---|---|\n"
-    before = RESULTS.read_text() if RESULTS.exists() else "# One commit beside another\n\nBelow 1 is faster.\n\n"
+    before = (
+        RESULTS.read_text()
+        if RESULTS.exists()
+        else "# One commit beside another\n\nBelow 1 is faster.\n\n"
+    )
     RESULTS.write_text(before + head + table + "\n".join(lines) + "\n\n")
 
 

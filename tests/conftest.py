@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from vaekit.training.compiling import keep_by_processor
+
 torch.set_num_threads(1)
+keep_by_processor()
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._inductor.runtime import cache_dir_utils
 
 from vaekit.core.kl import _is_registered
 from vaekit.nn import conv
 from vaekit.nn.conv import ConvDecoder, doubled
+from vaekit.training import compiling
 
 
 def gradients(net: nn.Module, run: nn.Module, z: Tensor) -> dict[str, Tensor]:
@@ -46,6 +50,62 @@ def test_both_ways_to_enlarge_are_interpolation_by_the_nearest(n: int) -> None:
         nearest = F.interpolate(h, size=size, mode="nearest")
         for way in (doubled, conv._squares):
             assert torch.equal(way(h, size), nearest)
+
+
+@pytest.fixture
+def common(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The folder that torch keeps compiled code in by itself; nothing is said of another."""
+    monkeypatch.setattr(cache_dir_utils, "default_cache_dir", lambda: str(tmp_path / "common"))
+    monkeypatch.delenv(compiling.FOLDER, raising=False)
+    return str(tmp_path / "common")
+
+
+def folder_under(monkeypatch: pytest.MonkeyPatch, capability: str) -> str:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    compiling.keep_by_processor()
+    return os.environ[compiling.FOLDER]
+
+
+def test_each_capability_has_a_folder_of_compiled_code(
+    monkeypatch: pytest.MonkeyPatch, common: str
+) -> None:
+    """Also where a process inherits the folder of one with another capability, or torch chose one already."""
+    folders = [folder_under(monkeypatch, name) for name in ("AVX512", "AVX2", "DEFAULT", "AVX512")]
+    assert len(set(folders)) == 3
+    assert folders[0] == folders[3]
+    assert all(folder.startswith(f"{common}-") for folder in folders)
+    monkeypatch.setenv(compiling.FOLDER, common)
+    assert folder_under(monkeypatch, "AVX2") == folders[1]
+
+
+def test_each_processor_has_a_folder_of_compiled_code(
+    monkeypatch: pytest.MonkeyPatch, common: str, tmp_path: Path
+) -> None:
+    folders = set()
+    for flags in ("avx avx2", "avx avx2 avx512f", "avx avx2"):
+        told = tmp_path / "cpuinfo"
+        told.write_text(f"processor : 0\nmodel name : P\nflags : {flags}\n\nprocessor : 1\n")
+        monkeypatch.setattr(compiling, "CPUINFO", told)
+        folders.add(folder_under(monkeypatch, "AVX2"))
+    monkeypatch.setattr(compiling, "CPUINFO", tmp_path / "not there")
+    folders.add(folder_under(monkeypatch, "AVX2"))
+    assert len(folders) == 3
+
+
+def test_a_folder_that_the_user_names_is_kept(monkeypatch: pytest.MonkeyPatch, common: str) -> None:
+    monkeypatch.setenv(compiling.FOLDER, "/somewhere/else")
+    assert folder_under(monkeypatch, "AVX2") == "/somewhere/else"
+
+
+def test_whatever_is_compiled_is_kept_by_processor(
+    monkeypatch: pytest.MonkeyPatch, common: str
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        torch, "compile", lambda *_, **__: seen.append(os.environ[compiling.FOLDER])
+    )
+    compiling.compiled(torch.sin, dynamic=False)
+    assert seen == [f"{common}-{compiling.processor()}"]
 
 
 def test_what_the_compiler_takes_for_a_constant_is_marked_as_it_marks_it() -> None:

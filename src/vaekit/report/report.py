@@ -64,7 +64,9 @@ def explained(numbers: dict[str, Any], discrete: bool) -> str:
     why = explain_density(numbers, discrete)
     if not why:
         return TERMS
-    return f"{TERMS} {why[:1].upper()}{why[1:]}. Compare it with runs of the same likelihood and data."
+    return (
+        f"{TERMS} {why[:1].upper()}{why[1:]}. Compare it with runs of the same likelihood and data."
+    )
 
 
 def _next(folder: Path, trained: Trained) -> str:

@@ -30,6 +30,7 @@ from vaekit.runs.training_input import training_input
 from vaekit.runs.window import Window
 from vaekit.tasks.batches import batches
 from vaekit.tasks.trained import Trained
+from vaekit.training.compiling import compiled
 from vaekit.training.engine import Engine
 from vaekit.training.loop import Average, Feed, Position, Schedule, fit
 from vaekit.training.optimisers import OPTIMISERS
@@ -66,7 +67,7 @@ class Run:
         average = copy.deepcopy(self.model)
         self.bare = Step(self.model, self.objective)
         self.step, self.optimiser = self.engine.setup(
-            torch.compile(self.bare, dynamic=False) if train.compile else self.bare,
+            compiled(self.bare, dynamic=False) if train.compile else self.bare,
             lambda step: OPTIMISERS[train.optimiser](
                 step, train.weight_decay, DTYPES[train.precision]
             ),

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad
 
 from vaekit.core.objectives import Objective
 from vaekit.errors import VaekitError
+from vaekit.training.compiling import compiled
 from vaekit.training.optimisers import MULTIPLIED
 
 LONGEST_BAD_STREAK = 50
@@ -148,7 +149,7 @@ class CompiledStep:
         assert apart.usual is not None
         self.step, self.apart, self.dtype = step, apart, dtype
         self.moved: dict[str, Moved] = {}
-        self._graph = torch.compile(self._move, fullgraph=True, dynamic=False)
+        self._graph = compiled(self._move, fullgraph=True, dynamic=False)
 
     def __call__(
         self, x: Tensor, context: Tensor | None, share: float, weights: list[float], rate: float
