@@ -73,10 +73,10 @@ def test_what_a_model_cannot_be_asked_is_told(trained: dict[str, Trained], kind:
     assert api.oddness(model, some, "reconstruction").scores.isfinite().all()
     for by in ("elbo", "nll", "latent"):
         with pytest.raises(
-            VaekitError, match=f"--by {by}: is for one normal latent.*: use reconstruction"
+            VaekitError, match=f"score by {by}: this is for one normal latent.*: use reconstruction"
         ):
             api.oddness(model, some, by)
-    with pytest.raises(VaekitError, match="--by ensemble: is a detector of rows"):
+    with pytest.raises(VaekitError, match="score by ensemble: this is a detector of rows"):
         api.oddness(model, some, "ensemble")
 
 

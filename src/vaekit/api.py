@@ -78,8 +78,8 @@ def plan(experiment: Experiment, data: Dataset) -> Resolved:
     if steps < wanted:
         resolved = resolve(experiment.override(f"train.steps={steps}"), data)
         resolved.reasons.append(
-            f"steps {steps:,}: what this machine does in about {timing.MINUTES:g} minutes; --max-time 60 "
-            f"would make about {min(wanted, 6 * steps):,}, and --steps takes any number"
+            f"steps {steps:,}: what this machine does in about {timing.MINUTES:g} minutes; "
+            f"max_minutes=60 would make about {min(wanted, 6 * steps):,}, and steps takes any number"
         )
     return replace(resolved, seconds=seconds)
 
@@ -247,7 +247,8 @@ def oddness(
         return row_scores(trained, seed, contamination, tell)(data)
     if contamination:
         raise VaekitError(
-            f"--contamination is for --by ensemble; {by} is of the model as it was trained: leave it out"
+            f"contamination is for the score by ensemble; {by} is of the model as it was trained: "
+            "leave it out"
         )
     return score.by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
 

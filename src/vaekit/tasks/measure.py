@@ -91,7 +91,7 @@ def tables(trained: Trained, training: Dataset, other: Dataset, seed: int = 0) -
     if (n := min(len(other), len(training))) < FEWEST:
         raise VaekitError(
             f"samples are compared with at least {FEWEST} rows that were not trained on; there are {n}: name a table "
-            "that has more, or measure the bound alone with --metrics nll"
+            "that has more, or measure the bound alone (metrics nll)"
         )
     schema = cast(TableSchema, trained.schema)
     index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
@@ -187,7 +187,7 @@ def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
     """Where a target stands, behind the modelled columns if it is a condition, and whether it is a category."""
     if target is None:
         raise VaekitError(
-            "--metrics augmentation: name the column that a classifier shall learn, with --target"
+            "augmentation: name the column that a classifier shall learn as the target"
         )
     if target in schema.names:
         place = schema.names.index(target)
@@ -195,7 +195,7 @@ def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
     told = [field.name for field in schema.conditions]
     if target not in told:
         raise VaekitError(
-            f"--target {target}: the model has no such column{nearest(target, [*schema.names, *told])}"
+            f"target {target}: the model has no such column{nearest(target, [*schema.names, *told])}"
         )
     return len(schema.names) + told.index(target), bool(
         schema.conditions[told.index(target)].classes
@@ -261,9 +261,7 @@ def between(trained: Trained, images: Images, n: int, seed: int = 0) -> augmenta
     VaekitError.
     """
     if trained.kind != "continuous":
-        raise VaekitError(
-            f"--metrics augmentation: there is nothing between codes that are {trained.kind}"
-        )
+        raise VaekitError(f"augmentation: there is nothing between codes that are {trained.kind}")
     known = _classed(images)
     x, labels = _labelled(known)
     codes = trained.encode(x, known.context)
@@ -289,9 +287,7 @@ def _classed(images: Images) -> Images:
     labels = torch.full((len(images),), -1) if images.labels is None else images.labels.cpu()
     index = torch.nonzero(labels >= 0)[:, 0]
     if not len(index):
-        raise VaekitError(
-            f"--metrics augmentation: {images.source} has no images of known classes to learn"
-        )
+        raise VaekitError(f"augmentation: {images.source} has no images of known classes to learn")
     return images.subset(
         index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()]
     )
@@ -304,7 +300,7 @@ def _labelled(images: Images) -> augmentation.Labelled:
 def _enough(count: int, what: str) -> None:
     if count < FEWEST:
         raise VaekitError(
-            f"--metrics augmentation: expected at least {FEWEST} {what} that were not trained on; there are {count}"
+            f"augmentation: expected at least {FEWEST} {what} that were not trained on; there are {count}"
         )
 
 

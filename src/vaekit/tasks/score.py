@@ -60,7 +60,7 @@ class RowScores:
         if len(raw) < 2:
             raise VaekitError(
                 f"the detector learns from the run's training rows, at least 2; this run has {len(raw)}, beside what "
-                "it held out: train on more rows, or score --by reconstruction"
+                "it held out: train on more rows, or score by reconstruction"
             )
         plain = NumericRows.learned(schema.sizes, raw)
         detector = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)
@@ -101,10 +101,10 @@ class RowScores:
 def suits(trained: Trained, by: str) -> None:
     """A VaekitError where data of this run cannot be scored so, and what can be done instead."""
     if by not in BY:
-        raise VaekitError(f"--by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
+        raise VaekitError(f"score by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
     if by == "ensemble" and trained.schema.modality != "tables":
         raise VaekitError(
-            "--by ensemble: is a detector of rows, and this run is of images: use reconstruction"
+            "score by ensemble: this is a detector of rows, and this run is of images: use reconstruction"
         )
     if by in ("ensemble", "reconstruction"):
         return
@@ -117,7 +117,7 @@ def suits(trained: Trained, by: str) -> None:
             else f"posteriors of the kind {posterior}"
         )
         raise VaekitError(
-            f"--by {by}: is for one normal latent; this model has {kind}: use reconstruction"
+            f"score by {by}: this is for one normal latent; this model has {kind}: use reconstruction"
         )
 
 
