@@ -669,7 +669,7 @@ def test_an_out_folder_that_cannot_be_made_is_told_as_such(run, tmp_path, verb):
     (tmp_path / "file").write_text("")
     more = ["0", "1"] if verb == "interpolate" else []
     error = refused(verb, run, *more, "--out", tmp_path / "file" / "out")
-    assert "cannot be made (Not a directory); choose another with --out" in error
+    assert "cannot be made (Not a directory); choose another folder" in error
 
 
 def full(*_: object, **__: object) -> None:

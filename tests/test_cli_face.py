@@ -219,7 +219,8 @@ def stopped_by(folder: Path, why: str, change: str) -> tuple[Run, str]:
 def test_the_report_says_when_a_run_was_cut_short(tmp_path):
     run, page = stopped_by(tmp_path / "run", "time", "max_minutes=0.0001")
     assert (
-        f"{run.progress.step} of 60 steps: ended by --max-time: 0.0001 minutes were over." in page
+        f"{run.progress.step} of 60 steps: ended by its time limit: 0.0001 minutes were over."
+        in page
     )
     assert f"vaekit train --resume {run.folder}" in page
     assert f"vaekit train --resume {run.folder}" in vaekit_("info", run.folder)[0]
@@ -271,7 +272,7 @@ def test_a_run_of_a_device_that_is_not_here_goes_on_with_the_one_that_is_named(t
         (folder / name).write_text(text.replace("compile: false", "compile: true"))
     if not torch.cuda.is_available():
         error = vaekit_("train", "--resume", folder, code=1)[1]
-        assert "device 'cuda' is not available here (found: cpu); use --device auto" in error
+        assert "device 'cuda' is not available here (found: cpu); use device auto" in error
     notes = vaekit_("train", "--resume", folder, "--device", "cpu")[1]
     assert "on cpu instead of cuda: from here on not bit for bit what it would have been" in notes
     assert info(folder)["steps_done"] == 8

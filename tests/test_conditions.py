@@ -125,7 +125,7 @@ def test_what_cannot_be_asked_for_is_told_with_what_can(words, says):
 
 
 def test_a_model_without_conditions_says_so():
-    with pytest.raises(VaekitError, match="trained without --condition"):
+    with pytest.raises(VaekitError, match="trained without conditions"):
         where({"label": "7"}, ())
 
 

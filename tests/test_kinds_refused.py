@@ -198,7 +198,7 @@ def test_a_class_that_was_never_seen_is_told_with_the_one_that_was(
 
 def test_a_run_without_conditions_is_asked_for_none(folder: Callable) -> None:
     run = folder(PLAIN)
-    assert "it was trained without --condition" in refused("generate", run, "--where", "label=3")
+    assert "it was trained without conditions" in refused("generate", run, "--where", "label=3")
     with pytest.raises(
         vaekit.VaekitError, match=r"expected a context of shape \(2, 0\), got \(2, 1\)"
     ):
@@ -226,7 +226,7 @@ def test_conditions_of_another_form_are_refused(folder: Callable, shape: tuple[i
         (
             LABELLED,
             "gmm:3",
-            "goes by classes, and this model is told label, age; use --sampler flow",
+            "goes by classes, and this model is told label, age; use sampler flow",
         ),
         ("levels=2", "flow", "this model has several latents"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,18 @@ def test_the_names_of_a_run_s_files_stand_in_one_place() -> None:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
         assert path == Path(layout.__file__) or not names & words, path
+
+
+FLAG = re.compile(r"(?<!vaekit train )(?<![\w-])--[a-z]")
+SPEAK_OF_FLAGS = {"cli", "report", "data"}
+
+
+def test_below_the_command_line_messages_name_no_flags_of_it() -> None:
+    """Whole commands, to be pasted, may."""
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        if name.split("/")[0] in SPEAK_OF_FLAGS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not FLAG.search(node.value), (name, node.value)

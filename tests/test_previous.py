@@ -106,5 +106,5 @@ def test_the_command_line_takes_it(runs: Path, name: str, tmp_path: Path) -> Non
     assert (tmp_path / "new" / "samples.png").is_file()
     refused = call("generate", runs / name, "--where", "label=3")
     assert refused.code == 1
-    assert "trained without --condition" in refused.err
+    assert "trained without conditions" in refused.err
     assert call("info", runs / name).code == 0

@@ -82,8 +82,8 @@ def plan(experiment: Experiment, data: Dataset, minutes: float = timing.MINUTES)
     if steps < wanted:
         resolved = resolve(experiment.override(f"train.steps={steps}"), data)
         resolved.reasons.append(
-            f"steps {steps:,}: what this machine does in about {timing.MINUTES:g} minutes; --max-time 60 "
-            f"would make about {min(wanted, 6 * steps):,}, and --steps takes any number"
+            f"steps {steps:,}: what this machine does in about {timing.MINUTES:g} minutes; "
+            f"max_minutes=60 would make about {min(wanted, 6 * steps):,}, and steps takes any number"
         )
     return replace(resolved, seconds=seconds)
 

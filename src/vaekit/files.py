@@ -94,6 +94,6 @@ def new_folder(wanted: Path) -> Path:
                 isinstance(error, FileExistsError) and os.path.lexists(path)
             ):  # a parent may be a broken link
                 raise VaekitError(
-                    f"{path}: the run's folder cannot be made ({error.strerror}); choose another with --out"
+                    f"{path}: the run's folder cannot be made ({error.strerror}); choose another folder"
                 ) from None
     raise AssertionError  # the numbers do not end

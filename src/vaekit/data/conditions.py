@@ -110,7 +110,7 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
     for word in words:
         if word not in known and word not in flags:
             hint = (
-                nearest(word, [*known, *flags]) if known else "; it was trained without --condition"
+                nearest(word, [*known, *flags]) if known else "; it was trained without conditions"
             )
             raise VaekitError(f"the model has no condition '{word}'{hint}")
     for field in conditions:

@@ -317,6 +317,6 @@ def require_enough(count: int, what: str) -> None:
     """Raise a VaekitError where there are too few data to try a classifier on."""
     if count < FEWEST:
         raise VaekitError(
-            f"--metrics augmentation: expected at least {FEWEST} {what} that were not trained on; "
+            f"augmentation: expected at least {FEWEST} {what} that were not trained on; "
             f"there are {count}"
         )

@@ -60,7 +60,7 @@ def ending(facts: dict[str, Any]) -> str:
     why = {
         "done": "the whole run",
         "stopped": "stopped by the user",
-        "time": f"ended by --max-time: {facts['train']['max_minutes']} minutes were over",
+        "time": f"ended by its time limit: {facts['train']['max_minutes']} minutes were over",
     }.get(
         facts["ended"],
         "whole" if done == planned else "ended without saying why: killed, or of an older vaekit",

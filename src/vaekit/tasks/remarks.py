@@ -12,7 +12,8 @@ SAME = 0.01
 """Reconstructions that differ by less than this share of what the data do are as good as equal."""
 
 REMEDY = (
-    "a longer objective.warmup, free bits (--objective elbo+free-bits:4/latent) or a lower --beta"
+    "a longer objective.warmup, free bits (objective.bound=elbo+free-bits:4/latent) or a lower "
+    "objective.beta"
 )
 
 DENSITY = (

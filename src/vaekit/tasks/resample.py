@@ -35,12 +35,12 @@ def suits(trained: Trained, word: str) -> None:
     if trained.kind != "continuous" or len(trained.shapes) > 1:
         what = "several latents" if len(trained.shapes) > 1 else f"latents that are {trained.kind}"
         raise VaekitError(
-            f"--sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out"
+            f"sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out"
         )
     if word != "flow" and trained.schema.conditions and _category(trained) is None:
         names = ", ".join(field.name for field in trained.schema.conditions)
         raise VaekitError(
-            f"--sampler {word}: goes by classes, and this model is told {names}; use --sampler flow"
+            f"sampler {word}: goes by classes, and this model is told {names}; use sampler flow"
         )
 
 
@@ -174,7 +174,7 @@ def _components(word: str, data: int) -> int:
     wanted = int(word.partition(":")[2] or 10)
     if 2 * wanted > data:
         raise VaekitError(
-            f"--sampler {word}: {wanted:,} normals for {data:,} data; ask for fewer, such as gmm:10"
+            f"sampler {word}: {wanted:,} normals for {data:,} data; ask for fewer, such as gmm:10"
         )
     return wanted
 

@@ -207,7 +207,10 @@ def in_words(choice: Choice) -> str:
     """One sentence: what samples are drawn from, and why."""
     if choice.word == PRIOR:
         return f"samples are drawn from the prior: {choice.reason}"
-    return f"samples are drawn from {choice.word}, fitted to the codes: {choice.reason} (--sampler prior: the prior)"
+    return (
+        f"samples are drawn from {choice.word}, fitted to the codes: {choice.reason} "
+        "(sampler prior: the prior)"
+    )
 
 
 def sentence(folder: Path) -> str:

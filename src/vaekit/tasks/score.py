@@ -71,7 +71,7 @@ def score(
         return _detected(trained, data, seed, contamination, tell)
     if contamination:
         raise VaekitError(
-            f"--contamination is for --by {DETECTED}; {by} is of the model as it was trained: leave it out"
+            f"contamination is for the score by {DETECTED}; {by} is of the model as it was trained: leave it out"
         )
     return by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
 
@@ -107,10 +107,10 @@ def _detected(
 def require_suits(trained: Trained, by: str) -> None:
     """A VaekitError where data of this run cannot be scored so, and what can be done instead."""
     if by not in BY:
-        raise VaekitError(f"--by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
+        raise VaekitError(f"score by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
     if by == DETECTED and trained.modality.measures.detector is None:
         raise VaekitError(
-            f"--by {by}: there is no detector of {trained.modality.name}, which this run is of: use reconstruction"
+            f"score by {by}: there is no detector of {trained.modality.name}, which this run is of: use reconstruction"
         )
     if by in (DETECTED, "reconstruction"):
         return
@@ -123,7 +123,7 @@ def require_suits(trained: Trained, by: str) -> None:
             else f"posteriors of the kind {posterior}"
         )
         raise VaekitError(
-            f"--by {by}: is for one normal latent; this model has {kind}: use reconstruction"
+            f"score by {by}: this is for one normal latent; this model has {kind}: use reconstruction"
         )
 
 

@@ -176,7 +176,7 @@ def choose_device(wanted: str) -> tuple[str, str]:
     if not there[wanted]:
         found = ", ".join(name for name, ok in there.items() if ok)
         raise VaekitError(
-            f"device '{wanted}' is not available here (found: {found}); use --device auto"
+            f"device '{wanted}' is not available here (found: {found}); use device auto"
         )
     return wanted, "as asked"
 

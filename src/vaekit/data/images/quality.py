@@ -87,9 +87,7 @@ def between(trained: TrainedModel, images: Images, n: int, seed: int = 0) -> aug
     VaekitError.
     """
     if trained.kind != "continuous":
-        raise VaekitError(
-            f"--metrics augmentation: there is nothing between codes that are {trained.kind}"
-        )
+        raise VaekitError(f"augmentation: there is nothing between codes that are {trained.kind}")
     known = _classed(images)
     x, labels = _labelled(known)
     codes = trained.encode(x, known.context)
@@ -115,9 +113,7 @@ def _classed(images: Images) -> Images:
     labels = torch.full((len(images),), -1) if images.labels is None else images.labels.cpu()
     index = torch.nonzero(labels >= 0)[:, 0]
     if not len(index):
-        raise VaekitError(
-            f"--metrics augmentation: {images.source} has no images of known classes to learn"
-        )
+        raise VaekitError(f"augmentation: {images.source} has no images of known classes to learn")
     return images.subset(
         index[torch.linspace(0, len(index) - 1, min(len(index), MOST)).round().long()]
     )

@@ -81,7 +81,7 @@ def packing(path: Path, need: int) -> Iterator[BinaryIO]:
         if need > free:
             raise VaekitError(
                 f"the images need {_megabytes(need)} in {path.parent} and {_megabytes(free)} are free: make room, "
-                "name a folder on another disk in VAEKIT_CACHE, or choose a smaller --resize"
+                "name a folder on another disk in VAEKIT_CACHE, or resize the images to a smaller side"
             )
         with replacing(path) as file:
             yield file

@@ -31,7 +31,7 @@ class RowDetector:
         if len(raw) < 2:
             raise VaekitError(
                 f"the detector learns from the run's training rows, at least 2; this run has {len(raw)}, beside what "
-                "it held out: train on more rows, or score --by reconstruction"
+                "it held out: train on more rows, or score by reconstruction"
             )
         plain = NumericRows.learned(schema.sizes, raw)
         found = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)

@@ -55,7 +55,7 @@ def tables(trained: TrainedModel, training: Dataset, other: Dataset, seed: int =
     if (n := min(len(other), len(training))) < FEWEST:
         raise VaekitError(
             f"samples are compared with at least {FEWEST} rows that were not trained on; there are {n}: name a table "
-            "that has more, or measure the bound alone with --metrics nll"
+            "that has more, or measure the bound alone (metrics nll)"
         )
     schema = cast(TableSchema, trained.schema)
     index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
@@ -146,7 +146,7 @@ def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
     """Where a target stands, behind the modelled columns if it is a condition, and whether it is a category."""
     if target is None:
         raise VaekitError(
-            "--metrics augmentation: name the column that a classifier shall learn, with --target"
+            "augmentation: name the column that a classifier should learn as the target"
         )
     if target in schema.names:
         place = schema.names.index(target)
@@ -154,7 +154,7 @@ def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
     told = [field.name for field in schema.conditions]
     if target not in told:
         raise VaekitError(
-            f"--target {target}: the model has no such column{nearest(target, [*schema.names, *told])}"
+            f"target {target}: the model has no such column{nearest(target, [*schema.names, *told])}"
         )
     return len(schema.names) + told.index(target), bool(
         schema.conditions[told.index(target)].classes
