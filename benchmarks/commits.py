@@ -2,7 +2,7 @@
 
     python benchmarks/commits.py OLD NEW --rounds 5 --note
 
-OLD and NEW are folders with a checkout each (`git worktree add ../old COMMIT`). Every figure is a ratio: the median over
+OLD and NEW are folders with a checkout each (`git worktree add ../old COMMIT`). Each figure is a ratio: the median over
 the rounds of NEW's seconds over OLD's, of runs that follow each other. Training is timed by two runs of different
 length, so that start-up and report do not count. `--note` writes benchmarks/results/commits.md.
 """

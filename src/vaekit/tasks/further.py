@@ -1,4 +1,4 @@
-"""Measures of a trained model that want more than its bound: what `evaluate --metrics` names."""
+"""Measures of a trained model that want more than its bound: the metrics that `evaluate` takes."""
 
 from __future__ import annotations
 

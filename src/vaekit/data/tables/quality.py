@@ -146,7 +146,7 @@ def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
     """Where a target stands, behind the modelled columns if it is a condition, and whether it is a category."""
     if target is None:
         raise VaekitError(
-            "augmentation: name the column that a classifier should learn as the target"
+            "augmentation: name the column that a classifier should learn, with --target (in Python: target=)"
         )
     if target in schema.names:
         place = schema.names.index(target)
