@@ -140,7 +140,7 @@ def test_the_names_of_a_run_s_files_stand_in_one_place() -> None:
 
 
 FLAG = re.compile(r"(?<!vaekit train )(?<![\w-])--[a-z]")
-SPEAK_OF_FLAGS = {"cli", "report", "data"}
+SPEAK_OF_FLAGS = {"cli", "report", "data", "figures"}  # figures: variables of CSS
 
 
 def test_below_the_command_line_messages_name_no_flags_of_it() -> None:
