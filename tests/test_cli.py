@@ -756,7 +756,7 @@ def test_what_a_verb_imports_is_not_the_compiler():
         "matplotlib",
         "sklearn",
     }
-    imports = "import sys, vaekit.api, vaekit.tasks.verbs, vaekit.runs.status"
+    imports = "import sys, vaekit.api, vaekit.tasks.verbs, vaekit.tasks.status"
     result = python(
         "-c", f"{imports}; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     )

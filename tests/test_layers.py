@@ -21,8 +21,7 @@ LAYERS = [
     {"data", "anomaly"},
     {"assembly", "disk"},
     {"tasks"},
-    {"estimators", "runs"},
-    {"report"},
+    {"estimators", "runs", "report"},
     {"api"},
     {"cli"},
 ]
@@ -99,7 +98,7 @@ KINDS = tuple(registry.BUILT_IN)
 NAMES_A_KIND = {
     "data/registry.py": "the list of the kinds that come with vaekit",
     "runs/run.py": "the key of runs of older versions",
-    "runs/status.py": "the key of runs of older versions",
+    "tasks/status.py": "the key of runs of older versions",
 }
 
 

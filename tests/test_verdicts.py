@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from vaekit.data.tables.compared import Tables
 from vaekit.data.tables.evaluation import evaluation
-from vaekit.data.tables.quality import Tables, rows
+from vaekit.data.tables.quality import rows
 from vaekit.data.tables.schema import Column, TableSchema
 from vaekit.data.tables.verdicts import cautions, verdicts
 from vaekit.measures.row_quality import privacy

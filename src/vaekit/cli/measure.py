@@ -123,7 +123,7 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
       vaekit info runs/digits --json
     """
     from vaekit.cli.page import page
-    from vaekit.runs.status import status
+    from vaekit.tasks.status import status
 
     facts = status(run)
     if as_json:

@@ -14,7 +14,7 @@ MEASURES = ("elbo", "distortion", "rate", "nll")
 
 
 def page(facts: dict[str, Any]) -> str:
-    """The facts of `vaekit.runs.status.status`, a line or a few each, and what one can type next."""
+    """The facts of `vaekit.tasks.status.status`, a line or a few each, and what one can type next."""
     from vaekit.data.registry import modality
 
     datum = modality(facts["data_schema"]["modality"]).datum
@@ -65,7 +65,7 @@ def _objective(cost: dict[str, Any]) -> str:
 
 
 def _training(facts: dict[str, Any]) -> list[str]:
-    from vaekit.runs.status import ending
+    from vaekit.tasks.status import ending
 
     train, saved = facts["train"], facts["steps_saved"]
     how = f"batch {train['batch']}, {train['optimiser']}, learning rate {train['lr']:g}, seed {train['seed']}"

@@ -23,10 +23,10 @@ from vaekit.figures import plots
 from vaekit.figures.page import document, measures, written
 from vaekit.figures.section import Section, image
 from vaekit.measures.bounds import in_words
-from vaekit.runs.status import ending, status
 from vaekit.tasks.evaluation import MI_DATA
 from vaekit.tasks.remarks import describe_collapse, explain_density
 from vaekit.tasks.sampler_choice import kept_choice, source_in_words
+from vaekit.tasks.status import ending, status
 from vaekit.tasks.trained import Trained
 
 NLL_DRAWS, NLL_MACS = 100, 10**12

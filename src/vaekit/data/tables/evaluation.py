@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.data.modality import Tell
-from vaekit.data.tables.quality import Tables
+from vaekit.data.tables.compared import Tables
 from vaekit.data.tables.report import furthest, paired, unmeasured
 from vaekit.data.tables.verdicts import Verdict, cautions, verdicts
 from vaekit.figures import plots

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,8 @@ from vaekit.data.dataset import Dataset
 from vaekit.data.modality import FEWEST, Measured, Parts, TrainedModel, require_enough
 from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.units import from_tensor
+from vaekit.data.tables.compared import Tables
+from vaekit.data.tables.evaluation import page
 from vaekit.data.tables.sampling import balanced, drawn
 from vaekit.data.tables.schema import TableSchema
 from vaekit.errors import VaekitError
@@ -29,25 +31,8 @@ MOST = 10_000
 
 def samples(parts: Parts, target: str | None = None, **options: Any) -> Measured:
     """New rows beside training rows and others: numbers, and a page with a verdict on each."""
-    from vaekit.data.tables.evaluation import page
-
     found = tables(parts.trained, parts.training(), parts.other, parts.seed)
     return Measured(rows(found, target, parts.seed), partial(page, found, target))
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Rows (N, C) in raw values: new ones, those trained on, and real ones that the model has not seen."""
-
-    schema: TableSchema
-    made: np.ndarray
-    seen: np.ndarray
-    real: np.ndarray
-
-    @property
-    def categories(self) -> np.ndarray:
-        """Which columns are categories, bool (C,)."""
-        return np.array([column.discrete for column in self.schema.columns])
 
 
 def tables(trained: TrainedModel, training: Dataset, other: Dataset, seed: int = 0) -> Tables:
