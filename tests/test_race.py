@@ -27,8 +27,8 @@ from vaekit.runs.race import RaceResult, decide, explain, hold_race, seconds_eac
 from vaekit.runs.run import Run
 
 SMALL = ["model.size=tiny", "latent=2", "batch=64", "device=cpu"]
-LEARNS = ["model.architecture=mlp", "train.steps=60"]
-CANNOT = ["model.architecture=mlp", "train.steps=60", "train.lr=1e-12"]
+LEARNS = ["model.architecture=mlp", "train.steps=120"]
+CANNOT = ["model.architecture=mlp", "train.steps=120", "train.lr=1e-12"]
 """Both end after their steps, long before their time: no test depends on a machine's speed."""
 
 
@@ -47,10 +47,10 @@ def rig(monkeypatch: pytest.MonkeyPatch, *nets: list[str]) -> None:
     model = dataclasses.replace(IMAGES.model, candidates=lambda *asked: [list(net) for net in nets])
     rigged = dataclasses.replace(IMAGES, model=model)
     monkeypatch.setattr(race, "modality", lambda name: rigged)
-    monkeypatch.setattr(race, "seconds_each", lambda first, number: 30.0)
+    monkeypatch.setattr(race, "seconds_each", lambda first, number: 3000.0)
 
 
-def result_of(name: str, *elbos: float, steps: int = 100) -> RaceResult:
+def result_of(name: str, *elbos: float, steps: int = 200) -> RaceResult:
     return RaceResult(name, torch.tensor(elbos), steps)
 
 
@@ -89,7 +89,7 @@ def test_the_difference_is_paired() -> None:
     """The data differ by far more than the nets do, but one net is better on each of them."""
     first = torch.linspace(-1000, 1000, 50)
     better = first + 1 + 0.1 * torch.arange(50).remainder(2)
-    assert decide([RaceResult("conv", first, 100), RaceResult("mlp", better, 100)]) == 1
+    assert decide([RaceResult("conv", first, 200), RaceResult("mlp", better, 200)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_net_that_cannot_be_judged_never_wins(bad: RaceResult) -> None:
 
 
 def test_a_net_that_is_too_slow_is_not_compared() -> None:
-    slow, good = result_of("conv", 9.0, 9.1, steps=29), result_of("mlp", 1.0, 2.0)
+    slow, good = result_of("conv", 9.0, 9.1, steps=99), result_of("mlp", 1.0, 2.0)
     assert decide([slow, good]) == 0
     assert decide([good, slow]) == 0
     assert decide([result_of("patches", 0.0, 0.0), slow, good]) == 2
@@ -190,7 +190,7 @@ def test_the_choice_by_size_comes_first_among_nets_that_can_be_built(
         ([], 200.0, 3, 10.0),  # of a run that takes less
         (["max_minutes=60"], 1e5, 3, 180.0),
         (["max_minutes=1"], 1e5, 3, 3.0),
-        (["max_minutes=1"], 1.1e6, 3, 0.0),  # 27 steps in three seconds
+        (["max_minutes=1"], 3.1e5, 3, 0.0),  # 97 steps in three seconds
     ],
 )
 def test_each_net_gets_a_small_share_of_the_time(
@@ -233,7 +233,7 @@ def test_the_winners_run_is_the_run_that_its_words_give(
     plain = api.plan(experiment.override(*LEARNS), data)
     assert raced.experiment == plain.experiment
     assert raced.reasons == [raced.reasons[0], *plain.reasons]
-    assert raced.reasons[0].startswith("net: mlp 60 (held-out ELBO after 30 s each: ")
+    assert raced.reasons[0].startswith("net: mlp 120 (held-out ELBO after 3000 s each: ")
     weights = []
     for name, resolved in {"raced": raced, "plain": plain}.items():
         run = Run(resolved, lambda folder=tmp_path / name: api.new_folder(folder))
@@ -254,8 +254,8 @@ def test_a_race_leaves_the_random_state_and_no_file(
     assert torch.equal(torch.get_rng_state(), before)
     assert list(tmp_path.iterdir()) == []
     assert told == [
-        "race: mlp 60 1e-12 trains for 30 s (1 of 2)",
-        "race: mlp 60 trains for 30 s (2 of 2)",
+        "race: mlp 120 1e-12 trains for 3000 s (1 of 2)",
+        "race: mlp 120 trains for 3000 s (2 of 2)",
     ]
 
 
@@ -293,7 +293,7 @@ def test_a_resumed_run_does_not_race(tmp_path: Path, monkeypatch: pytest.MonkeyP
     again = api.reopen(tmp_path / "run")
     assert again.experiment == run.experiment
     list(again.events())
-    assert again.progress.step == 60
+    assert again.progress.step == 120
 
 
 def refuse_to_race(*given: object) -> None:
