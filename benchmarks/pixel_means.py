@@ -29,7 +29,7 @@ from torch.distributions import Distribution
 from vaekit.api import changed, held_part, plan, read, sampled
 from vaekit.assembly.recipes import choose
 from vaekit.core.random import seeded
-from vaekit.data.images import sheet
+from vaekit.figures.sheets import sheet
 from vaekit.files import new_folder
 from vaekit.measures.feature_distances import frechet
 from vaekit.runs.run import Ended, Run
