@@ -26,13 +26,15 @@ from judges import kept_judge, pictures
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vaekit.api import changed, held_part, plan, read, sampled
+from vaekit.api import changed, plan, read
 from vaekit.assembly.recipes import choose
 from vaekit.core.random import seeded
 from vaekit.figures.sheets import sheet
 from vaekit.files import new_folder
 from vaekit.measures.feature_distances import frechet
 from vaekit.runs.run import Ended, Run
+from vaekit.tasks.own_data import held_part
+from vaekit.tasks.resample import sampled
 from vaekit.tasks.trained import Trained, as_tensor
 
 RESULTS = Path(__file__).parent / "results" / "pixel-means.md"
