@@ -33,9 +33,10 @@ from vaekit.figures.sheets import sheet
 from vaekit.files import new_folder
 from vaekit.measures.feature_distances import frechet
 from vaekit.runs.run import Ended, Run
+from vaekit.tasks.batches import as_tensor
 from vaekit.tasks.own_data import held_part
 from vaekit.tasks.resample import sampled
-from vaekit.tasks.trained import Trained, as_tensor
+from vaekit.tasks.trained import Trained
 
 RESULTS = Path(__file__).parent / "results" / "pixel-means.md"
 LIKELIHOODS = ("gaussian", "gaussian-sigmoid")
