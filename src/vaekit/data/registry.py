@@ -80,12 +80,11 @@ def named(source: str) -> Modality:
 def _unknown(source: str, kinds: list[Modality]) -> str:
     """Why nothing can be read there, and what could be."""
     path = Path(source).expanduser()
-    known = "vaekit reads " + "; ".join(f"{kind.name} ({kind.source.forms})" for kind in kinds)
+    known = "vaekit reads " + " and ".join(f"{kind.name} ({kind.source.forms})" for kind in kinds)
     if path.is_dir():
-        hint = _files_of(path, kinds)
-        return f"{source}: this is a folder, and not of pictures; {hint or known}"
+        return f"{source}: this is a folder without pictures; {_files_of(path, kinds) or known}"
     if path.is_file():
-        return f"{source}: is of no kind that is known here; {known}"
+        return f"{source}: vaekit has no kind of data for such a file; {known}"
     return f"{source}: there is no such file or folder; {_nearest(source, kinds) or known}"
 
 

@@ -81,10 +81,16 @@ def load(
         return _known(frame, schema, progress or silent, unseen)
     if frame.rows < 2:
         raise VaekitError(
-            f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from"
+            f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from{_prose(source)}"
         )
     wanted = ColumnRequest.of(frame, condition, kinds, target, constraints)
     return _learned(frame, wanted, progress or silent)
+
+
+def _prose(source: Any) -> str:
+    """A hint for files that may hold sentences and no table."""
+    is_text = isinstance(source, (str, Path)) and str(source).lower().endswith((".txt", ".txt.gz"))
+    return ". A .txt file is read as a table, with a row in each line" if is_text else ""
 
 
 def open_frame(source: Any, delimiter: str | None = None) -> frames.Frame:
