@@ -9,12 +9,12 @@ RUN := $(VENV)/bin/python -m
 INSTALL := $(RUN) pip install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint format docs bench clean
+.PHONY: help venv demo test test-seeds check lint format docs bench clean
 # With -j too: one pip at a time in one environment. The tests have workers of their own.
 .NOTPARALLEL:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' Makefile
 
 venv: $(VENV)/.stamp-venv ## an empty .venv, for whoever wants another build of torch in it first (see CONTRIBUTING.md)
 
@@ -23,6 +23,9 @@ demo: $(VENV)/.stamp-base ## install, train on the digits, write runs/demo/repor
 
 test: lint ## lint, then the tests (WORKERS=2)
 	OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS)
+
+test-seeds: $(VENV)/.stamp-dev ## what draws or trains under 20 seeds, 1 and 2 threads and each CPU capability: hours
+	$(VENV)/bin/python tests/seeds.py
 
 lint: $(VENV)/.stamp-dev ## ruff and mypy
 	$(RUN) ruff check .

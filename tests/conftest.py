@@ -1,11 +1,12 @@
-"""One thread a worker: small tensors, and results that repeat."""
+"""One thread a worker: small tensors, and results that repeat. `shifted` says how to have others."""
 
 import pytest
 import torch
 
+import shifted
 from vaekit.training.compiling import keep_by_processor
 
-torch.set_num_threads(1)
+shifted.begin()
 keep_by_processor()
 
 
