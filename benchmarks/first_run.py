@@ -5,7 +5,8 @@
 DATA is a folder with lpc_sprites_static.npz, olivetti_faces.npz, cifar10_subset.npz and so on. Each net is trained for
 the same minutes on the same pictures. The Fréchet distance is taken between 1,500 samples and pictures that were not
 trained on (of the faces: all 400), in the features of a classifier that was trained on the set's own labels and is kept
-in benchmarks/.cache. `--note` appends the rows to benchmarks/results/first-run-nets.md.
+in benchmarks/.cache. `--note` appends the rows to benchmarks/results/first-run-nets.md. With `--runs FOLDER ...` runs that
+are there already are measured instead; `--export FOLDER` writes the pictures that a set is trained on as files.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from judges import kept_judge, pictures
 from numpy.typing import NDArray
+from PIL import Image
 
 import vaekit
 from vaekit.measures.classifier import Judge
@@ -104,11 +106,13 @@ def train(arrays: Arrays, net: str, minutes: float, folder: Path, extra: dict) -
     return vaekit.train(source, folder / "run", **(fields | extra))
 
 
-def measured(trained: Trained, judge: Judge, real: torch.Tensor) -> list[str]:
+def measured(
+    trained: Trained, judge: Judge, real: torch.Tensor, samplers: tuple[str, ...] = SAMPLERS
+) -> list[str]:
     """The cells of a row: held-out ELBO, reconstruction and KL, and a Fréchet distance for each sampler."""
     found = trained.evaluate(held_part(trained), draws=0)
     cells = [f"{found[part]['value']:,.1f}" for part in ("elbo", "distortion", "rate")]
-    for word in SAMPLERS:
+    for word in samplers:
         made = sampled(trained, word).generate(SAMPLES, seed=0)
         cells.append(f"{frechet(real, judge.features(made)):.2f}")
     return cells
@@ -121,6 +125,14 @@ def rows(ask: argparse.Namespace, name: str) -> list[str]:
     real = judge.features(pictures(other[0]))
     extra = dict(field.split("=", 1) for field in ask.fields)
     lines = []
+    for folder in ask.runs:
+        trained = vaekit.load(folder)
+        samplers = ("prior", trained.samples_from)
+        cells = [name, str(folder), *measured(trained, judge, real, samplers), trained.samples_from]
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    if ask.runs:
+        return lines
     for net in ask.nets:
         with tempfile.TemporaryDirectory() as folder:
             trained = train(training, net, ask.minutes, Path(folder), extra)
@@ -131,6 +143,16 @@ def rows(ask: argparse.Namespace, name: str) -> list[str]:
     return lines
 
 
+def export(ask: argparse.Namespace, name: str) -> None:
+    """The pictures that a set is trained on, as files; grey ones as JPEG."""
+    (x, _), _ = parts(ask.data, name)
+    folder = ask.export / name
+    folder.mkdir(parents=True)
+    for k, picture in enumerate(x):
+        path = folder / f"{k:05}.{'jpg' if picture.ndim == 2 else 'png'}"
+        Image.fromarray(picture).save(path, quality=95)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of .npz files")
@@ -139,7 +161,13 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--fields", nargs="*", default=[], help="such as likelihood=gaussian")
     parser.add_argument("--note", action="store_true", help="append to the results")
+    parser.add_argument("--runs", nargs="*", type=Path, default=[], help="folders of runs")
+    parser.add_argument("--export", type=Path, help="a folder for the pictures as files")
     ask = parser.parse_args()
+    if ask.export:
+        for name in ask.sets:
+            export(ask, name)
+        raise SystemExit
     lines = [line for name in ask.sets for line in rows(ask, name)]
     if ask.note:
         with RESULTS.open("a", encoding="utf-8") as file:
