@@ -5,7 +5,7 @@
 DATA is a folder with lpc_sprites_static.npz, olivetti_faces.npz, cifar10_subset.npz and so on. Each net is trained for
 the same minutes on the same pictures. The Fréchet distance is taken between 1,500 samples and pictures that were not
 trained on (of the faces: all 400), in the features of a classifier that was trained on the set's own labels and is kept
-in benchmarks/.cache. `--note` appends the rows to benchmarks/results/first-run-nets.md. With `--runs FOLDER ...` runs that
+in benchmarks/.cache. `--note` appends the rows to benchmarks/results/first-run-nets.md. With `--runs FOLDER` runs that
 are there already are measured instead; `--export FOLDER` writes the pictures that a set is trained on as files.
 """
 

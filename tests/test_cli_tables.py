@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vaekit
 from commands import call
 
 SHORT = ["--size", "tiny", "--steps", "120", "validations=4", "--seed", "0"]
@@ -608,3 +609,12 @@ def test_info_tells_the_rows_and_what_each_column_is(run, source) -> None:
     assert f"400 rows, 40 of them held out, of {source}" in page.out
     for name, kind in (("colour", "category"), ("height", "number"), ("key", "left out")):
         assert any({name, kind.split()[0]} <= {*line.split()} for line in page.out.splitlines())
+
+
+def test_python_scores_and_measures_a_file_as_the_command_line_does(run, source, tmp_path) -> None:
+    trained = vaekit.load(run)
+    done("score", run, source, "--out", tmp_path / "scores.csv")
+    told = [float(row["score"]) for row in read_rows(tmp_path / "scores.csv")]
+    assert np.allclose(trained.score(source).scores, told, rtol=1e-5)
+    numbers = done("evaluate", run, source, "--metrics", "nll", "--draws", 3)
+    assert trained.evaluate(source, draws=3)["elbo"] == numbers["elbo"]

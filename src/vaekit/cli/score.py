@@ -108,12 +108,10 @@ def _rate(fpr: float, n: int, datum: str) -> float:
 
 def _read(trained: Trained, data: str | None, by: str, options: dict[str, Any]) -> Dataset:
     """The data to score, read as the detector wants them."""
-    from vaekit.tasks.score import DETECTED
+    from vaekit.tasks.score import reading_options
 
-    detector = trained.modality.measures.detector
-    if by == DETECTED and detector is not None and data:
-        options = {**detector.read, **options}
-    return data_of(trained, data, **options)
+    own = reading_options(trained, by) if data else {}
+    return data_of(trained, data, **own, **options)
 
 
 def _print(oddest: list[dict[str, Any]]) -> None:

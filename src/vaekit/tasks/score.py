@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -53,7 +54,7 @@ class Scores:
 
 def score(
     trained: Trained,
-    data: Dataset | None,
+    data: Dataset | str | Path | None,
     by: str | None,
     seed: int,
     contamination: float,
@@ -66,7 +67,10 @@ def score(
     """
     by = by or usual(trained)
     require_suits(trained, by)
-    data = own_part(trained, tell) if data is None else data
+    if data is None:
+        data = own_part(trained, tell)
+    elif isinstance(data, (str, Path)):
+        data = read(trained, data, by)
     if by == DETECTED:
         return _detected(trained, data, seed, contamination, tell)
     if contamination:
@@ -74,6 +78,17 @@ def score(
             f"contamination is for the score by {DETECTED}; {by} is of the model as it was trained: leave it out"
         )
     return by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
+
+
+def read(trained: Trained, source: str | Path, by: str, **options: Any) -> Dataset:
+    """The data of `source` as the score wants them."""
+    return trained.read(source, **reading_options(trained, by), **options)
+
+
+def reading_options(trained: Trained, by: str) -> Mapping[str, Any]:
+    """How data are read that are to be scored: a detector may want them in a way of its own."""
+    detector = trained.modality.measures.detector
+    return detector.read if detector is not None and by == DETECTED else {}
 
 
 def usual(trained: Trained) -> str:

@@ -143,18 +143,21 @@ class Trained:
 
     def score(
         self,
-        data: Dataset | None = None,
+        data: Dataset | str | Path | None = None,
         by: str | None = None,
         seed: int = 0,
         contamination: float = 0.0,
         tell: Tell = ignore,
     ) -> Scores:
-        """How odd data are, by default the run's own that it was not trained on: see `vaekit.tasks.score`."""
+        """How odd `data` are: a file, a folder, what `read` gave, or the run's own held-out data when None.
+
+        `by` is one of `vaekit.tasks.score.BY`; without it a detector of rows, or the reconstruction of images.
+        """
         return score.score(self, data, by, seed, contamination, tell)
 
     def evaluate(
         self,
-        data: Dataset | None = None,
+        data: Dataset | str | Path | None = None,
         draws: int = 500,
         seed: int = 0,
         limit: int | None = None,
@@ -166,12 +169,15 @@ class Trained:
     ) -> dict[str, Any]:
         """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
 
-        `data` are the run's own that it was not trained on when None. `metrics` are "nll" and those of the kind of data
-        (`samples`, `augmentation` ...), whose options follow; `sampler` is what their new data are drawn by. The NLL
-        takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed (all when None). `progress`
-        is told what is being done, how far it is, and how far it goes.
+        `data` are a file, a folder, what `read` gave, or the run's own held-out data when None. `metrics` are "nll" and
+        those of the kind of data (`samples`, `augmentation` ...), whose options follow; `sampler` is what their new data
+        are drawn by. The NLL takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed (all when
+        None). `progress` is told what is being done, how far it is, and how far it goes.
         """
-        data = own_part(self) if data is None else data
+        if data is None:
+            data = own_part(self)
+        elif isinstance(data, (str, Path)):
+            data = self.read(data)
         ask = further.Ask(tuple(metrics), draws, limit, sampler, seed)
         return further.evaluate(self, data, ask, progress, tell, **options)[0]
 
