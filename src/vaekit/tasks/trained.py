@@ -170,9 +170,9 @@ class Trained:
         """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
 
         `data` are a file, a folder, what `read` gave, or the run's own held-out data when None. `metrics` are "nll" and
-        those of the kind of data (`samples`, `augmentation` ...), whose options follow; `sampler` is what their new data
-        are drawn by. The NLL takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed (all when
-        None). `progress` is told what is being done, how far it is, and how far it goes.
+        those of the kind of data (`samples`, `augmentation` ...), whose options follow; `sampler` is what their new
+        data are drawn by. The NLL takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed
+        (all when None). `progress` is told what is being done, how far it is, and how far it goes.
         """
         if data is None:
             data = own_part(self)
