@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import re
 import shutil
 from pathlib import Path
@@ -37,6 +38,22 @@ def test_every_page_is_in_the_navigation_and_the_other_way_round() -> None:
     named = set(re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"])))
     there = {str(p.relative_to(ROOT / "docs")) for p in ROOT.glob("docs/**/*.md")}
     assert named == there
+
+
+def listed_names() -> list[tuple[str, str]]:
+    """(module, name) of everything that the page of the API shows; a module alone has the name ""."""
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    found = []
+    for module, options in re.findall(r"^::: (\S+)\n((?:    .*\n)*)", page, re.MULTILINE):
+        members = re.search(r"members: \[(.*)\]", options)
+        names = members[1].split(", ") if members else [""]
+        found += [(module, name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize(("module", "name"), listed_names())
+def test_every_name_on_the_page_of_the_api_exists(module: str, name: str) -> None:
+    assert pydoc.locate(f"{module}.{name}" if name else module) is not None
 
 
 @pytest.fixture(scope="module")
