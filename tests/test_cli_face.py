@@ -25,9 +25,11 @@ from vaekit.assembly.recipes import choose
 from vaekit.assembly.settle import Resolved, resolve
 from vaekit.cli import app as application
 from vaekit.cli import terminal
+from vaekit.cli.settings import SETTINGS
 from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
 from vaekit.cli.words import span
+from vaekit.data.options import Option
 from vaekit.disk import checkpoint
 from vaekit.disk.log import read_metrics
 from vaekit.errors import VaekitError
@@ -545,3 +547,14 @@ def test_two_processes_tell_one_error_once(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.count("error: no-such-table.csv: there is no such file") == 1
     assert ended.stderr.count("there is no such file") == 1
+
+
+@pytest.mark.parametrize("option", SETTINGS, ids=lambda option: option.name)
+def test_every_option_of_training_is_a_field_of_the_experiment(option: Option) -> None:
+    section, field = option.field.split(".")
+    assert field in type(getattr(choose("digits"), section)).model_fields
+
+
+def test_zero_is_a_value_that_was_given() -> None:
+    shown = call("train", "digits", "--beta", 0, "--seed", 0, "--steps", 5, "--dry-run").out
+    assert "beta 0" in shown

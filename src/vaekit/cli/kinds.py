@@ -37,9 +37,7 @@ class Given:
 
     def __init__(self, offered: Mapping[str, Offered], values: Mapping[str, Any]) -> None:
         self._offered = offered
-        self.values = {
-            n: value for n, value in values.items() if value not in (None, False, [], ())
-        }
+        self.values = {name: value for name, value in values.items() if _is_given(value)}
 
     def of(self, kind: Modality) -> dict[str, dict[str, Any]]:
         """The options by what they are for. Raises a VaekitError for one that this kind does not have."""
@@ -63,6 +61,11 @@ class Given:
         return fields | ({"data.options": further} if further else {})
 
 
+def _is_given(value: Any) -> bool:
+    """Whether an option was typed: 0 is a value, a switch that is off is none."""
+    return not (value is None or value is False or value == [] or value == ())
+
+
 def _require_known(offered: Offered, value: Any, kind: str) -> None:
     typed, choices = offered.option.typed, offered.option.choices
     if kind not in offered.kinds:
@@ -72,11 +75,14 @@ def _require_known(offered: Offered, value: Any, kind: str) -> None:
         raise VaekitError(f"{typed} {value}: expected {' or '.join(choices)}")
 
 
-def of_kinds(*purposes: str) -> Callable[[Verb], Verb]:
-    """Mark a verb: it gets what was typed of the options that kinds have for these purposes, as `given`."""
+def of_kinds(*purposes: str, settings: tuple[Option, ...] = ()) -> Callable[[Verb], Verb]:
+    """Mark a verb: it gets what was typed of the options that kinds have for these purposes, as `given`.
+
+    `settings` are options for data of every kind, which it gets in the same way.
+    """
 
     def mark(verb: Verb) -> Verb:
-        verb.purposes = purposes  # type: ignore[attr-defined]
+        verb.purposes, verb.settings = purposes, settings  # type: ignore[attr-defined]
         return verb
 
     return mark
@@ -87,7 +93,7 @@ def with_options(verb: Verb) -> Verb:
     purposes = getattr(verb, "purposes", ())
     if not purposes:
         return verb
-    offered = _offered(purposes)
+    offered = _offered(purposes, verb.settings)  # type: ignore[attr-defined]
     signature = inspect.signature(verb, eval_str=True)
     own = [part for part in signature.parameters.values() if part.name != "given"]
     places = [part.name for part in own]
@@ -104,8 +110,9 @@ def with_options(verb: Verb) -> Verb:
     return run
 
 
-def _offered(purposes: tuple[str, ...]) -> dict[str, Offered]:
-    found: dict[str, Offered] = {}
+def _offered(purposes: tuple[str, ...], settings: tuple[Option, ...]) -> dict[str, Offered]:
+    known = [kind for kind, _ in registry.options()]
+    found = {option.name: Offered(option, purposes[0], list(known)) for option in settings}
     for kind, options in registry.options():
         for purpose in purposes:
             for option in options.get(purpose, ()):
@@ -117,7 +124,7 @@ def _offered(purposes: tuple[str, ...]) -> dict[str, Offered]:
 def _parameter(option: Option) -> inspect.Parameter:
     flag = option.type is bool
     info = typer.Option(
-        option.typed,
+        *filter(None, (option.typed, option.also)),
         help=option.help,
         metavar=option.metavar,
         parser=option.parse,

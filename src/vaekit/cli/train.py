@@ -11,8 +11,9 @@ import typer
 from vaekit.cli.ending import tell_end
 from vaekit.cli.kinds import Given, of_kinds
 from vaekit.cli.plan import expected_time, make_plan, silent, summary
+from vaekit.cli.settings import SETTINGS
 from vaekit.cli.terminal import Meter, reading, show, tell
-from vaekit.cli.words import leading, minutes, quoted
+from vaekit.cli.words import leading, quoted
 from vaekit.disk.layout import EXPERIMENT
 from vaekit.errors import VaekitError
 
@@ -23,37 +24,10 @@ if TYPE_CHECKING:
 WORTH_TIMING = 100
 """A run of fewer steps is not asked beforehand how long it will take."""
 
-SHORTCUTS = {
-    "epochs": "train.epochs",
-    "steps": "train.steps",
-    "batch": "train.batch",
-    "lr": "train.lr",
-    "seed": "train.seed",
-    "device": "train.device",
-    "devices": "train.devices",
-    "nodes": "train.nodes",
-    "precision": "train.precision",
-    "max_time": "train.max_minutes",
-    "latent": "model.latent",
-    "levels": "model.levels",
-    "posterior": "model.posterior",
-    "size": "model.size",
-    "architecture": "model.architecture",
-    "prior": "model.prior",
-    "likelihood": "model.likelihood",
-    "beta": "objective.beta",
-    "bound": "objective.bound",
-    "condition": "data.condition",
-}
+to_do = partial(typer.Option, rich_help_panel="What to do")
 
 
-PANELS = ("What to do", "Data", "Model", "Training", "Machine")
-to_do, of_data, of_model, of_training, of_machine = (
-    partial(typer.Option, rich_help_panel=name) for name in PANELS
-)
-
-
-@of_kinds("train")
+@of_kinds("train", settings=SETTINGS)
 def train(
     source: Annotated[
         str | None,
@@ -100,77 +74,6 @@ def train(
     ] = False,
     as_json: Annotated[bool, to_do("--json", help="Print results as JSON.")] = False,
     quiet: Annotated[bool, to_do("--quiet", "-q", help="No notes and no progress.")] = False,
-    condition: Annotated[
-        str | None,
-        of_data(
-            help="What the model is told: label (the classes), arrays, columns of the table; several with commas."
-        ),
-    ] = None,
-    latent: Annotated[
-        str | None,
-        of_model(
-            help="Dimensions (16), or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5."
-        ),
-    ] = None,
-    levels: Annotated[
-        int | None, of_model(help="Latents on top of each other: a hierarchy, from the top down.")
-    ] = None,
-    posterior: Annotated[str | None, of_model(help="normal, or flow.")] = None,
-    size: Annotated[
-        str | None, of_model(help="How large the networks are: tiny, small, base or large.")
-    ] = None,
-    architecture: Annotated[
-        str | None,
-        of_model(
-            help="auto (for pictures a short race); patches, conv or mlp for pictures; chain or mlp for tables."
-        ),
-    ] = None,
-    prior: Annotated[
-        str | None,
-        of_model(
-            help="standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform."
-        ),
-    ] = None,
-    likelihood: Annotated[
-        str | None,
-        of_model(
-            help="auto (by the data), bernoulli, gaussian, mse, logistic-mixture:K ...; of tables binned, student-t ..."
-        ),
-    ] = None,
-    epochs: Annotated[int | None, of_training(help="Passes over the data.")] = None,
-    steps: Annotated[int | None, of_training(help="Steps, instead of epochs.")] = None,
-    batch: Annotated[
-        int | None, of_training(help="Images or rows a step, over all processes.")
-    ] = None,
-    lr: Annotated[float | None, of_training(help="Highest learning rate.")] = None,
-    beta: Annotated[
-        float | None, of_training(help="Weight of the KL; 1 is the honest bound.")
-    ] = None,
-    bound: Annotated[
-        str | None,
-        of_training(
-            "--objective",
-            "--bound",
-            help="elbo, iwae:K, miwae:MxK, ciwae:K, dreg:K, stl; + terms, as elbo+beta-tc:6.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, of_training(help="Everything random follows from it.")] = None,
-    max_time: Annotated[
-        float | None,
-        of_training(
-            metavar="MINUTES",
-            parser=minutes,
-            help="Plan the whole run for so many minutes: 10, 90s or 1h30m. Without it about 10.",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, of_machine(help="auto (the fastest here), cpu, cuda or mps.")
-    ] = None,
-    devices: Annotated[int | None, of_machine(help="How many of them, a process each.")] = None,
-    nodes: Annotated[int | None, of_machine(help="How many machines.")] = None,
-    precision: Annotated[
-        str | None, of_machine(help="auto, 32 or bf16 (products of the networks).")
-    ] = None,
     *,
     given: Given,
 ) -> None:
@@ -200,8 +103,7 @@ def train(
     """
     from vaekit.api import assignment
 
-    own = {SHORTCUTS[name]: value for name, value in locals().items() if name in SHORTCUTS}
-    settings = {field: value for field, value in own.items() if value is not None} | given.fields()
+    settings = given.fields()
     if fast_dev_run:
         settings["train.steps"] = 5
     if (
@@ -223,7 +125,11 @@ def train(
                 "--resume goes on with the run's own settings, data and folder; leave out all but --device and "
                 f"--max-time, or start a new run with --config {quoted(resume / EXPERIMENT)}"
             )
-        _finish(_reopen(resume, device, max_time, quiet), as_json, quiet)
+        _finish(
+            _reopen(resume, settings.get("train.device"), settings.get("train.max_minutes"), quiet),
+            as_json,
+            quiet,
+        )
         return
     if config and recipe != "auto":
         raise VaekitError(

@@ -21,6 +21,8 @@ class Option:
     type: Any = str
     flag: str = ""
     field: str = ""
+    also: str = ""
+    """Another flag for the same."""
     metavar: str | None = None
     parse: Callable[[str], Any] | None = None
     choices: tuple[str, ...] = ()
