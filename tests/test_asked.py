@@ -104,7 +104,7 @@ def test_ranges_are_read(
         ({"grade": ">7"}, "outside of all that was seen, 1 to 5"),
         ({"aeg": ">7"}, "did you mean 'age'"),
         ({"age": "old"}, "where age=old: 'old' is no number"),
-        (["age"], "expected what columns shall be"),
+        (["age"], "expected what columns should be"),
     ],
 )
 def test_what_cannot_be_is_said_at_once(schema: TableSchema, where: Any, said: str) -> None:

@@ -171,12 +171,12 @@ def test_what_was_not_saved_says_the_command_that_helps(tmp_path):
         "the run was never saved (it ended before its first validation), or the file was moved; begin"
         in error
     )
-    command = re.search(r"begin anew with: vaekit (.*)", error)[1].split()
+    command = re.search(r"begin again with: vaekit (.*)", error)[1].split()
     vaekit_(*command, "--dry-run")  # it is right
     weights.write_bytes(kept)
     error = vaekit_("train", "--resume", folder, code=1)[1]
     assert (
-        "resume.safetensors: there is no such file; it was deleted, and resuming needs it; begin anew"
+        "resume.safetensors: there is no such file; it was deleted, and resuming needs it; begin again"
         in error
     )
 

@@ -352,7 +352,7 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "rooms",
             np.arange(400) % 13 + 1,
-            "13 different whole numbers, 1 to 13: so few, of 30 rows on average",
+            "13 different whole numbers, 1 to 13: 30 rows on average",
         ),
         (
             "rooms",

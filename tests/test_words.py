@@ -50,3 +50,22 @@ def test_a_public_class_name_means_one_thing() -> None:
                 homes[node.name].append(str(path.relative_to(ROOT)))
     shared = {name: paths for name, paths in homes.items() if len(paths) > 1}
     assert shared.keys() == SHARED_NAMES.keys(), shared
+
+
+IN_MESSAGES = {
+    r"\banew\b": "again",
+    r"\bat every visit\b": "in each epoch",
+    r"\bshall be\b": "is, or should be",
+    r"\bare taken for\b": "are read as",
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "src"))
+)
+def test_messages_and_docstrings_avoid_phrases_that_had_to_be_read_twice(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    text = "\n".join(string for string in strings if isinstance(string, str))
+    found = {phrase: better for phrase, better in IN_MESSAGES.items() if re.search(phrase, text)}
+    assert not found

@@ -74,7 +74,7 @@ class Data(Part):
     )
     constraints: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
         (),
-        description="rules that rows of a table shall obey: [total = price * quantity, age >= 18]",
+        description="rules that rows of a table must obey: [total = price * quantity, age >= 18]",
     )
     options: dict[str, Any] = Field({}, description="options of other kinds of data, by name")
     memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")

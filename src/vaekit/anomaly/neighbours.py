@@ -70,7 +70,7 @@ _own = _Own()
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b, where this thread's next products of as many columns are written: to ask for so much memory anew
+    """a @ b, where this thread's next products of as many columns are written: to ask for so much memory again
     each time takes longer than to multiply."""
     rows, columns = len(a), b.shape[1]
     kept = _own.products.get(columns)

@@ -52,7 +52,7 @@ class Resolved:
 
 def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
-    reasons = [f"told of each datum: {describe(field)}" for field in data.schema.conditions]
+    reasons = [f"the model is conditioned on {describe(field)}" for field in data.schema.conditions]
     kind = latents.kind_of(experiment.model)
     changes, schema = modality(data.schema.modality).model.settle(experiment, data, kind, reasons)
     settled = experiment.override(*changes, *_prior(experiment, data, reasons))

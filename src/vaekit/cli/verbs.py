@@ -40,7 +40,7 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="What they shall be: what the model was told by --condition; of a table any column, and ranges: "
+            help="What they should be: any --condition of the model; of a table any column, and ranges: "
             "age>60, age=30..40; repeatable.",
         ),
     ] = None,
@@ -237,7 +237,7 @@ def augment(
     n: Annotated[
         int | None,
         typer.Option(
-            "-n", "--number", help="How many each class shall have (default: the commonest's)."
+            "-n", "--number", help="How many each class should have (default: the commonest's)."
         ),
     ] = None,
     seed: Seed = 0,

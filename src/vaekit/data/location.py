@@ -52,6 +52,6 @@ def _locate(name: str, path: str) -> str:
     if not os.path.exists(here):
         raise VaekitError(
             f"{name}: the data of the run are not at {path}, nor at {here}; put them back, or train "
-            "anew where they are now"
+            "again where they are now"
         )
     return name

@@ -105,7 +105,7 @@ class Source:
     `trained_on` is the `data` section of the experiment.
     """
     recipes: Mapping[str, Callable[[str], Experiment]]
-    """Whole experiments by name; the first is taken for a source of which nothing else is said."""
+    """Whole experiments by name; the first is used for a source when nothing else is said."""
     suffixes: tuple[str, ...] = ()
     """Taken off a source's name to name its run."""
     presets: Mapping[str, str] = field(default_factory=dict)

@@ -88,7 +88,7 @@ def _why_not(path: Path) -> str:
     never = "the run was never saved (it ended before its first validation), or the file was moved"
     reason = "it was deleted, and resuming needs it" if (folder / WEIGHTS).is_file() else never
     return (
-        f"{reason}; begin anew with: vaekit train --config {shlex.quote(str(folder / EXPERIMENT))}"
+        f"{reason}; begin again with: vaekit train --config {shlex.quote(str(folder / EXPERIMENT))}"
     )
 
 

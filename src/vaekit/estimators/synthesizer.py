@@ -70,7 +70,7 @@ class VAESynthesizer(BaseEstimator):
     max_steps : steps of the training; None for 8 epochs, more of a small table (500 steps or 30 epochs), fewer of a
         large one (2000 steps).
     likelihood : "binned", "gaussian", "student-t", "log-normal" or "counts", for numbers.
-    kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
+    kinds : the kinds of columns, `{"zip": "category"}`, where it should not be inferred.
     constraints : rules that new rows obey, `["total = price + tax", "end >= start"]`; a column that an equality gives
         is computed and not modelled, and plays no part in `score_samples`.
     random_state : seed or generator of the training; also of draws that name no other.
@@ -130,7 +130,7 @@ class VAESynthesizer(BaseEstimator):
     ) -> Any:
         """`n` new rows, a frame of the kind that was fitted, with its dtypes.
 
-        `where` says what their cells shall hold, `{"income": ">50K"}`, or lie between, ends included:
+        `where` says what their cells should hold, `{"income": ">50K"}`, or lie between, ends included:
         `{"age": (30, 40)}`, `{"age": (60, None)}`, or in words, `{"age": ">60"}`; of a column of words one class. The
         rows are then those of the model given that, by rejection: a condition that one row in a thousand meets takes a
         thousand times as long.

@@ -49,7 +49,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     beta : weight of the rate. At 1 (the bound) dimensions that tell less than they cost stay empty; at 0.1 few do.
     learning_rate, batch_size : of the training.
     max_steps : steps of the training; None for 200 epochs, at least 300 and at most 3000 steps.
-    kinds : what columns are taken for, `{"zip": "category"}`, where it should not be inferred.
+    kinds : the kinds of columns, `{"zip": "category"}`, where it should not be inferred.
     random_state : seed or generator of the training.
 
     Attributes

@@ -245,8 +245,8 @@ class Run:
         """The weights that scored best on held-out data."""
         if not self.progress.best_step:
             raise VaekitError(
-                f"{self.folder}: no validation gave a finite bound, so there are no weights to keep; start anew with a "
-                "lower train.lr, or check the data's scale"
+                f"{self.folder}: no validation gave a finite bound, so there are no weights to keep; start again with "
+                "a lower train.lr, or check the data's scale"
             )
         self.engine.barrier()
         path = self.folder / WEIGHTS
@@ -320,7 +320,7 @@ class Run:
         patience = self.experiment.train.patience
         self.progress.stale %= (
             patience or self.progress.stale + 1
-        )  # a run that lost patience is given it anew
+        )  # a run that lost patience is given it again
         if len(tensors["random"]) == self.engine.world:
             torch.set_rng_state(tensors["random"][self.engine.rank].clone())
             self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device))

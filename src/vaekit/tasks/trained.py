@@ -123,7 +123,7 @@ class Trained:
         its own units, words and dates. Latents are drawn from the density that the run chose for its codes;
         `sampler` names another: "prior", "gmm:10", "flow".
 
-        `where` says what they shall be, as `{"label": 7}` or `["age>60"]`: a condition of the model, or of a table any
+        `where` says what they should be, as `{"label": 7}` or `["age>60"]`: a condition of the model, or of a table any
         column. Further options are those of the kind of data: of images `reading` ("mean" or "sample") and `guidance`
         (above 1: closer to `where`, with less variety); of tables `reading`.
         """
@@ -192,7 +192,7 @@ class Trained:
     ) -> Tensor:
         """`n` new data x (n, *shape) as the model sees them, read off p(x | z) as `reading` says.
 
-        `where` says of a conditional model what they shall be; `guidance` above 1 makes more of that, at the price of
+        `where` says of a conditional model what they should be; `guidance` above 1 makes more of that, at the price of
         variety. Raises VaekitError.
         """
         if n < 1:

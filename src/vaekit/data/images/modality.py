@@ -134,7 +134,7 @@ def _likelihood(
         )
     if binarise == "auto":
         binarise = "dynamic" if wanted.binary and not two_valued else "none"
-        reasons += [f"binarised anew at every visit ({name} wants pixels in {{0, 1}})"] * (
+        reasons += [f"binarised again in each epoch ({name} wants pixels in {{0, 1}})"] * (
             binarise == "dynamic"
         )
     bits = wanted.binary and binarise != "dynamic"
@@ -324,13 +324,13 @@ def _describe(schema: ImageSchema, count: int, held: int, source: str) -> list[s
     form = describe(schema.height, schema.width, schema.channels)
     told = ", ".join(conditions.describe(field) for field in schema.conditions)
     line = f"{number} of {source}: {form}{classes}{BITS[schema.binarise]}{kept}"
-    return [line, f"told of each: {told}; ask with --where"] if told else [line]
+    return [line, f"conditions: {told}; ask for them with --where"] if told else [line]
 
 
 BITS = {
     "none": "",
     "static": ", made bits once",
-    "dynamic": ", made bits again at every visit",
+    "dynamic": ", made bits again in each epoch",
 }
 
 

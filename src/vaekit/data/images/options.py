@@ -43,7 +43,7 @@ OPTIONS: Options = {
         ),
         Option(
             "binarise",
-            "Grey pixels as bits: auto, none, static (once) or dynamic (drawn again at every visit).",
+            "Grey pixels as bits: auto, none, static (once) or dynamic (drawn again in each epoch).",
             field="model.binarise",
             panel="Model",
         ),

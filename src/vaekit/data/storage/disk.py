@@ -99,12 +99,12 @@ class DiskImages:
                 count = self._read_some(buffer, where)
                 if count == 0:
                     raise VaekitError(
-                        f"{self.path}: the file ends early; it changed since it was opened, load it anew"
+                        f"{self.path}: the file ends early; it changed since it was opened, load it again"
                     )
                 buffer, where = buffer[count:], where + count
         except OSError as error:
             raise VaekitError(
-                f"{self.path}: couldn't be read ({error.strerror}); load the images anew"
+                f"{self.path}: couldn't be read ({error.strerror}); load the images again"
             ) from error
 
     def _read_some(self, buffer: memoryview, where: int) -> int:

@@ -70,11 +70,11 @@ def load(
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
-    `kinds` overrides what columns are taken for (`{"zip": "category", "name": "drop"}`; one word for all). `condition`
-    names columns that the model is told instead of modelling them, `target` the column that holds the rows' labels.
-    `constraints` are rules that new rows obey, see `vaekit.data.tables.rules.grammar`: a column that an equality
-    gives is not modelled. A column `split` of the words train and test makes the test part. With `schema`, the rows
-    are new data for an existing model, and come in its form; see `encode_all` for `unseen`.
+    `kinds` overrides the inferred kinds of columns: `{"zip": "category", "name": "drop"}`, or one word for all.
+    `condition` names columns that the model is conditioned on instead of modelling them, `target` the column that holds
+    the labels. `constraints` are rules that new rows obey, see `vaekit.data.tables.rules.grammar`: a column that an
+    equality gives is not modelled. A column `split` of the words train and test makes the test part. With `schema`, the
+    rows are new data for an existing model, and come in its form; see `encode_all` for `unseen`.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:

@@ -33,7 +33,7 @@ GUESSES, FILLED = 64, 256
 """Latents that are tried for each row whose missing cells are filled, and how many rows are filled together."""
 
 REDRAWN = 50
-"""How often a row is drawn or filled anew that breaks a constraint."""
+"""How often a row is drawn or filled again that breaks a constraint."""
 
 
 def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:

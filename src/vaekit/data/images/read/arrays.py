@@ -63,14 +63,14 @@ def open_arrays(path: Path) -> dict[str, Stream]:
         if start.startswith(b"PK"):
             return _members(path)
         if not start:
-            raise VaekitError(f"{path}: the file is empty: save it anew with numpy.save")
+            raise VaekitError(f"{path}: the file is empty: save it again with numpy.save")
         if start[:1] == b"\x80":
             raise VaekitError(
                 f"{path}: this is a pickle, which could run code when opened: save a uint8 array instead"
             )
         if not start.startswith(b"\x93NUMPY"):
             raise VaekitError(
-                f"{path}: this isn't a NumPy file, or it is damaged: save it anew with numpy.save"
+                f"{path}: this isn't a NumPy file, or it is damaged: save it again with numpy.save"
             )
         return {
             path.name: _with_header(
@@ -114,7 +114,7 @@ def _with_header(
         start = file.tell()
     if not dtype.hasobject and start + dtype.itemsize * math.prod(shape) > size:
         raise VaekitError(
-            f"{name}: the file ends before the end of the array {tuple(shape)}: get or save it anew"
+            f"{name}: the file ends before the end of the array {tuple(shape)}: get or save it again"
         )
 
     def open_values() -> BinaryIO:
@@ -147,7 +147,7 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         text = " ".join(str(error).split())[:100] or type(error).__name__
-        raise VaekitError(f"{path}: the file is damaged ({text}): get or save it anew") from error
+        raise VaekitError(f"{path}: the file is damaged ({text}): get or save it again") from error
 
 
 # Which of them to take
@@ -238,7 +238,7 @@ def _nothing_like_images(arrays: dict[str, Stream], source: str) -> str:
         )
     return (
         f"{source}: no array looks like images (N, H, W) or (N, H, W, C); {what_it_holds(arrays)}: "
-        "reshape the images and save them anew"
+        "reshape the images and save them again"
     )
 
 

@@ -137,12 +137,12 @@ def _stream(path: Path, axes: int) -> Stream:
         with open_whole() as file:
             head = file.read(start)
     except (OSError, EOFError) as error:
-        raise VaekitError(f"{path}: couldn't be read ({error}): get the file anew") from error
+        raise VaekitError(f"{path}: couldn't be read ({error}): get the file again") from error
     shape = _shape(path, head, axes)
     if not packed and path.stat().st_size != start + math.prod(shape):
         raise VaekitError(
             f"{path}: the header announces {start + math.prod(shape):,} bytes and the file has "
-            f"{path.stat().st_size:,}: get the file anew"
+            f"{path.stat().st_size:,}: get the file again"
         )
     return Stream(
         str(path), path, open_values, shape, np.dtype(np.uint8), None if packed else start
@@ -152,16 +152,16 @@ def _stream(path: Path, axes: int) -> Stream:
 def _shape(path: Path, head: bytes, axes: int) -> tuple[int, ...]:
     if len(head) < 4 + 4 * axes:
         raise VaekitError(
-            f"{path}: the file has {len(head)} bytes, too few for an idx header: get the file anew"
+            f"{path}: the file has {len(head)} bytes, too few for an idx header: get the file again"
         )
     magic, *shape = struct.unpack(f">{1 + axes}I", head)
     if magic != MAGIC[axes]:
         raise VaekitError(
             f"{path}: an idx file of {'images' if axes == 3 else 'labels'} begins with {MAGIC[axes]:#06x}, this one "
-            f"with {magic:#06x}: get the file anew"
+            f"with {magic:#06x}: get the file again"
         )
     if axes == 3 and 0 in shape:
         raise VaekitError(
-            f"{path}: the header announces {shape[0]} images of {shape[1]}x{shape[2]}: get the file anew"
+            f"{path}: the header announces {shape[0]} images of {shape[1]}x{shape[2]}: get the file again"
         )
     return tuple(shape)

@@ -108,7 +108,7 @@ def chunks(stream: Stream) -> Iterator[Chunk]:
     except Exception as error:  # zipfile, zlib and gzip have no common error
         text = " ".join(str(error).split()) or type(error).__name__
         raise VaekitError(
-            f"{stream.name}: the file is damaged ({text}): get or save it anew"
+            f"{stream.name}: the file is damaged ({text}): get or save it again"
         ) from error
 
 
@@ -137,7 +137,7 @@ def _read_exactly(stream: Stream, file: BinaryIO, size: int) -> bytearray:
         count = file.readinto(view)  # type: ignore[attr-defined]
         if not count:
             raise VaekitError(
-                f"{stream.name}: the file ends before the {stream.shape[0]:,} images that it announces: get it anew"
+                f"{stream.name}: the file ends before the {stream.shape[0]:,} images that it announces: get it again"
             )
         view = view[count:]
     return data

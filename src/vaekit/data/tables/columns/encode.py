@@ -53,7 +53,7 @@ def encode_all(
 ) -> Encoded:
     """As `encode`, with the context and the labels where the frame has their columns.
 
-    `unseen` is the raw value of modelled classes that were not seen in training, where it shall be one of its own.
+    `unseen` is the raw value of modelled classes that were not seen in training, where it is to be one of its own.
     """
     notes = list(_fits(frame, schema))
     target = next(

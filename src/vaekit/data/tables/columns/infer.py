@@ -208,7 +208,7 @@ def _of_numbers(cells: Cells) -> Decision:
     if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
         each = f"{len(present) // len(classes):,} rows on average"
-        why = f"{each}, codes by its name" if codes else f"so few, of {each}, are taken for classes"
+        why = f"{each}, codes by its name" if codes else f"{each}, few enough to be classes"
         return classed(
             cells,
             "category",

@@ -15,7 +15,7 @@ from vaekit.data.conditions import MISSING
 from vaekit.data.tables.read import dates
 
 TEXT = "Text"
-"""The dtype of what is read from a file of text: it goes back as what it was taken for."""
+"""The dtype of what is read from a file of text: it goes back as what it was read as."""
 
 CERTAIN = ("", "?", "na", "n/a", "nan", "null")
 """Words that stand for no value among the classes of a category too; "none" and "unknown" are classes there."""
@@ -42,7 +42,7 @@ LARGEST = 2**53
 TOO_LARGE = "whole numbers beyond 2^53, which floats cannot tell apart; say {{{}: number}} if rounding does not matter"
 
 DIGITS = 12
-"""Values that need more digits behind the point are taken for measured, with as many as a float has."""
+"""Values that need more digits behind the point count as measured, with as many digits as a float has."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class TextFile(frames.Frame):
         if self.survey.blank.any():
             self.plain = self._without(self.survey.starts[self.survey.blank])
         if any(NUMBER.fullmatch(name) for name in self.names):
-            notes.append(f"The first line was taken for the columns' names: {_few(self.names)}")
+            notes.append(f"The first line was read as the columns' names: {_few(self.names)}")
         if len(self.names) > 1 and self.delimiter != ",":
             notes.append(
                 f"Cells are separated by {DELIMITERS.get(self.delimiter, repr(self.delimiter))}"
@@ -148,7 +148,7 @@ class TextFile(frames.Frame):
             ) from None
         except (EOFError, zlib.error):
             raise VaekitError(
-                f"{path}: ends early, it is not a whole gzip file; copy it anew"
+                f"{path}: ends early, it is not a whole gzip file; copy it again"
             ) from None
         except UnicodeError:
             raise VaekitError(
@@ -202,7 +202,7 @@ class TextFile(frames.Frame):
             names = len(self.names)
             raise VaekitError(
                 f"{self.source}: line {line:,} has {width:,} cell{'s' * (width != 1)} where the first line has "
-                f"{names:,} name{'s' * (names != 1)}; mend that line, or save the table anew"
+                f"{names:,} name{'s' * (names != 1)}; mend that line, or save the table again"
             )
         return found, True
 

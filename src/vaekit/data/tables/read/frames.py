@@ -77,7 +77,7 @@ class Parquet(Frame):
             self.rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as error:
             raise VaekitError(
-                f"{path}: is no Parquet file that can be read ({_first(error)}); save it anew"
+                f"{path}: is no Parquet file that can be read ({_first(error)}); save it again"
             ) from None
 
     def cells(self, name: str) -> Cells:

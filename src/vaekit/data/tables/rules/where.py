@@ -24,7 +24,7 @@ from vaekit.errors import VaekitError
 
 @dataclass(frozen=True)
 class Asked:
-    """What rows shall be: a row (C,) in model units, NaN where anything will do; ranges of columns, ends included."""
+    """What rows should be: a row (C,) in model units, NaN where anything will do; ranges of columns, ends included."""
 
     known: Tensor
     ranges: Mapping[str, tuple[float, float]]
@@ -44,7 +44,7 @@ def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
     """What `words` ask of columns: a value, or a range: (30, 40), "30..40", "> 60". Raises VaekitError."""
     if not isinstance(words, Mapping):
         raise VaekitError(
-            f"where={words!r}: expected what columns shall be, such as {{'age': (30, 40)}}"
+            f"where={words!r}: expected what columns should be, such as {{'age': (30, 40)}}"
         )
     row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
     ranges: dict[str, tuple[float, float]] = {}
