@@ -24,6 +24,13 @@ AVOID = {  # a phrase that had to be read twice, and what to write
     r"\bso few are\b": "a number and its limit",
     r"\bat every visit\b": "in each epoch",
     r"\bshall be\b": "is, or should be",
+    r"\bstands? in for\b": "replaces",
+    r"\bfalls? silent\b": "collapses",
+    r"\bgoes by\b": "uses, or depends on",
+    r"\bholds? (?:them|every file) to\b": "checks",
+    r"\bstood? still\b": "does not change, or is constant",
+    r"\bis had\b": "exists, or costs",
+    r"\band said\b": "and a note says so",
 }
 
 
