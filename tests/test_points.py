@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,21 @@ def test_a_package_brings_it_by_its_entry_point(tmp_path: Path, place: Path) -> 
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "['tables', 'images', 'points'] points"
+
+
+def test_a_package_that_cannot_be_imported_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = EntryPoint("spectra", "no_such_module:MODALITY", registry.GROUP)
+    monkeypatch.setattr(registry, "_installed", [])
+    monkeypatch.setattr(registry, "_broken", {})
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    assert registry.names() == ["tables", "images", "points"]
+    with pytest.raises(VaekitError, match=r"'spectra' cannot be loaded .*no_such_module"):
+        registry.modality("spectra")
+    (tmp_path / "x.spectrum").write_text("1 2 3")
+    with pytest.raises(VaekitError, match="'spectra' cannot be loaded"):
+        registry.named(str(tmp_path / "x.spectrum"))
 
 
 def test_the_page_shows_the_code_that_is_tested() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ GROUP = "vaekit.modalities"
 """The group of entry points through which installed packages bring further kinds: `name = "module:MODALITY"`."""
 
 _registered: dict[str, Modality] = {}
+_broken: dict[str, str] = {}
 _installed: list[bool] = []
 
 
@@ -44,14 +45,26 @@ def names() -> list[str]:
     if not _installed:
         _installed.append(True)
         for entry in entry_points(group=GROUP):
-            register(entry.load())
+            _load(entry)
     return [*BUILT_IN, *_registered]
+
+
+def _load(entry: EntryPoint) -> None:
+    """Register what a package brings. One that cannot be imported must not stop the others: see `modality`."""
+    try:
+        register(entry.load())
+    except Exception as error:  # whatever a stranger's module raises
+        _broken[entry.name] = f"{type(error).__name__}: {error}"
 
 
 def modality(name: str) -> Modality:
     """The kind of data of that name, which a schema's `modality` is. Raises VaekitError."""
     if name in BUILT_IN:
         return import_module(f"vaekit.data.{name}.modality").MODALITY
+    if name not in names() and name in _broken:
+        raise VaekitError(
+            f"the kind of data '{name}' cannot be loaded ({_broken[name]}); mend or remove the package that brings it"
+        )
     if name not in names():
         raise VaekitError(
             f"there is no kind of data '{name}' here, only {', '.join(names())}; install the package that brings it"
@@ -83,6 +96,7 @@ def _unknown(source: str, kinds: list[Modality]) -> str:
     known = "vaekit reads " + " and ".join(f"{kind.name} ({kind.source.forms})" for kind in kinds)
     if path.is_dir():
         return f"{source}: this is a folder without pictures; {_files_of(path, kinds) or known}"
+    known += "".join(f"; '{name}' cannot be loaded ({why})" for name, why in _broken.items())
     if path.is_file():
         return f"{source}: vaekit has no kind of data for such a file; {known}"
     return f"{source}: there is no such file or folder; {_nearest(source, kinds) or known}"
