@@ -62,7 +62,6 @@ class Trained:
         model = self.experiment.model
         latent = latent_in_words(model.latent, model.levels, model.posterior)
         kind = f"{model.architecture}, {latent}, prior {model.prior}, likelihood {model.likelihood}"
-        kind += f", samples from {self.samples_from}"
         return f"<Trained {self.folder or 'in memory'}: {self.schema}, {kind}>"
 
     @property
