@@ -618,3 +618,14 @@ def test_python_scores_and_measures_a_file_as_the_command_line_does(run, source,
     assert np.allclose(trained.score(source).scores, told, rtol=1e-5)
     numbers = done("evaluate", run, source, "--metrics", "nll", "--draws", 3)
     assert trained.evaluate(source, draws=3)["elbo"] == numbers["elbo"]
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(run, source, tmp_path) -> None:
+    (tmp_path / "there.csv").write_text("mine")
+    for verb in (["generate"], ["impute", source], ["augment", "--balance", "colour"]):
+        words = [verb[0], run, *verb[1:], "--out", tmp_path / "there.csv"]
+        result = call(*words)
+        assert result.code == 1
+        assert result.err.count("\n") == 1  # no note of work before it
+        assert "is there already" in result.err
+    assert (tmp_path / "there.csv").read_text() == "mine"

@@ -63,6 +63,12 @@ def data_of(trained: Trained, source: str | None, **options: Any) -> Dataset:
     return data
 
 
+def check_out(trained: Trained, out: Path | None) -> None:
+    """Refuse an --out that cannot be written before anything takes time."""
+    if out is not None:
+        trained.modality.output.check(out)
+
+
 def tell_notes(data: Dataset) -> None:
     for note in data.notes:
         tell(note)

@@ -15,6 +15,7 @@ from vaekit.cli.shared import (
     RunFolder,
     Seed,
     Source,
+    check_out,
     data_of,
     load,
     tell_notes,
@@ -79,6 +80,7 @@ def generate(
     at_least("-n", n, 1)
     trained = load(run, device)
     options = given.of(trained.modality)
+    check_out(trained, out)
     n = trained.modality.output.number(out) if n is None else n
     made = trained.generate(n, seed, where, sampler, tell, **options["generate"])
     names = ("generated", "samples")
@@ -110,6 +112,7 @@ def reconstruct(
     at_least("-n", n, 1)
     trained = load(run, device)
     options = given.of(trained.modality)
+    check_out(trained, out)
     source = data_of(trained, data, **options["read"])
     copies, originals = verbs.reconstruct(trained, source, n)
     names, facts = ("reconstructed", "reconstructions"), {"n": len(originals)}
@@ -186,6 +189,7 @@ def interpolate(
     at_least("--steps", steps, 2)
     trained = load(run, device)
     options = given.of(trained.modality)
+    check_out(trained, out)
     part = data_of(trained, None) if is_number(a) or is_number(b) else None
     first, last = (_one(trained, end, part, **options["read"]) for end in (a, b))
     made = verbs.interpolate(trained, first, last, steps)
@@ -224,6 +228,7 @@ def impute(
 
     trained = load(run, device)
     options = given.of(trained.modality)
+    check_out(trained, out)
     require_verb(trained.modality, "impute")
     source = data_of(trained, data)
     made = verbs.impute(trained, data, draws, seed, tell, source)
@@ -262,6 +267,7 @@ def augment(
 
     trained = load(run, device)
     options = given.of(trained.modality)
+    check_out(trained, out)
     made = verbs.augment(trained, n, seed, tell, **options["augment"])
     names, facts = ("augmented", "augmented"), dict(made.facts)
     write_made(trained, made.data, run, out, names, options["write"], facts, as_json)

@@ -186,6 +186,8 @@ class Output:
     """(trained, source, draws, seed, tell) -> the source's data with what is missing filled."""
     augment: Callable[..., Made] | str = "it has no way yet to fill up rare classes"
     """(trained, training data, seed, tell, the options of `augment`) -> training data with new ones."""
+    check: Callable[[Path], None] = lambda named: None
+    """Raise a VaekitError where nothing can be written to what people named: asked before anything takes time."""
     number: Callable[[Path | None], int] = lambda named: 64
     """How many are made when nothing is said, and written where people named."""
     next: tuple[str, ...] = ("generate {} -n 64 --seed 1",)

@@ -288,11 +288,15 @@ class Trained:
             self.encode(torch.stack((a, b)), context).mean,
             torch.linspace(0, 1, steps)[:, None],
         )
-        between = None
-        if context is not None:
-            counted = torch.tensor(conditions.sizes(self.schema.conditions)) > 0
-            between = torch.lerp(context[0], context[1], torch.where(counted, way.round(), way))
-        return self.decode(torch.lerp(ends[0], ends[1], way), between)
+        return self.decode(torch.lerp(ends[0], ends[1], way), self.between(context, steps))
+
+    def between(self, context: Tensor | None, steps: int) -> Tensor | None:
+        """What is known on the way between two data of which `context` (2, F) is known: (steps, F), or None."""
+        if context is None:
+            return None
+        way = torch.linspace(0, 1, steps)[:, None]
+        counted = torch.tensor(conditions.sizes(self.schema.conditions)) > 0
+        return torch.lerp(context[0], context[1], torch.where(counted, way.round(), way))
 
     def read(self, source: str | Path, **options: Any) -> Dataset:
         """Data for this model from a file, a folder or a named set, in the form of its schema.

@@ -59,7 +59,9 @@ def interpolate(trained: Trained, first: Dataset, last: Dataset, steps: int) -> 
     """A straight line between the codes of two data, ends included, as people use them."""
     a, b = (as_tensor(end)[0] for end in (first, last))
     known = [end.context for end in (first, last) if end.context is not None]
-    return present(trained, trained.interpolate(a, b, steps, torch.cat(known) if known else None))
+    context = torch.cat(known) if known else None
+    line = trained.interpolate(a, b, steps, context)
+    return present(trained, line, trained.between(context, steps))
 
 
 def impute(

@@ -23,7 +23,7 @@ from vaekit.data.images.options import OPTIONS
 from vaekit.data.images.read import arrays
 from vaekit.data.images.report import sections
 from vaekit.data.images.schema import ImageSchema, describe, to_tensor
-from vaekit.data.images.write import illustrate, is_picture_file, write_made
+from vaekit.data.images.write import check_named, illustrate, is_picture_file, write_made
 from vaekit.data.modality import (
     Between,
     Measures,
@@ -368,6 +368,7 @@ MODALITY = Modality(
         as_data=picture,
         readings={"mean": picture, "sample": drawn_picture},
         write=_write,
+        check=check_named,
         describe=_describe,
         impute="pictures have no cells that could be missing",
         augment=augmented.augment,

@@ -99,14 +99,19 @@ def is_picture_file(path: str | Path) -> bool:
     return Path(path).suffix.lower() in WRITTEN
 
 
+def check_named(path: Path) -> None:
+    """Raise a VaekitError where a picture file is there already; a folder gets a number."""
+    if is_picture_file(path) and path.exists():
+        raise VaekitError(f"{path}: is there already; choose another name, or move it away")
+
+
 def write_picture(x: Tensor, path: str | Path, columns: int | None = None) -> Path:
     """Write `x` (N, C, H, W) in [0, 1] as one picture file: a single image as it is, several as a sheet.
 
     The file appears whole or not at all. Raises VaekitError where it is there already.
     """
     path = Path(path)
-    if path.exists():
-        raise VaekitError(f"{path}: is there already; choose another name, or move it away")
+    check_named(path)
     drawn = Image.fromarray(to_array(x)[0]) if len(x) == 1 else sheet(x, columns)
     try:
         with replacing(path) as file:

@@ -179,6 +179,7 @@ MODALITY = Modality(
         as_data=reading_mean,
         readings={"sample": reading_sample, "mean": reading_mean},
         write=verbs.write_made,
+        check=verbs.check_named,
         describe=_describe,
         present=verbs.present,
         generate=verbs.generate,

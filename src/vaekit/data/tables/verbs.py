@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -137,11 +138,16 @@ def write_made(
 ) -> dict[str, str]:
     """New rows as a new file, by default a CSV in a new folder. Raises VaekitError."""
     path = place.named or new_folder(place.folder) / "rows.csv"
+    check_named(path)
+    return {"table": str(write(frame, path, escape))}
+
+
+def check_named(path: Path) -> None:
+    """Raise a VaekitError where no table can be written to `path`."""
     if not written_form(path):
         raise VaekitError(f"--out {path}: expected a file that ends on {written_in_words()}")
     if path.exists():
         raise VaekitError(f"--out {path}: is there already; choose another name, or move it away")
-    return {"table": str(write(frame, path, escape))}
 
 
 def _tell_absent(schema: TableSchema, tell: Tell, whose: str = "New rows come without") -> None:
