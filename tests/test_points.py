@@ -182,6 +182,18 @@ def test_a_package_that_cannot_be_imported_stops_nothing_else(
         registry.named(str(tmp_path / "x.spectrum"))
 
 
+def test_a_run_of_a_kind_that_is_not_here_says_what_to_install(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    refused = call("generate", run).err
+    assert (
+        "there is no kind of data 'points' here, only tables, images; install the package"
+        in refused
+    )
+    assert "restore it" not in refused
+
+
 def test_the_page_shows_the_code_that_is_tested() -> None:
     """Every block of the page stands in the file, in its order."""
     code = Path(kind.__file__).read_text(encoding="utf-8")

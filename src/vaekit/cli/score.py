@@ -89,7 +89,7 @@ def score(
     table = columns(new, found, fpr)
     path = write_columns(table, out or new_folder(run / "scored") / "scores.csv")
     told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(table["odd"].sum())}
-    told |= {"fpr": fpr, **trained.modality.measures.illustrate(new, found, path)}
+    told |= {"fpr": float(f"{fpr:.4g}"), **trained.modality.measures.illustrate(new, found, path)}
     first = oddest(table)
     if not as_json:
         _print(first)

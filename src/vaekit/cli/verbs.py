@@ -115,6 +115,8 @@ def reconstruct(
     check_out(trained, out)
     source = data_of(trained, data, **options["read"])
     copies, originals = verbs.reconstruct(trained, source, n)
+    if len(originals) < len(source):
+        tell(f"the first {n:,} of {len(source):,}; -n takes more")
     names, facts = ("reconstructed", "reconstructions"), {"n": len(originals)}
     files = write_made(
         trained, copies, run, out, names, options["write"], facts, as_json, originals=originals

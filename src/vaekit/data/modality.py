@@ -234,9 +234,9 @@ class Parts:
 class Measures:
     """How good new data are, how odd data are, and what a report shows."""
 
-    named: Mapping[str, Callable[..., Measured]]
+    named: Mapping[str, Callable[..., Measured]] = field(default_factory=dict)
     """What `evaluate --metrics` knows beside `nll`, by name: (Parts, the options of `evaluate`) -> Measured."""
-    report: Callable[[Shown], Sequence[Section]]
+    report: Callable[[Shown], Sequence[Section]] = lambda shown: []
     """What a report shows beside its numbers."""
     default: tuple[str, ...] = ("nll",)
     """What is measured when nothing is said."""
@@ -302,7 +302,7 @@ class Modality:
     values: Values
     model: Modelling
     output: Output
-    measures: Measures
+    measures: Measures = field(default_factory=lambda: Measures())
     options: Options = field(default_factory=dict)
     """Options of the command line that only this kind has."""
 

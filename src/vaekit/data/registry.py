@@ -125,6 +125,15 @@ def _nearest(source: str, kinds: list[Modality]) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
+def missing_kind(form: Mapping[str, Any]) -> str:
+    """Why data of this schema's kind cannot be read here; empty where they can."""
+    try:
+        modality(str(form.get("modality", BUILT_IN[0])))
+    except VaekitError as error:
+        return str(error)
+    return ""
+
+
 def schema(form: Mapping[str, Any]) -> Schema:
     """A schema from its JSON. Raises pydantic's ValidationError, KeyError, or VaekitError for a kind not known."""
     return modality(form["modality"]).schema.model_validate(form)

@@ -20,6 +20,7 @@ from torch import Tensor
 from vaekit import files
 from vaekit.config import Experiment
 from vaekit.data.dataset import Schema
+from vaekit.data.registry import missing_kind
 from vaekit.data.registry import schema as schema_of
 from vaekit.disk import lock
 from vaekit.disk.layout import CONFIG, EXPERIMENT, RESUME, WEIGHTS
@@ -120,6 +121,8 @@ def load_config(folder: Path) -> tuple[Experiment, Schema]:
             f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this one reads up to {FORMAT}; "
             "update with: pip install -U vaekit"
         )
+    if isinstance(form, dict) and (why := missing_kind(form)):
+        raise VaekitError(f"{folder}: {why}")
     try:
         return Experiment.checked(about), schema_of(form)
     except (VaekitError, ValidationError, KeyError, TypeError) as error:
