@@ -16,6 +16,7 @@ import torch
 
 from commands import call
 from vaekit import api
+from vaekit.api import read
 from vaekit.assembly.recipes import choose
 from vaekit.config import Experiment
 from vaekit.data.dataset import Dataset
@@ -351,3 +352,22 @@ def test_a_word_that_means_nothing_is_refused_before_any_race(
 
 def test_the_kinds_of_data_answer_for_themselves() -> None:
     assert known_modality("images").model.candidates is IMAGES.model.candidates
+
+
+def test_a_net_that_would_hardly_learn_in_the_time_is_no_candidate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first net would take a day for its steps; the next one has time for all of them."""
+    rig(monkeypatch, ["model.architecture=conv"], ["model.architecture=mlp"])
+    slow = {"conv": 1e5, "mlp": 10.0}
+    monkeypatch.setattr(
+        timing, "forecast", lambda resolved, budget: slow[resolved.experiment.model.architecture]
+    )
+    experiment = choose("digits", "images").override("max_minutes=1")
+    nets, seconds = race.plan_race(experiment, read(experiment))
+    assert nets == [["model.architecture=mlp"]]
+    assert not seconds
+    outcome = race.hold_race(experiment, read(experiment), lambda sentence: None)
+    assert outcome is not None
+    assert outcome.experiment.model.architecture == "mlp"
+    assert "without a race" in outcome.reason

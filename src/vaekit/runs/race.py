@@ -34,6 +34,9 @@ MIN_STEPS = 100
 """A net that makes fewer steps in its time cannot be judged: after 53 on CIFAR photographs, the
 convolutional net had learned nothing, though it is the best there after a whole run."""
 
+FEWEST_STEPS = 400
+"""A net that makes fewer steps in the whole planned time is no candidate, unless it is the last."""
+
 MIN_HELD_OUT = 20
 """With fewer held-out data to judge by, there is no race."""
 
@@ -91,6 +94,8 @@ def hold_race(experiment: Experiment, data: Dataset, tell: Tell) -> Outcome | No
     nets, seconds = plan_race(experiment, data)
     if not nets:
         return None
+    if not seconds:
+        return Outcome(experiment.override(*nets[0]), _alone(nets[0]), time.perf_counter() - began)
     results = _enter_all(experiment, data, nets, seconds, tell)
     winner = decide(results)
     used = time.perf_counter() - began
@@ -104,17 +109,31 @@ def announce(experiment: Experiment, data: Dataset) -> str:
     nets, seconds = plan_race(experiment, data)
     if not nets:
         return ""
+    if not seconds:
+        return _alone(nets[0])
     names = ", ".join(map(name_of, nets))
     return f"training begins with a race of {names}, {_in_seconds(seconds)} each; the best goes on"
 
 
 def plan_race(experiment: Experiment, data: Dataset) -> tuple[list[list[str]], float]:
     """The changes that each candidate makes, and the seconds that each gets; [] for no race."""
-    nets = candidates(experiment, data)
-    if not nets:
-        return [], 0.0
+    nets = fast_enough(experiment, data, candidates(experiment, data))
+    if len(nets) < 2:
+        return nets, 0.0
     seconds = seconds_each(resolve(experiment.override(*nets[0]), data), len(nets))
-    return (nets, seconds) if seconds else ([], 0.0)
+    return (nets, seconds) if seconds else (nets[:1], 0.0)
+
+
+def fast_enough(experiment: Experiment, data: Dataset, nets: list[list[str]]) -> list[list[str]]:
+    """The candidates without those at the head of the list that would hardly learn in the planned time."""
+    while len(nets) > 1:
+        first = resolve(experiment.override(*nets[0]), data)
+        limit = 60 * (experiment.train.max_minutes or timing.MINUTES)
+        share = limit / timing.forecast(first, TIMING)
+        if share >= 1 or first.steps * share >= FEWEST_STEPS:
+            break
+        nets = nets[1:]
+    return nets
 
 
 def candidates(experiment: Experiment, data: Dataset) -> list[list[str]]:
@@ -161,6 +180,10 @@ def explain(results: Sequence[RaceResult], winner: int, seconds: float) -> str:
         told += f"; {best.name} leads by less than one standard error"
     name = results[winner].name
     return f"net: {name} (held-out ELBO after {_in_seconds(seconds)} each: {told})"
+
+
+def _alone(changes: Sequence[str]) -> str:
+    return f"net: {name_of(changes)}, without a race: the time is too short for one"
 
 
 def name_of(changes: Sequence[str]) -> str:
