@@ -2,8 +2,9 @@
 
     python tests/seeds.py --only tests/test_terms.py --seeds 5
 
-What was run is kept in .cache/test-seeds.jsonl, and not run again unless --afresh; the table is written after each run.
-Seed 0 is the one that the tests are written with.
+Seed 0, the one that the tests are written with, is run under every number of threads and capability, the other seeds
+under one of these pairs each, in turn; `--grid` runs all combinations. Results are kept in .cache/test-seeds.jsonl, and
+what was run before is not run again without --afresh. The table is written after each run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,18 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DONE = ROOT / ".cache" / "test-seeds.jsonl"
 TABLE = ROOT / "benchmarks" / "results" / "test-seeds.md"
-MINUTES = 30
-"""A file takes no longer under one setting."""
+MINUTES = 60
+"""No setting takes longer than this."""
 
 RANDOM = re.compile(
     r"torch\.rand|manual_seed|default_rng|random_state|zoo|sample\(|train\(|\.fit\("
 )
 """What tests write that draw or train."""
 
-FIRST = (
-    "laws_exact", "laws", "laws_use", "terms", "families", "kinds", "samplers", "priors", "columns",
-    "fixed_batches",
-)  # fmt: skip
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -78,16 +75,16 @@ class Result:
 
 def main() -> None:
     asked = _options()
-    if asked.afresh:
-        DONE.unlink(missing_ok=True)
-    results = list(kept())
-    done = {(result.file, result.setting) for result in results}
-    for setting in settings(asked.seeds, asked.threads, asked.capabilities):
-        for file in asked.only or files():
-            if (file, setting) not in done:
-                results.append(run(file, setting))
-                keep(results[-1])
-                TABLE.write_text(table(results), encoding="utf-8")
+    wanted = asked.only or files()
+    results = [result for result in kept() if not (asked.afresh and result.file in wanted)]
+    DONE.parent.mkdir(exist_ok=True)
+    DONE.write_text("".join(result.line() for result in results), encoding="utf-8")
+    for setting in settings(asked.seeds, asked.threads, asked.capabilities, asked.grid):
+        done = {result.file for result in results if result.setting == setting}
+        if left := [file for file in wanted if file not in done]:
+            results += run(left, setting, asked.workers)
+            DONE.write_text("".join(result.line() for result in results), encoding="utf-8")
+            TABLE.write_text(table(results), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
@@ -96,7 +93,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to N - 1 (default 20)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--capabilities", nargs="+", default=capabilities())
-    parser.add_argument("--afresh", action="store_true", help="forget what was run before")
+    parser.add_argument("--grid", action="store_true", help="each seed under every combination")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    parser.add_argument("--afresh", action="store_true", help="forget what these files gave before")
     return parser.parse_args()
 
 
@@ -109,27 +108,30 @@ def capabilities() -> list[str]:
     return known[known.index(best) :] if best in known else ["default"]
 
 
-def settings(seeds: int, threads: Iterable[int], capabilities: Iterable[str]) -> Iterator[Setting]:
-    """All of them; every seed under the first number of threads and capability comes first."""
-    for count in threads:
-        for capability in capabilities:
-            for seed in range(seeds):
-                yield Setting(seed, count, capability)
+def settings(
+    seeds: int, threads: Sequence[int], capabilities: Sequence[str], grid: bool = False
+) -> list[Setting]:
+    """Seed 0 under each combination of threads and capability; of the other seeds, one after another."""
+    pairs = [(count, name) for name in capabilities for count in threads]
+    return [
+        Setting(seed, *pair)
+        for seed in range(seeds)
+        for place, pair in enumerate(pairs)
+        if grid or not seed or seed % len(pairs) == place
+    ]
 
 
 def files() -> list[str]:
-    """The files whose tests draw or train, the quick ones first."""
+    """The files whose tests draw or train."""
     found = [path for path in (ROOT / "tests").glob("test_*.py") if RANDOM.search(path.read_text())]
-    return [f"tests/{path.name}" for path in sorted(found, key=_turn)]
+    return [f"tests/{path.name}" for path in sorted(found)]
 
 
-def _turn(path: Path) -> tuple[int, str]:
-    name = path.stem.removeprefix("test_")
-    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
-
-
-def run(file: str, setting: Setting) -> Result:
-    command = [sys.executable, "-m", "pytest", file, "-p", "no:cacheprovider", "--tb=no", "-rfE"]
+def run(names: Sequence[str], setting: Setting, workers: int) -> list[Result]:
+    """Run these files of tests under one setting."""
+    print(f"{setting}: {len(names)} files", flush=True)
+    command = [sys.executable, "-m", "pytest", *names, "-n", str(workers), "--tb=no", "-rfE"]
+    command += ["-p", "no:cacheprovider"]
     if setting.seed and find_spec("hypothesis"):
         command.append(f"--hypothesis-seed={setting.seed}")
     try:
@@ -138,27 +140,23 @@ def run(file: str, setting: Setting) -> Result:
             timeout=60 * MINUTES, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return _told(Result(file, setting, [f"took more than {MINUTES} minutes"]))
+        return [Result(name, setting, [f"took more than {MINUTES} minutes"]) for name in names]
     failed = FAILED.findall(ended.stdout)
+    print("\n".join(failed) or "all passed", flush=True)
     if ended.returncode and not failed:
-        failed = [f"crashed (exit status {ended.returncode})"]
-    return _told(Result(file, setting, failed))
+        failed = [f"{name}: crashed (exit status {ended.returncode})" for name in names]
+    return [
+        Result(name, setting, [test for test in failed if _is_of(test, name)]) for name in names
+    ]
 
 
-def _told(result: Result) -> Result:
-    print(f"{result.file}, {result.setting}: {result.failed or 'passed'}", flush=True)
-    return result
+def _is_of(test: str, file: str) -> bool:
+    return f"{Path(file).name}:" in test
 
 
 def kept() -> Iterator[Result]:
     if DONE.exists():
         yield from map(Result.of, DONE.read_text(encoding="utf-8").splitlines())
-
-
-def keep(result: Result) -> None:
-    DONE.parent.mkdir(exist_ok=True)
-    with DONE.open("a", encoding="utf-8") as file:
-        file.write(result.line())
 
 
 def table(results: list[Result]) -> str:
@@ -203,9 +201,8 @@ def _of_tests(results: list[Result]) -> Iterator[str]:
         for name in result.failed:
             under[result.file, name].append(str(result.setting))
     for (file, name), where in sorted(under.items(), key=lambda item: -len(item[1])):
-        named = name if name.startswith(file) else f"{file}: {name}"
         more = "" if len(where) <= 5 else f" and {len(where) - 5} more"
-        yield f"| `{named}` | {len(where)} of {runs[file]} | {'; '.join(where[:5])}{more} |"
+        yield f"| `{name}` | {len(where)} of {runs[file]} | {'; '.join(where[:5])}{more} |"
     if not under:
         yield "| nothing | | |"
 

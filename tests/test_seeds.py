@@ -44,13 +44,29 @@ def test_results_come_back_from_their_lines() -> None:
 
 def test_a_sweep_finds_what_fails(tmp_path: Path) -> None:
     file = tmp_path / "test_it.py"
-    file.write_text("def test_well(): pass\ndef test_badly(): assert 0\n")
-    found = seeds.run(str(file), Setting(0, 1, "default")).failed
-    assert [name.rsplit("::", 1)[-1] for name in found] == ["test_badly"]
-    file.write_text("import os; os._exit(7)\n")
-    assert seeds.run(str(file), Setting(0, 1, "default")).failed == ["crashed (exit status 7)"]
-    file.write_text("def test_well(): pass\n")
-    assert seeds.run(str(file), Setting(0, 1, "default")).failed == []
+
+    def failed(text: str) -> list[str]:
+        file.write_text(text)
+        (found,) = seeds.run([str(file)], Setting(0, 1, "default"), 1)
+        return found.failed
+
+    (name,) = failed("def test_well(): pass\ndef test_badly(): assert 0\n")
+    assert name.endswith("test_it.py::test_badly")
+    (told,) = failed("import os; os._exit(7)\n")
+    assert "crashed" in told
+    assert failed("def test_well(): pass\n") == []
+
+
+def test_a_seed_has_its_turn_and_the_first_every_one() -> None:
+    pairs = {(count, name) for count in (1, 2) for name in ("avx2", "default")}
+    found = seeds.settings(20, [1, 2], ["avx2", "default"])
+    by_seed = {
+        seed: {(s.threads, s.capability) for s in found if s.seed == seed} for seed in range(20)
+    }
+    assert by_seed.pop(0) == pairs
+    assert {len(own) for own in by_seed.values()} == {1}
+    assert set().union(*by_seed.values()) == pairs
+    assert len(seeds.settings(20, [1, 2], ["avx2", "default"], grid=True)) == 20 * len(pairs)
 
 
 def test_the_table_says_what_failed_under_which() -> None:
@@ -67,8 +83,7 @@ def test_the_table_says_what_failed_under_which() -> None:
     assert "nothing" in seeds.table(results[:1])
 
 
-def test_the_files_that_draw_are_swept_the_quick_ones_first() -> None:
+def test_the_files_that_draw_are_swept() -> None:
     found = seeds.files()
-    assert found[0] == "tests/test_laws_exact.py"
     assert "tests/test_terms.py" in found
     assert "tests/test_words.py" not in found
