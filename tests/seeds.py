@@ -3,8 +3,9 @@
     python tests/seeds.py --only tests/test_terms.py --seeds 5
 
 Seed 0, the one that the tests are written with, is run under every number of threads and capability, the other seeds
-under one of these pairs each, in turn; `--grid` runs all combinations. Results are kept in .cache/test-seeds.jsonl, and
-what was run before is not run again without --afresh. The table is written after each run.
+under one of these pairs each, in turn; `--grid` runs all combinations. Seeds from 3 on leave out the slow tests. Results
+are kept in .cache/test-seeds.jsonl, and what was run before is not run again without --afresh. The table is written
+after each run.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ DONE = ROOT / ".cache" / "test-seeds.jsonl"
 TABLE = ROOT / "benchmarks" / "results" / "test-seeds.md"
 MINUTES = 60
 """No setting takes longer than this."""
+
+ALL = 3
+"""From this seed on, tests marked as slow are left out."""
 
 RANDOM = re.compile(
     r"torch\.rand|manual_seed|default_rng|random_state|zoo|sample\(|train\(|\.fit\("
@@ -131,7 +135,7 @@ def run(names: Sequence[str], setting: Setting, workers: int) -> list[Result]:
     """Run these files of tests under one setting."""
     print(f"{setting}: {len(names)} files", flush=True)
     command = [sys.executable, "-m", "pytest", *names, "-n", str(workers), "--tb=no", "-rfE"]
-    command += ["-p", "no:cacheprovider"]
+    command += ["-p", "no:cacheprovider", *([] if setting.seed < ALL else ["-m", "not slow"])]
     if setting.seed and find_spec("hypothesis"):
         command.append(f"--hypothesis-seed={setting.seed}")
     try:

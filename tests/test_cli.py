@@ -772,6 +772,7 @@ def test_the_module_is_the_command():
     )
 
 
+@pytest.mark.slow
 def test_from_a_shell_results_and_errors_take_their_own_ways(run, tmp_path):
     result = python(
         "-m", "vaekit", "generate", str(run), "-n", "2", "--json", "--out", str(tmp_path / "out")

@@ -537,6 +537,7 @@ def test_the_leading_process_of_several_tells_an_error_and_the_others_leave_it_t
     assert vaekit_(*wrong, code=1) == ("", "")
 
 
+@pytest.mark.slow
 def test_two_processes_tell_one_error_once(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text("from vaekit.cli import app\napp.PATIENCE = 600\napp.main()\n")

@@ -12,7 +12,7 @@ import pytest
 import vaekit
 from commands import call
 
-SHORT = ["--size", "tiny", "--steps", "120", "validations=4", "--seed", "0"]
+SHORT = ["--size", "tiny", "--steps", "400", "validations=4", "--seed", "0"]
 COLOURS = ("red", "green", "blue")
 
 

@@ -26,6 +26,7 @@ def gradients(net: nn.Module, run: nn.Module, z: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.skipif(shutil.which("c++") is None, reason="the compiler of torch needs one of C++")
 def test_no_gradient_is_lost_below_an_enlarged_map() -> None:

@@ -410,7 +410,8 @@ def test_the_class_that_is_asked_for_is_what_comes(run):
     ]
     assert sum(int((n == k).sum()) for k, n in enumerate(named)) > 425
     free = torch.cdist(trained.generate(200, 0).flatten(1), centres).argmin(1)
-    assert len(free.unique()) > 5  # without a wish, many classes
+    assert len(free.unique()) > 2  # without a wish, several classes
+    assert free.bincount().max() < 180
 
 
 def test_generation_that_is_asked_for_something_unknown_writes_nothing(run):

@@ -22,6 +22,7 @@ from vaekit import VAEDetector
 from vaekit.errors import VaekitError
 
 
+@pytest.mark.slow
 @parametrize_with_checks([VAEDetector(), VAEDetector(0.1, max_steps=5)])
 def test_scikit_learn_takes_it_for_one_of_its_own(estimator: Any, check: Any) -> None:
     check(estimator)

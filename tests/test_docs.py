@@ -85,6 +85,7 @@ BLOCKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_runs_as_it_stands(
     block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,6 +19,7 @@ def test_the_notebook_is_the_script(name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_table_from_its_odd_rows_to_a_better_classifier() -> None:
     pytest.importorskip("pandas")
     ran = runpy.run_path(str(EXAMPLES / "tables.py"))

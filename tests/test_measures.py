@@ -361,7 +361,7 @@ def test_the_features_of_a_judge_know_more_noise_from_less(judge: Judge) -> None
         for size in (0, 0.5, 1, 2)
     ]
     assert distances == sorted(distances)
-    assert distances[1] > 2 * distances[0]
+    assert distances[2] > 2 * distances[0]
 
 
 def test_a_judge_says_the_same_of_a_picture_alone_and_of_both_kinds_of_pixels(judge: Judge) -> None:

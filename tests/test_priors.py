@@ -115,11 +115,12 @@ def test_a_prior_integrates_to_one_and_its_samples_follow_it(name: str, context:
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_prior_integrates_to_one_in_three_dimensions(name: str) -> None:
-    """E_r[p / r] = 1 under a wider normal r."""
+    """E_m[p / m] = 1 for m = (p + r) / 2 with a wider normal r: p / m is at most 2, whatever p's tails."""
     p, r = prior(name, 3)(None), Independent(Normal(torch.zeros(3), 3.0 * torch.ones(3)), 1)
-    z = r.sample((30_000,))
     with torch.no_grad():
-        ratio = (p.log_prob(z) - r.log_prob(z)).exp()
+        z = torch.cat((p.sample((15_000,)), r.sample((15_000,))))
+        log_p, log_r = p.log_prob(z), r.log_prob(z)
+    ratio = 2 * torch.sigmoid(log_p - log_r)
     assert ratio.mean().item() == pytest.approx(1, abs=5 * ratio.std().item() / math.sqrt(len(z)))
 
 
@@ -154,7 +155,7 @@ def test_a_conditional_prior_starts_unconditional_and_learns_to_depend_on_its_co
     a, b = torch.randn(5, CONTEXT), torch.randn(5, CONTEXT)
     torch.testing.assert_close(fresh(a).log_prob(z), fresh(b).log_prob(z))
     later = shaken(fresh)
-    assert not torch.allclose(later(a).log_prob(z), later(b).log_prob(z), atol=1e-2)
+    assert not torch.allclose(later(a).log_prob(z), later(b).log_prob(z), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["learned", "flow"])
@@ -280,18 +281,24 @@ def test_a_borrowed_encoder_stays_the_models_own_through_copies_and_states() -> 
 @pytest.mark.parametrize("latent", [1, 2, 5])
 @pytest.mark.parametrize("context", [0, CONTEXT])
 def test_couplings_invert_and_know_their_determinant(latent: int, context: int) -> None:
-    f = shaken(Couplings(latent, context, 4, 16).double())
-    c = torch.randn(context, dtype=torch.float64) if context else None
-    x = 3 * torch.randn(20, latent, dtype=torch.float64)
-    f.float()
-    y, log_det = f(x.float(), None if c is None else c.float().expand(20, -1))
-    back, same = f.inverse(y, None if c is None else c.float().expand(20, -1))
-    torch.testing.assert_close(back, x.float(), rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(same, log_det, rtol=1e-3, atol=1e-3)
-    jacobian = torch.autograd.functional.jacobian(
-        lambda one: f(one, None if c is None else c.float())[0], x[0].float()
-    )
-    torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], log_det[0], rtol=1e-3, atol=1e-3)
+    """As exactly as float32 can: what rounding did to y comes back times the inverse's slope there."""
+    f = shaken(Couplings(latent, context, 4, 16))
+    c = torch.randn(context) if context else None
+    x = 3 * torch.randn(20, latent)
+    y, log_det = f(x, None if c is None else c.expand(20, -1))
+    back, same = f.inverse(y, None if c is None else c.expand(20, -1))
+    for i in range(len(x)):
+        slope = torch.autograd.functional.jacobian(lambda one: f.inverse(one, c)[0], y[i].detach())
+        steepest = torch.linalg.matrix_norm(slope, 2)
+        assert (back[i] - x[i]).abs().max() <= 1e-5 * steepest * (1 + y[i].abs().max())
+        _agree(slope, -same[i])
+        _agree(torch.autograd.functional.jacobian(lambda one: f(one, c)[0], x[i]), log_det[i])
+
+
+def _agree(jacobian: Tensor, log_det: Tensor) -> None:
+    """Up to float32's rounding of the matrix, whose smallest directions it blurs."""
+    error = (torch.linalg.slogdet(jacobian)[1] - log_det).abs()
+    assert error <= 1e-5 * (10 + torch.linalg.cond(jacobian) + log_det.abs())
 
 
 def bent() -> tuple[FlowPosterior, CoupledNormal]:
@@ -386,8 +393,11 @@ def test_a_flow_posterior_approaches_the_evidence_from_below() -> None:
         loose = elbo(vae(x, None, (2000,)), x).mean(0)
         assert (loose < evidence + 0.05).all()
         assert (loose < evidence - 0.01).any()
-        few, many = (iwae(vae(x, None, (k,)), x).mean() for k in (2, 2000))
-    assert loose.mean() < few + 0.1 < many + 0.2
+        repeated = x.expand(400, *x.shape).flatten(0, 1)
+        few = iwae(vae(repeated, None, (2,)), repeated).mean()
+        many = iwae(vae(x, None, (2000,)), x).mean()
+    assert loose.mean() < few + 0.02
+    assert few < many + 0.02
     assert nll(vae, [(x, None)], draws=4000).value == pytest.approx(
         -evidence.mean().item(), abs=0.05
     )

@@ -351,6 +351,7 @@ def check_resumable(folder: Path, more: int = 3) -> None:
     assert not logged or logged[-1][0] <= step + more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(start, tmp_path, number):
     folder = tmp_path / "run"
@@ -367,6 +368,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(start, tmp_path, number):
     check_resumable(folder)
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_command_itself(tmp_path, monkeypatch):
     """With nothing forked or loaded beforehand; the run is then finished by the command that it printed."""
     monkeypatch.chdir(tmp_path)
@@ -614,6 +616,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_and_resume_as_one_does(tmp_path):
     """Stopped and resumed, bit for bit; and to the held-out ELBO of one process, within the noise of training.
 
@@ -657,6 +660,7 @@ def test_two_processes_learn_what_one_does_and_resume_as_one_does(tmp_path):
     assert facts(tmp_path / "stopped")["progress"]["step"] == 36
 
 
+@pytest.mark.slow
 def test_sharded_parameters_train_and_resume_as_whole_ones_do(tmp_path):
     """FSDP2 on two processes: the same weights as DDP, stopped and resumed on the way."""
     script = IN_TWO.split("assert go(begin")[0] + (

@@ -226,5 +226,5 @@ def test_any_broken_file_is_read_or_refused_in_a_sentence(tmp_path: Path) -> Non
             load(path, schema=table.schema).raw.values.nan_to_num(-9),
             table.raw.values.nan_to_num(-9),
         )
-    assert loaded > 20
+    assert loaded > 5
     assert max(map(len, said)) < 400 + len(str(path))
