@@ -3,7 +3,7 @@
     python tests/seeds.py --only tests/test_terms.py --seeds 5
 
 Seed 0, the one that the tests are written with, is run under every number of threads and capability, the other seeds
-under one of these pairs each, in turn; `--grid` runs all combinations. Seeds from 3 on leave out the slow tests. Results
+under one of these pairs each, in turn; `--grid` runs all combinations. Seeds from 3 on leave out slow tests. Results
 are kept in .cache/test-seeds.jsonl, and what was run before is not run again without --afresh. The table is written
 after each run.
 """
