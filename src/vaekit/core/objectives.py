@@ -131,9 +131,10 @@ def path_rate(trace: Trace, x: Tensor) -> Tensor:
     """log q(z|x) - log p(z) at the draws in nats, shape (B,) or (S, B), with q detached.
 
     This estimates the rate, with the gradient of "sticking the landing" (Roeder et al. 2017,
-    section 3). Only the gradient through the draw remains. The part that is left out, the score of
-    q at its own draw, has mean zero, even if a posterior depends on earlier draws. With a single
-    latent and the exact posterior, the rest of the bound's gradient in q is zero for every draw.
+    section 3): q's parameters get theirs through the draw only. The part that is left out, the
+    score of q at its own draw, has mean zero, even if a posterior depends on earlier draws. With a
+    single latent and the exact posterior, the rest of the bound's gradient in q is zero for every
+    draw.
     """
     return sum((_path_rate(draw) for draw in trace.draws[1:]), start=_path_rate(trace.draws[0]))
 
