@@ -1,4 +1,4 @@
-"""Costs beyond the bound: how much a latent may carry, how its dimensions should be spread.
+"""Costs beyond the bound: how much a latent may carry, and how its dimensions are distributed.
 
 Each cost is a term of an objective, in nats per datum unless its docstring says otherwise. A cost
 that needs a whole batch uses the batch of its own process only. A cost that is defined for one

@@ -1,4 +1,4 @@
-"""Networks that map tensors to tensors; probability is the business of other rooms."""
+"""Networks that map tensors to tensors, without any probability."""
 
 from vaekit.nn.conditioning import ConditionEmbedding
 from vaekit.nn.conv import ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid
