@@ -67,7 +67,7 @@ def test_the_probabilities_of_all_grids_sum_to_one(
 
 @pytest.mark.parametrize("context", [0, 2])
 def test_what_is_sampled_is_as_frequent_as_it_is_probable(context: int) -> None:
-    """Chi-square over all 27 sequences; the 0.001 quantile of 26 degrees of freedom is 54.05."""
+    """Chi-square over all 27 sequences; with 26 degrees of freedom, the 0.001 quantile is 54.05."""
     part = awake(AutoregressiveCodes(Codebook(3, 2), (3,), 8, 1, 2, context), 1.0)
     p = part(torch.randn(1, context) if context else None)
     everything = torch.tensor(list(itertools.product(range(3), repeat=3)))
@@ -126,7 +126,7 @@ def test_the_prior_teaches_neither_encoder_nor_codebook() -> None:
 
 
 def test_a_prior_learns_the_sequences_it_sees() -> None:
-    """Two sequences, equally often: log 2 nats each."""
+    """Two sequences, equally often, cost log 2 nats each."""
     p = AutoregressiveCodes(book("moving"), GRID, 16, 1, 2)
     optimiser = torch.optim.Adam(p.parameters(), 0.01)
     known = torch.randint(7, (2, 6))

@@ -1,4 +1,4 @@
-"""Codebooks, against an independent implementation and what is known of them."""
+"""Codebooks, compared with an independent implementation and with known results."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ def test_the_nearest_code_is_the_nearest() -> None:
 
 @EACH
 def test_the_gradient_at_the_features_is_the_decoders(name: str) -> None:
-    """Straight through, and the value is the code's to the last bit; a rounded channel has the squashing's slope."""
+    """The gradient goes straight through, and the value is exactly the code's.
+
+    A rounded channel has the slope of the squashing.
+    """
     codebook, x = book(name), (1000 * features()).requires_grad_(name != "scalar")
     x = features().requires_grad_() if name == "scalar" else x
     found = codebook(x)
@@ -102,7 +105,7 @@ def test_codes_that_learn_otherwise_have_no_codebook_cost(name: str) -> None:
 
 
 def test_moving_averages_are_those_of_another_implementation() -> None:
-    """Ten updates of vector-quantize-pytorch, started from the same codes with the same weight."""
+    """Ten updates of vector-quantize-pytorch, from the same codes with the same weight."""
     oracle_module = pytest.importorskip("vector_quantize_pytorch")
     oracle = oracle_module.VectorQuantize(4, 7, decay=0.9, threshold_ema_dead_code=0).train()
     ours = Codebook(7, 4, decay=0.9, revive=0.0).train()
@@ -185,7 +188,7 @@ def test_a_dead_code_is_put_on_a_feature_and_the_update_leaves_it_there() -> Non
     before = codebook.codes[2].clone()
     codebook(
         x[(x - before).square().sum(1).topk(10).indices]
-    )  # a batch without it: unused, it stays where it is
+    )  # this batch does not use the code, so it stays
     torch.testing.assert_close(codebook.codes[2], before, rtol=1e-3, atol=1e-3)
     codebook(x)
     assert (codebook(x).indices == 2).any()
@@ -259,7 +262,10 @@ def _one_of_two(rank: int, x: Tensor, codes: Tensor, store: str) -> None:
 
 
 def test_two_processes_agree_and_count_both_halves(tmp_path: Path) -> None:
-    """Their codes are equal, dead ones included, and those in use are what one process with all data has."""
+    """Their codes are equal, including dead ones.
+
+    Those in use equal the codes of one process with all data.
+    """
     x, codes = (
         features(20),
         torch.cat((torch.full((1, 4), 50.0), book("moving").get_buffer("codes"))),

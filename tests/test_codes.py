@@ -1,4 +1,4 @@
-"""Discrete latents in whole models, relaxed categories, and what codes cost."""
+"""Discrete latents in whole models, relaxed categories, and the costs of codes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ MODELS: dict[str, Callable[[], VAE]] = {
 
 @pytest.mark.parametrize("name", ["moving", "residual", "scalar", "relaxed", "straight through"])
 def test_a_step_compiles_into_one_graph(name: str) -> None:
-    """With its gradient and its moved buffers, as the fastest way of training takes it."""
+    """This includes its gradient and its updated buffers, as in the fastest way of training."""
     torch.distributions.kl._KL_MEMOIZE.clear()
     torch.compiler.reset()
     model = awake(MODELS[name](), 0.1).train()
@@ -225,7 +225,11 @@ def test_the_straight_gradient_is_that_of_the_relaxed_draw() -> None:
 
 
 def test_the_relaxed_gradient_follows_the_expectation() -> None:
-    """A cool relaxed draw's mean gradient is about that of the exact expectation of a linear cost."""
+    """At a low temperature, the relaxed draw's mean gradient is close to that of the exact
+    expectation.
+
+    The cost is linear.
+    """
     logits, weight = torch.randn(1, 1, 4).requires_grad_(), torch.randn(4)
     cost = (RelaxedCategorical(logits, 0.2).rsample((100_000,)) * weight).sum(-1).mean()
     (sampled,) = torch.autograd.grad(cost, logits)
@@ -245,7 +249,10 @@ def test_learned_categories_start_uniform_and_follow_the_context() -> None:
 
 
 def test_the_bound_in_evaluation_is_below_the_evidence() -> None:
-    """All 9 latents enumerated: the mean of the ELBO's draws is the exact ELBO, and iwae's tends to the evidence."""
+    """All 9 latents are enumerated: the mean of the ELBO's draws is the exact ELBO.
+
+    That of iwae tends to the evidence.
+    """
     vae, x = awake(categorical_vae()), pixels(3)
     every = torch.stack([torch.cat(pair) for pair in itertools.product(torch.eye(3), repeat=2)])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the real compiler makes of a network has the network's gradients."""
+"""Compiled networks have the same gradients as uncompiled ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_both_ways_to_enlarge_are_interpolation_by_the_nearest(n: int) -> None:
 
 @pytest.fixture
 def common(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The folder that torch keeps compiled code in by itself; nothing is said of another."""
+    """The folder where torch keeps compiled code by default; the environment names no other."""
     monkeypatch.setattr(cache_dir_utils, "default_cache_dir", lambda: str(tmp_path / "common"))
     monkeypatch.delenv(compiling.FOLDER, raising=False)
     return str(tmp_path / "common")
@@ -70,7 +70,9 @@ def folder_under(monkeypatch: pytest.MonkeyPatch, capability: str) -> str:
 def test_each_capability_has_a_folder_of_compiled_code(
     monkeypatch: pytest.MonkeyPatch, common: str
 ) -> None:
-    """Also where a process inherits the folder of one with another capability, or torch chose one already."""
+    """This holds too if a process inherits the folder of another capability, or torch chose one
+    before.
+    """
     folders = [folder_under(monkeypatch, name) for name in ("AVX512", "AVX2", "DEFAULT", "AVX512")]
     assert len(set(folders)) == 3
     assert folders[0] == folders[3]
@@ -110,7 +112,7 @@ def test_whatever_is_compiled_is_kept_by_processor(
 
 
 def test_what_the_compiler_takes_for_a_constant_is_marked_as_it_marks_it() -> None:
-    """Without importing it, which takes as long as importing torch."""
+    """The mark is set without importing the compiler, which takes as long as importing torch."""
     marked = torch.compiler.assume_constant_result(lambda q, p: True)
     assert vars(marked).items() <= vars(_is_registered).items()
     assert vars(marked)

@@ -1,4 +1,4 @@
-"""Likelihoods and families: each a proper distribution, with the values that pen and paper give."""
+"""Likelihoods and families: each is a proper distribution, and has values known by calculation."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_extreme_outputs_stay_finite(name: str, size: float) -> None:
 
 @pytest.mark.parametrize("name", [n for n in zoo.LIKELIHOODS if "mixture" not in n])
 def test_nats_add_up_over_pixels(name: str) -> None:
-    """Two pictures side by side cost the sum: nothing is averaged over pixels."""
+    """Two pictures side by side cost the sum of the two, because nothing is averaged over
+    pixels.
+    """
     likely = likelihood(name, 1)
     raw, x = torch.randn(2, likely.outputs, 3, 4), (torch.rand(2, 1, 3, 4) < 0.5).float()
     family = likely.family.eval()
@@ -97,7 +99,10 @@ def test_bce_is_summed_cross_entropy_in_nats() -> None:
 
 
 def test_a_flat_grey_picture_costs_what_is_known() -> None:
-    """Cross-entropy charges 543 nats for a perfect flat 0.5 at 28 x 28; the continuous Bernoulli, a density, none."""
+    """Cross-entropy gives 543 nats for a perfect flat 0.5 at 28 x 28.
+
+    The continuous Bernoulli is a density and gives 0.
+    """
     half, raw = torch.full((1, 1, 28, 28), 0.5), torch.zeros(1, 1, 28, 28)
     assert -at("bernoulli", 1, raw).log_prob(half).item() == pytest.approx(
         784 * math.log(2), rel=1e-5
@@ -151,7 +156,9 @@ class TestAnalyticNormal:
             assert other <= best + 1e-3
 
     def test_gradient_is_that_of_the_profile_likelihood(self) -> None:
-        """d/d mean of D/2 log MSE, summed over the batch: the variance needs no gradient of its own."""
+        """d/d mean of D/2 log MSE, summed over the batch: the variance needs no gradient of its
+        own.
+        """
         mean, x = torch.randn(6, 1, 3, 3, requires_grad=True), torch.rand(6, 1, 3, 3)
         given = torch.autograd.grad(-AnalyticNormal().train()(mean).log_prob(x).sum(), mean)[0]
         profile = 6 * 9 / 2 * ((x - mean) ** 2).mean().log()
@@ -229,7 +236,9 @@ def test_every_listed_name_exists() -> None:
 
 
 def test_the_analytic_variance_follows_a_batch_once() -> None:
-    """However many costs ask for the density: with iwae the bound and the watched distortion both do."""
+    """This holds even if several costs use the density: with iwae, the bound and the logged
+    distortion do.
+    """
     family = AnalyticNormal().train()
     likelihood = family(torch.zeros(4, 1, 2, 2))
     likelihood.log_prob(torch.ones(4, 1, 2, 2))

@@ -1,4 +1,6 @@
-"""Codes and scores of a datum are the same bits alone, in any company, in any order and with any number of threads."""
+"""Codes and scores of a datum are bitwise the same alone, in any batch and order, with any
+threads.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def threads(count: int) -> Iterator[None]:
 def require_the_same_in_any_company(
     function: Callable[[np.ndarray], tuple[Tensor, ...]], among: int
 ) -> None:
-    """`function` of the data at some places among so many, (n,), gives each its own, bit for bit."""
+    """`function` gives each of the data at some places among (n,) its own result, bit for bit."""
     together = function(np.arange(among))
     random = np.random.default_rng(0)
     order = random.permutation(among)
@@ -50,7 +52,9 @@ def require_the_same_in_any_company(
 
 
 def company(name: str) -> tuple[Model, Tensor, Tensor | None]:
-    """A model of the zoo in evaluation, `ALL` data, some of which are equal, and what it is told of them."""
+    """A model of the zoo in evaluation, `ALL` data, some of which are equal, and their
+    conditions.
+    """
     model, x, context = zoo.batch(name, ALL)
     return model.eval(), x, context
 
@@ -106,7 +110,7 @@ def test_the_number_of_threads_changes_no_code(name: str) -> None:
 
 
 def mixed(rows: int) -> pl.DataFrame:
-    """Numbers of several units, whole numbers, words, dates and gaps."""
+    """Numbers of several units, whole numbers, words, dates and missing cells."""
     random = np.random.default_rng(1)
     table = pl.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Hierarchies: one walk infers and generates, and everything that is asked of a model can be asked of them."""
+"""Hierarchies: one walk infers and generates, and they support all that other models support."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def conv(context: int = 0, top: nn.Module | None = None, stride: int = 1) -> Hie
 
 
 def moved(model: Hierarchy) -> Hierarchy:
-    """Weights away from their start, so that nothing is hidden by a zero."""
+    """Weights moved away from their start, so that zeros hide nothing."""
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -143,7 +143,9 @@ def test_generated_latents_have_the_prior_and_the_likelihood_that_inference_sees
 
 @EVERY
 def test_generated_latents_follow_the_prior(name: str) -> None:
-    """At every level the mean of log p(z) over draws is minus the entropy of p, where that is known."""
+    """At each level, the mean of log p(z) over draws is minus the entropy of p, where that is
+    known.
+    """
     model = MODELS[name]()
     with torch.no_grad():
         z = model.sample(4000)
@@ -168,7 +170,7 @@ def test_generation_follows_the_seed(name: str) -> None:
 def test_encoding_is_repeatable_and_its_means_decode_to_the_reconstruction(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where every posterior gives its mean, inference and decoding are one function."""
+    """If each posterior gives its mean, inference and decoding are one function."""
     model, x = MODELS[name](), data()
     first, second = model.encode(x), model.encode(x)
     assert all(
@@ -330,7 +332,7 @@ def test_a_hierarchy_without_a_context_ignores_the_one_it_is_given(
 
 @pytest.mark.parametrize("net", [dense, conv])
 def test_details_are_drawn_below_given_latents(net: Callable[..., Hierarchy]) -> None:
-    """`decode` of the top alone is repeatable; `sample` below it keeps it and varies the rest."""
+    """`decode` with the top alone is repeatable; `sample` below it keeps it and varies the rest."""
     model = net()
     top = model.sample(6)[:1]
     assert torch.equal(model.decode(top).mean, model.decode(top).mean)
@@ -375,7 +377,10 @@ def test_the_convolutional_ladder_fits_any_picture(
 
 
 def test_lower_latents_spread_over_the_scales() -> None:
-    """28x28 has scales of 28, 14, 7 and 4 pixels; latents leave out the finest unless the net never sees it."""
+    """28x28 has scales of 28, 14, 7 and 4 pixels.
+
+    Latents skip the finest scale, unless the stride has already left out full resolution.
+    """
     assert Scales.of((1, 28, 28), 8, 1, 2).places == [2, 1]
     assert Scales.of((1, 28, 28), 8, 1, 3).places == [3, 2, 1]
     assert Scales.of((1, 28, 28), 8, 1, 6).places == [3, 3, 2, 2, 1, 1]
@@ -384,7 +389,7 @@ def test_lower_latents_spread_over_the_scales() -> None:
 
 
 class Given(nn.Module):
-    """A function as a part."""
+    """A function as a module."""
 
     def __init__(self, function: Callable) -> None:
         super().__init__()
@@ -395,9 +400,11 @@ class Given(nn.Module):
 
 
 def test_exact_posteriors_give_exact_evidence() -> None:
-    """z1 ~ N(0, 1), z2 ~ N(a z1, s^2), x ~ N(w z2, t^2 I): each draw's weight is log p(x), none being lost or twice.
+    """z1 ~ N(0, 1), z2 ~ N(a z1, s^2), x ~ N(w z2, t^2 I): each draw's log-weight is exactly log
+    p(x).
 
-    q(z1|x) and q(z2|z1, x) are the exact Gaussian conditionals, got from the joint covariance.
+    So no level is lost or counted twice. q(z1|x) and q(z2|z1, x) are the exact Gaussian
+    conditionals, computed from the joint covariance.
     """
     a, s, t = 1.7, 0.6, 0.5
     w = torch.tensor([0.8, -1.1, 0.3])
@@ -438,7 +445,10 @@ def test_exact_posteriors_give_exact_evidence() -> None:
 
 
 def test_training_makes_use_of_more_than_the_top() -> None:
-    """Four independent stripes: a top of one dimension cannot hold them, so a lower level has to speak."""
+    """Four independent stripes.
+
+    A top latent of one dimension cannot hold them, so a lower level must.
+    """
     torch.manual_seed(0)
     model = dense_hierarchy(SHAPE, 1, (1, 2, 2), 24, 1, PixelBernoulli())
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)

@@ -106,10 +106,13 @@ WRONG = [
     ("posterior=flow levels=2", "not posterior 'flow'; use levels=1"),
     ("levels=0", "model.levels.*greater than 0"),
     ("levels=99", "expected at most 16"),
-    ("bound=dreg:3 levels=2", "known for one latent, and this model has 2; train it by the iwae"),
+    (
+        "bound=dreg:3 levels=2",
+        "defined for one latent, but this model has 2; train it with the iwae",
+    ),
     ("bound=dreg:3 latent=vq:8", "all draws of an image's codes are the same.*use elbo"),
-    ("bound=dreg:3 posterior=flow", "by the elbo.*normal posterior"),
-    ("bound=stl latent=categorical:3x4", "by the elbo.*normal posterior"),
+    ("bound=dreg:3 posterior=flow", "with the elbo.*normal posterior"),
+    ("bound=stl latent=categorical:3x4", "with the elbo.*normal posterior"),
     ("bound=iwae:3 latent=vq:8", "all draws of an image's codes are the same.*use elbo"),
     ("bound=miwae:2x3 latent=fsq:4,4", "all draws of an image's codes are the same.*use elbo"),
     ("bound=elbo+free-bits:0.1 prior=mixture:3", "dimensions are independent.*latent.*total"),
@@ -122,7 +125,10 @@ WRONG = [
         for n in LYING
     ),
     *(
-        (f"bound=elbo+{n}:5 levels=2", "about one latent, and the model has 2; leave it out")
+        (
+            f"bound=elbo+{n}:5 levels=2",
+            "defined for one latent, but the model has 2; leave the term out",
+        )
         for n in LYING
     ),
     ("bound=elbo+beta-tc:5 posterior=flow", "dimensions are independent given the data"),

@@ -1,4 +1,4 @@
-"""Laws of the bound, its parts and what they teach, which hold for every model, whatever it is made of."""
+"""Laws of the bound, of its parts and of their gradients, which hold for every model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CERTAIN = pytest.mark.parametrize("name", zoo.CERTAIN)
 
 @EVERY
 def test_a_trace_has_one_number_a_datum(name: str) -> None:
-    """Of shape (B,) or (S, B), whatever is asked of it; latents and likelihood have the shapes that they should."""
+    """All costs have the shape (B,) or (S, B), and latents and likelihood have the right shapes."""
     model, x, context = zoo.batch(name)
     one, many = model(x, context), model(x, context, (5,))
     for trace, batch in ((one, (4,)), (many, (5, 4))):
@@ -41,7 +41,10 @@ def test_a_trace_has_one_number_a_datum(name: str) -> None:
 
 @EVERY
 def test_every_verb_speaks_of_n_data(name: str) -> None:
-    """encode, sample, decode and generate agree in the latents' shapes; decoding draws is what inference does."""
+    """encode, sample, decode and generate agree in the latents' shapes.
+
+    Decoding draws gives the same shapes as inference.
+    """
     model, x, context = zoo.batch(name)
     posteriors, latents = model.encode(x, context), model.sample(4, context)
     assert [q.batch_shape for q in posteriors] == [(4,)] * len(latents)
@@ -66,7 +69,7 @@ def test_draws_differ_where_they_can(name: str) -> None:
     "name", [name for name in zoo.MODELS if "posterior" not in name and name != "told, a flow"]
 )
 def test_mean_and_scale_of_a_posterior_are_those_of_its_draws(name: str) -> None:
-    """Of the topmost one; a bent posterior has a middle instead."""
+    """For the topmost latent. A posterior with a flow has a middle instead of a mean."""
     model, x, context = zoo.batch(name)
     with torch.no_grad():
         q = model.encode(x, context)[0]
@@ -78,7 +81,7 @@ def test_mean_and_scale_of_a_posterior_are_those_of_its_draws(name: str) -> None
 
 @EVERY
 def test_the_rate_is_the_mean_of_the_sampled_rate(name: str) -> None:
-    """At every level, a closed form or not; it is never below 0."""
+    """At every level, with a closed form or without. The rate is never below 0."""
     model, x, context = zoo.batch(name)
     with torch.no_grad():
         trace = model(x, context, (1500,) if zoo.MODELS[name].varies else (2,))
@@ -96,7 +99,7 @@ def test_the_rate_is_the_mean_of_the_sampled_rate(name: str) -> None:
 @pytest.mark.parametrize("training", [False, True])
 @EVERY
 def test_reconstruction_alone_teaches_the_encoder(name: str, training: bool) -> None:
-    """Every weight of it, and of what tells it conditions."""
+    """Every weight of the encoder, and of the embedding of its conditions, has a gradient."""
     model, x, context = zoo.batch(name, 6)
     model.train(training)
     distortion(model(x, context), x).mean().backward()
@@ -110,7 +113,7 @@ def test_reconstruction_alone_teaches_the_encoder(name: str, training: bool) -> 
 
 @EVERY
 def test_rate_alone_teaches_encoder_and_prior_but_not_the_decoder(name: str) -> None:
-    """Where all mass is on a code, moving it by the rate has no gradient: the prior alone is taught."""
+    """If all mass is on one code, the rate has no gradient for the encoder, only for the prior."""
     model, x, context = zoo.batch(name, 6)
     rate = model(x, context).rate().mean()
     if rate.requires_grad:
@@ -135,7 +138,10 @@ def of_weights(weights: Tensor) -> Trace:
 
 @VARYING
 def test_iwae_is_no_looser_than_elbo_and_tightens_with_draws(name: str) -> None:
-    """On the same draws, dealt out to ever larger groups, whose logs of means are above the means of logs."""
+    """The same draws are split into larger and larger groups.
+
+    The logarithm of a mean is above the mean of logarithms.
+    """
     model, x, context = zoo.batch(name, 2)
     with torch.no_grad():
         trace = model(x, context, (1024,))
@@ -152,7 +158,7 @@ def test_iwae_is_no_looser_than_elbo_and_tightens_with_draws(name: str) -> None:
 
 @CERTAIN
 def test_draws_that_are_all_the_same_leave_every_bound_the_elbo(name: str) -> None:
-    """Also the NLL, in chunks, with what each datum is told."""
+    """This includes the NLL in chunks, with the conditions of each datum."""
     model, x, context = zoo.batch(name, 5)
     with torch.no_grad():
         one = elbo(model(x, context), x)
@@ -165,7 +171,7 @@ def test_draws_that_are_all_the_same_leave_every_bound_the_elbo(name: str) -> No
 
 @EVERY
 def test_what_is_measured_is_the_bound(name: str) -> None:
-    """With beta 1, its parts adding up; the NLL of many draws is no higher."""
+    """With beta 1, the parts add up to the bound. The NLL with many draws is no higher."""
     model, x, context = zoo.batch(name, 6)
     parts = bound(model, [(x, context)])
     assert parts.elbo.value == pytest.approx(-parts.distortion.value - parts.rate.value)
@@ -182,7 +188,7 @@ def test_what_is_measured_is_the_bound(name: str) -> None:
     "name", ["prior standard", "prior mixture", "likelihood gaussian", "conv colour", "colour"]
 )
 def test_a_step_compiles_into_one_graph(name: str) -> None:
-    """No graph break, also in a process that has not looked up a closed form before."""
+    """There is no graph break, even in a process that has not looked up a closed form before."""
     torch.distributions.kl._KL_MEMOIZE.clear()
     kl._lookup.cache_clear()
     torch.compiler.reset()
@@ -198,7 +204,7 @@ def test_a_step_compiles_into_one_graph(name: str) -> None:
 
 
 def test_a_draws_log_ratio_is_prior_over_posterior() -> None:
-    """log p - log q, and nothing else: its sign is what a bound hangs on."""
+    """log p - log q, and nothing else. Every bound depends on its sign."""
     model, x, _ = zoo.batch("prior learned")
     (draw,) = model(x).draws
     assert isinstance(draw, Draw)

@@ -1,4 +1,6 @@
-"""Laws with a known answer: models of which everything is known, and measures of codes that were made."""
+"""Laws with a known answer: models of which everything is known, and measures of artificial
+codes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ from vaekit.models.hierarchy import normal_map
 
 
 def test_exact_posterior_gives_exact_evidence() -> None:
-    """With the true posterior, every single draw of every bound is log p(x): no constant, sign or half is lost."""
+    """With the true posterior, each single draw of each bound is log p(x).
+
+    So no constant, sign or factor of one half is lost.
+    """
     model = zoo.LinearGaussian()
     x = torch.randn(7, *model.shape) * 2
     evidence = model.evidence(x)
@@ -45,7 +50,7 @@ def test_nll_counts_every_draw_once_however_chunked(draws: int, rows: int) -> No
 
 
 def test_nll_with_a_wrong_posterior_falls_to_the_evidence() -> None:
-    """To within what weights of the known variance allow: E w^2 / p(x)^2 - 1, per draw."""
+    """The tolerance follows from the known variance of the weights, E w^2 / p(x)^2 - 1 per draw."""
     n, draws, model = 4000, 100, zoo.LinearGaussian()
     right = model.variance
     x = model.offset.view(model.shape) + 0.3 * torch.randn(n, *model.shape)
@@ -90,7 +95,10 @@ MEASURES = {
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_model_in_training_is_measured_as_in_use(name: str) -> None:
-    """Dropout drops nothing and batch statistics stay; the mode comes back, even from an error."""
+    """Dropout is off and batch statistics do not change.
+
+    The mode is restored, even after an error.
+    """
     model, batch = zoo.model(), torch.nn.BatchNorm1d(2 * zoo.LATENT)
     net = model.encoder.net
     net.head = torch.nn.Sequential(net.head, torch.nn.Dropout(0.5), batch)
@@ -117,7 +125,7 @@ def test_beta_weighs_the_rate_only() -> None:
 
 
 def test_mutual_information_of_known_codes() -> None:
-    """Codes that say nothing of the datum carry 0 nats; codes that never meet carry log N."""
+    """Codes that do not depend on the datum carry 0 nats; codes that never overlap carry log N."""
     model = zoo.LinearGaussian()
     model.weight = torch.zeros_like(model.weight)
     x = torch.randn(200, *model.shape)
@@ -146,7 +154,10 @@ def test_active_units_counts_dimensions_that_move() -> None:
 
 
 class Coded(torch.nn.Module):
-    """A model whose data are their own codes: x (B, T) of whole numbers, T positions of `depth` levels side by side."""
+    """A model whose data are their own codes.
+
+    x (B, T) holds whole numbers: T positions, with `depth` levels side by side.
+    """
 
     def __init__(self, size: int, depth: int) -> None:
         super().__init__()
@@ -160,7 +171,10 @@ class Coded(torch.nn.Module):
 
 
 def test_code_use_of_known_codes() -> None:
-    """Of eight codes four are used alike, in two batches; of two levels, one uses four codes and the other one."""
+    """Four of eight codes are used equally often, in two batches.
+
+    With two levels, one level uses four codes and the other one code.
+    """
     x = torch.arange(4)[:, None]
     plain = bounds.code_use(Coded(8, 1), [(x[:3], None), (x[3:], None)])  # type: ignore[arg-type]
     assert plain == {"codes": 8, "codes_used": 0.5, "perplexity": pytest.approx(4)}
@@ -178,7 +192,7 @@ def test_bits_per_dim_of_a_fair_coin() -> None:
 
 
 def test_a_sampled_kl_teaches_what_the_closed_form_teaches() -> None:
-    """Averaged over draws, its gradient in both distributions' parameters is that of the closed form."""
+    """Averaged over draws, its gradient in both distributions' parameters is the closed form's."""
 
     def gradients(closed: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -198,7 +212,9 @@ def test_a_sampled_kl_teaches_what_the_closed_form_teaches() -> None:
 
 
 def test_the_importance_weighted_bound_teaches_by_the_path_through_z() -> None:
-    """With one draw, the same noise: its gradient in the posterior's mean is a finite difference of its value."""
+    """With one draw and the same noise, its gradient in the posterior's mean is a finite
+    difference.
+    """
     x = torch.zeros(4, 3)
 
     def bound(shift: torch.Tensor) -> torch.Tensor:
@@ -216,8 +232,10 @@ def test_the_importance_weighted_bound_teaches_by_the_path_through_z() -> None:
 
 
 def test_colours_are_as_frequent_as_they_are_probable() -> None:
-    """Of one pixel of three channels and three levels, each channel following those before: chi-square, 26 degrees of
-    freedom, whose 0.001 quantile is 54.05."""
+    """One pixel with three channels of three levels, where each channel depends on those before it.
+
+    Chi-square with 26 degrees of freedom has the 0.001 quantile 54.05.
+    """
     mixing = torch.tensor([0.9, -0.7, 0.5]).view(1, 3, 1, 1).expand(2, -1, -1, -1)
     p = DiscretisedLogisticMixture(
         torch.randn(2, 1, 1), torch.randn(2, 3, 1, 1) / 2, 0.4 * torch.ones(2, 3, 1, 1), mixing, 3
@@ -231,7 +249,9 @@ def test_colours_are_as_frequent_as_they_are_probable() -> None:
 
 
 def test_commitment_to_residual_codes_pulls_at_every_level() -> None:
-    """sum_d |f - e_1 ... - e_d|^2 has the gradient 2 sum_d (f - e_1 ... - e_d), the codes standing still."""
+    """sum_d |f - e_1 ... - e_d|^2 has the gradient 2 sum_d (f - e_1 ... - e_d) for constant
+    codes.
+    """
     codebook, features = ResidualCodebook(3, 5, 4).eval(), torch.randn(200, 4)
     codebook.fit(features)
     f = features[:6].clone().requires_grad_()

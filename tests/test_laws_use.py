@@ -1,4 +1,4 @@
-"""Laws of use: what repeats, what is kept, what a datum and its condition have to do with the others of a batch."""
+"""Laws of use: repeatability, saving, and that a datum does not depend on others in its batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONDITIONED = pytest.mark.parametrize("name", zoo.CONDITIONED)
 
 @contextmanager
 def noiseless() -> Iterator[None]:
-    """Every posterior's draw is its middle, so that what a datum costs depends on nothing but the datum."""
+    """Every draw is its posterior's middle, so a datum's cost depends on the datum only."""
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(
             torch.distributions.normal, "_standard_normal", lambda s, dtype, device: torch.zeros(s)
@@ -41,7 +41,7 @@ def row(context: Tensor | None, index: Tensor | slice) -> Tensor | None:
 
 
 def seeded_score(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
-    """The bound of every datum and a generated picture, from one seed."""
+    """The bound of every datum, and a generated picture, from one seed."""
     torch.manual_seed(5)
     with torch.no_grad():
         return torch.cat(
@@ -50,7 +50,7 @@ def seeded_score(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def emptied(model: Model) -> Model:
-    """The model with nothing in it: all weights and all that it remembers 0."""
+    """The model with all weights and buffers set to 0."""
     with torch.no_grad():
         for tensor in model.state_dict().values():
             tensor.zero_()
@@ -59,7 +59,7 @@ def emptied(model: Model) -> Model:
 
 @EVERY
 def test_a_datum_scores_the_same_alone_and_in_company(name: str) -> None:
-    """The whole bound of it, in any order of the batch, with what it alone is told."""
+    """Its whole bound is the same in any order of the batch, with its own conditions."""
     model, x, context = zoo.batch(name, 6)
     with noiseless():
         together = elbo(model(x, context), x)
@@ -97,7 +97,9 @@ def test_generation_follows_the_prior_and_the_seed(name: str) -> None:
 
 @EVERY
 def test_a_model_survives_its_file(name: str, tmp_path: Path) -> None:
-    """What safetensors keep of it is all of it: put into an empty model, it scores and generates as before."""
+    """safetensors keeps all of it: loaded into an empty model, it scores and generates as
+    before.
+    """
     model, x, context = zoo.batch(name)
     before, other = seeded_score(model, x, context), emptied(zoo.MODELS[name]())
     assert not torch.equal(seeded_score(other, x, context), before)
@@ -110,7 +112,7 @@ def test_a_model_survives_its_file(name: str, tmp_path: Path) -> None:
 
 @EVERY
 def test_a_copy_is_a_model_of_its_own(name: str) -> None:
-    """What is shared within the model is shared within the copy, and nothing between the two."""
+    """What the model shares within itself, the copy shares within itself. The two share nothing."""
     model, x, context = zoo.batch(name)
     before, twin = seeded_score(model, x, context), copy.deepcopy(model)
     assert torch.equal(seeded_score(twin, x, context), before)
@@ -136,7 +138,7 @@ def test_use_changes_nothing_in_a_model(name: str) -> None:
 @pytest.mark.parametrize("picture", [0.0, 1.0])
 @EVERY
 def test_extremes_cost_a_finite_number_and_teach_finitely(name: str, picture: float) -> None:
-    """Blank and full images, weights thrown far from where they start, latents that no prior would give."""
+    """Blank and full images, weights far from their start, and latents that no prior would give."""
     model, x, context = zoo.batch(name)
     x = torch.full_like(x, picture)
     with torch.no_grad():
@@ -153,12 +155,12 @@ def test_extremes_cost_a_finite_number_and_teach_finitely(name: str, picture: fl
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-# What a model is told
+# Conditions
 
 
 @TOLD
 def test_what_one_datum_is_told_is_told_to_no_other(name: str) -> None:
-    """It changes what its own datum costs, and nothing of the rest of the batch."""
+    """A condition changes the cost of its own datum, and of no other in the batch."""
     model, x, context = zoo.batch(name, 5)
     assert context is not None
     other = context.clone()
@@ -176,7 +178,7 @@ def test_what_is_told_reaches_posterior_and_likelihood(name: str) -> None:
     b = a.nan_to_num(1.0).roll(1, 0) + torch.tensor([0.0] + [1.0] * (a.shape[1] - 1))
     z = model.sample(3, a)
     assert not torch.allclose(model.decode(z, a).mean, model.decode(z, b).mean)
-    if zoo.MODELS[name].varies:  # a code may be the nearest to both
+    if zoo.MODELS[name].varies:  # both may have the same nearest code
         told = [[q.mean for q in model.encode(x, context)] for context in (a, b)]
         assert all(not torch.allclose(one, other) for one, other in zip(*told, strict=True))
 
@@ -193,7 +195,7 @@ def test_not_being_told_is_the_same_as_nothing_known(name: str) -> None:
 
 @CONDITIONED
 def test_conditions_are_left_out_in_training_only(name: str) -> None:
-    """With a dropout of 1 a model in training is blind, and one in use is not."""
+    """With dropout 1, a model sees no conditions in training, but sees them in evaluation."""
     model, x, context = zoo.batch(name)
     model.embedding.dropout = 1.0  # type: ignore[union-attr, assignment]
     assert torch.equal(
@@ -206,7 +208,7 @@ def test_conditions_are_left_out_in_training_only(name: str) -> None:
 
 @EVERY
 def test_guidance_of_one_changes_nothing_and_of_none_takes_what_was_told_away(name: str) -> None:
-    """The ends of the line from a prediction without its condition to the one with it."""
+    """Weight 1 gives the prediction with the condition, weight 0 the one without."""
     model, x, context = zoo.batch(name)
     latents = model.sample(4, context)
     given, blind = model.decode(latents, context), model.decode([-z for z in latents], context)
@@ -222,7 +224,7 @@ def test_guidance_of_one_changes_nothing_and_of_none_takes_what_was_told_away(na
 
 
 class Deaf(torch.nn.Module):
-    """A model whose decoder is given the same codes whatever the data, and the conditions as they are."""
+    """A model whose decoder gets the same codes for all data, but the true conditions."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The loop: every datum once an epoch, schedules that reach their end, steps that cannot break a model."""
+"""The loop: every datum once per epoch, complete schedules, and steps that cannot break a model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def feed(
 def test_every_datum_once_an_epoch(
     size: int, batch: int, world: int, epoch: int, ahead: int
 ) -> None:
-    """Over all processes each index comes once, but for the re-weighed stand-ins of processes left without one."""
+    """Over all processes each index comes once.
+
+    Processes without a part of a batch get a replacement of weight 0.
+    """
     parts = [
         list(feed(size, batch, rank, world, ahead=ahead).epoch(epoch)) for rank in range(world)
     ]
@@ -94,7 +97,7 @@ def test_schedules_reach_their_weight(
 
 
 class Quadratic(nn.Module):
-    """Loss |w - mean of the batch|^2, NaN wherever the batch holds a 7."""
+    """Loss |w - mean of the batch|^2, which is NaN if the batch contains a 7."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +180,7 @@ def test_average_follows_the_weights_and_copies_the_buffers() -> None:
     early = Average(copy.deepcopy(model).requires_grad_(True), model, 0.999)
     with torch.no_grad():
         early.model.weight.zero_()
-    early.update(104)  # in so many steps, as far as eight steps of decay 105 / 114 go
+    early.update(104)  # as far as eight steps with decay 105 / 114 go
     assert early.model.weight.mean().item() == pytest.approx(1 - (105 / 114) ** EVERY)
     plain = Average(copy.deepcopy(model), model, 0.0)
     plain.update(0)
@@ -191,7 +194,7 @@ def test_weight_decay_spares_vectors() -> None:
 
 
 def ill_conditioned(name: str, steps: int) -> float:
-    """The loss left on |A w - b|^2 with condition number 1e4 and rotated axes, after `steps` steps."""
+    """The loss |A w - b|^2 after `steps` steps, with condition number 1e4 and rotated axes."""
     torch.manual_seed(3)
     layer, turn = nn.Linear(12, 8, bias=False), torch.linalg.qr(torch.randn(12, 12))[0]
     x = torch.randn(400, 12) * torch.logspace(0, -2, 12) @ turn
@@ -239,7 +242,7 @@ def test_soap_bases_are_orthogonal_and_kernels_keep_their_shape() -> None:
 
 
 def test_fit_weighs_schedules_shares_and_averages_as_by_hand() -> None:
-    """Plain gradient descent on w b: every weight, rate and average follows from the definitions."""
+    """Gradient descent on w b: all weights, rates and averages follow from the definitions."""
 
     class Linear(nn.Module):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Bounds by other draws and other gradients, and the terms beside them: known answers and what estimators promise."""
+"""Bounds with other draws and other gradients, and the terms beside them, against known answers."""
 
 from __future__ import annotations
 
@@ -47,8 +47,11 @@ def normal(mean: Tensor, scale: Tensor | float) -> Independent:
 
 
 class Toy:
-    """q(z|x) = N(A x + b, e^s), p(z) = N(m, I), p(x|z) = N(W z + c, NOISE): every copy of the datum has its own
-    parameters, so that one backward pass gives a gradient for each."""
+    """q(z|x) = N(A x + b, e^s), p(z) = N(m, I), p(x|z) = N(W z + c, NOISE).
+
+    Every copy of the datum has its own parameters, so one backward pass gives a gradient for each
+    copy.
+    """
 
     def __init__(self, copies: int, exact: bool = False) -> None:
         generator = torch.Generator().manual_seed(3)
@@ -71,7 +74,7 @@ class Toy:
         }
 
     def trace(self, draws: tuple[int, ...], of_encoder: bool = False) -> Trace:
-        """`of_encoder`: the prior is made of the encoder's parameters too, as a VampPrior is."""
+        """With `of_encoder`, the prior uses the encoder's parameters too, as a VampPrior does."""
         p = self.p
         q = normal((p["A"] @ DATUM) + p["b"], p["s"].exp())
         z = q.rsample(draws)
@@ -83,7 +86,9 @@ class Toy:
 def gradients(
     cost: Callable, copies: int, draws: tuple[int, ...], exact: bool = False, **kind: bool
 ) -> dict:
-    """The cost's gradient in every parameter, shape (copies, n), always for the same draws."""
+    """The cost's gradient in every parameter, shape (copies, n), with the same draws in each
+    call.
+    """
     toy = Toy(copies, exact)
     torch.manual_seed(0)
     value = cost(toy.trace(draws, **kind), DATUM)
@@ -100,7 +105,10 @@ def furthest(values: Tensor) -> float:
 @pytest.mark.parametrize("of_encoder", [False, True])
 @pytest.mark.parametrize("draws", [1, 2, 8])
 def test_dreg_has_the_mean_of_the_gradient_of_iwae(draws: int, of_encoder: bool) -> None:
-    """On the same draws: in the encoder by the mean, elsewhere exactly; the value is the bound's."""
+    """On the same draws, the encoder's gradients agree in the mean and all others exactly.
+
+    The value is the bound's.
+    """
     ours = gradients(dreg, 40_000, (draws,), of_encoder=of_encoder)
     naive = gradients(iwae, 40_000, (draws,), of_encoder=of_encoder)
     for name in "Abs":
@@ -168,7 +176,9 @@ def test_sticking_the_landing_has_the_mean_of_the_gradient_of_the_elbo(of_encode
 
 
 def test_sticking_the_landing_is_unbiased_where_a_posterior_follows_earlier_draws() -> None:
-    """Two levels, the lower posterior and prior both made of the upper draw, and the posterior of the prior."""
+    """Two levels: the lower prior depends on the upper draw, the lower posterior on that and the
+    prior.
+    """
 
     def gradient(cost: Callable) -> Tensor:
         torch.manual_seed(0)

@@ -1,4 +1,6 @@
-"""Every objective in training: compiled, whole, lowered, alone."""
+"""Every objective in training: compiled or not, in one graph or in parts, in bfloat16 or
+float32.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ EACH = pytest.mark.parametrize("name", OBJECTIVES)
 
 
 def made(name: str, prior: str = "standard") -> tuple[Step, Tensor, Tensor]:
-    """A step of a small model in training, a batch and the weights half way."""
+    """A step of a small model in training, a batch, and the terms' weights half way through the
+    run.
+    """
     model = zoo.model(prior=prior)
     objective = OBJECTIVES[name]()
     return Step(model, objective).train(), zoo.data(model, 6), torch.tensor(objective.weights(0.5))
@@ -103,7 +107,7 @@ def test_every_objective_compiles_into_one_graph_with_the_same_gradient(
 
 @EACH
 def test_every_objective_moves_the_weights_whole_as_apart(name: str) -> None:
-    """The gradient by `torch.func.grad` of weights given by hand is that of the ordinary way."""
+    """`torch.func.grad` with respect to weights that are passed in gives the ordinary gradient."""
     step, x, weights = made(name)
     other = copy.deepcopy(step)
     apart = StepByStep(step, adamw(step, 0.1), Guard(step.parameters(), 1.5, torch.device("cpu")))

@@ -1,4 +1,4 @@
-"""SOAP against what is known of it: its own algorithm in double precision, Adam where nothing is rotated."""
+"""SOAP, compared with its algorithm in double precision, and with Adam where nothing is rotated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from vaekit.training.optimisers import Soap, adamw
 
 
 def gradients(steps: int, *shape: int) -> list[Tensor]:
-    """Gradients whose rows and columns have sizes and directions of their own, as a refresh must find them."""
+    """Gradients whose rows and columns have their own sizes and directions, as a refresh must
+    find.
+    """
     generator = torch.Generator().manual_seed(5)
     g = torch.randn(steps, *shape, generator=generator) + 0.5
     return list(g * torch.linspace(0.3, 2.0, shape[-1]))
@@ -46,7 +48,9 @@ def by_hand(
     refresh: int,
     limit: float,
 ) -> list[np.ndarray]:
-    """Vyas et al. 2024, algorithm 3, in the parameter's own coordinates: the mean gradient is never rotated at all."""
+    """Vyas et al. 2024, algorithm 3, in the parameter's own coordinates: the mean gradient is not
+    rotated.
+    """
     m, n = w.shape
     left, right, ql, qr = np.zeros((m, m)), np.zeros((n, n)), np.eye(m), np.eye(n)
     mean, square, path = np.zeros((m, n)), np.zeros((m, n)), []
@@ -69,7 +73,10 @@ def by_hand(
 
 
 def test_soap_is_its_algorithm_in_double_precision() -> None:
-    """Two refreshes, a limit that is met on the way, and decay. (A 2 x 2 basis would be its own transpose.)"""
+    """It covers two refreshes, a limit that is reached, and decay.
+
+    (A 2 x 2 basis would be its own transpose.)
+    """
     start = torch.linspace(-2, 3, 12).view(4, 3)
     how: dict[str, Any] = {"settle": 4, "measure": 2, "refresh": 5, "limit": 0.9}
     weight, grads = nn.Parameter(start.clone()), gradients(18, 4, 3)
@@ -80,13 +87,13 @@ def test_soap_is_its_algorithm_in_double_precision() -> None:
     torch.testing.assert_close(
         torch.stack(path).double(), torch.from_numpy(np.stack(truth)), rtol=0, atol=2e-5
     )
-    assert torch.equal(path[3], start)  # settling moves nothing
+    assert torch.equal(path[3], start)  # weights do not change while it settles
     assert not torch.equal(path[4], start)
 
 
 @pytest.mark.parametrize(("shape", "longest"), [((4,), 256), ((3, 2), 1), ((2, 3, 2, 2), 1)])
 def test_soap_is_adam_wherever_it_does_not_rotate(shape: tuple[int, ...], longest: int) -> None:
-    """Vectors, and matrices and kernels with both sides too long; the decay is AdamW's."""
+    """Vectors, and matrices and kernels whose sides are both too long; the decay is AdamW's."""
     start, grads, settle = (
         torch.linspace(-1, 2, math.prod(shape)).view(shape),
         gradients(30, *shape),
@@ -107,7 +114,10 @@ def test_soap_is_adam_wherever_it_does_not_rotate(shape: tuple[int, ...], longes
 
 
 def test_a_step_of_soap_is_limited_in_every_coordinate() -> None:
-    """After a thousand tiny gradients Adam would go sqrt(1 / (1 - 0.99)) = 10 times the learning rate at a jump."""
+    """After a thousand tiny gradients, a large one makes Adam step 10 times the learning rate.
+
+    That factor is sqrt(1 / (1 - 0.99)).
+    """
     weight = nn.Parameter(torch.zeros(2))
     optimiser = Soap([weight], lr=0.5, betas=(0.0, 0.99), settle=1, limit=4.0)
     before, after = run(
@@ -130,7 +140,9 @@ def states(optimiser: torch.optim.Optimizer) -> list[dict[str, Tensor]]:
 
 @pytest.mark.parametrize("done", [2, 8, 9])
 def test_a_step_of_soap_that_found_infinity_changes_nothing(done: int) -> None:
-    """While it settles, before an ordinary step and before a refresh: no weight, no moment, no count."""
+    """No weight, moment or count changes: while it settles, before an ordinary step, before a
+    refresh.
+    """
     pair = [nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(2))]
     optimiser = Soap(pair, lr=0.1, weight_decay=0.1, settle=4, measure=2, refresh=6)
     for pair[0].grad, pair[1].grad in zip(gradients(done, 3, 2), gradients(done, 2), strict=True):
@@ -145,7 +157,10 @@ def test_a_step_of_soap_that_found_infinity_changes_nothing(done: int) -> None:
 
 
 def test_grad_scale_divides_the_gradients_of_soap_and_of_nothing_else() -> None:
-    """A scale of 8 on gradients eight times as long: the same bits everywhere, moments and covariances among them."""
+    """A scale of 8 with gradients eight times as long gives the same bits everywhere.
+
+    This includes moments and covariances.
+    """
     how: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.1, "settle": 3, "measure": 2, "refresh": 4}
     plain, scaled = (nn.Parameter(torch.ones(3, 2)) for _ in range(2))
     one, other, grads = Soap([plain], **how), Soap([scaled], **how), gradients(12, 3, 2)
@@ -172,7 +187,9 @@ def test_soap_goes_on_from_its_state(done: int) -> None:
 
 
 def test_what_is_no_layer_is_not_decayed() -> None:
-    """Pseudo-inputs are pictures and a mixture's means are places: neither belongs at zero."""
+    """Pseudo-inputs are pictures, and a mixture's means are places: decay to zero would be wrong
+    for both.
+    """
     encoder = MLP((4,), (5,), (6,))
     model = nn.ModuleDict(
         {

@@ -1,4 +1,6 @@
-"""Noise that a datum alone decides on: the same in any company, and as good as drawn over many data."""
+"""Noise that depends on its datum only: the same in any batch, and over many data as good as
+drawn.
+"""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Nets that read patches: any size of picture, every weight learns, and what they cannot do is said."""
+"""Networks that read patches: any picture size, all weights learn, and clear errors."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_every_weight_has_a_part_in_the_output(size, context):
 
 
 def test_each_pixel_of_the_input_counts():
-    """The rows and columns that fill up no whole patch too."""
+    """This includes the rows and columns that do not fill a whole patch."""
     torch.manual_seed(0)
     x = torch.rand(1, 1, 30, 50, requires_grad=True)
     PatchEncoder((1, 30, 50), 16, 1, 6)(x).sum().backward()
@@ -69,7 +69,7 @@ def test_a_block_starts_as_the_identity():
 
 
 def test_a_patch_reaches_its_place_only():
-    """Without blocks, a change within one patch of features changes the pixels of that patch alone."""
+    """Without blocks, a change in one patch of features changes the pixels of that patch only."""
     torch.manual_seed(0)
     decoder = PatchDecoder(3, 16, 0, (1, 16, 16))
     h = torch.randn(1, 16, 4, 4)

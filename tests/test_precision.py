@@ -1,4 +1,4 @@
-"""What bfloat16 may touch: the products of the networks, and nothing that goes in or comes out."""
+"""Where bfloat16 is used: in the networks' products, and not in their inputs and outputs."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from vaekit.training.engine import Engine
 
 
 class Spy(nn.Module):
-    """A product, and what it was given."""
+    """Returns its inputs, and a product of them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Priors, flows and samplers: known densities, samples that follow them, and what trains what."""
+"""Priors, flows and samplers: known densities, samples that match them, and which gradients
+flow.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ LEARNED = [name for name in PRIORS if name not in ("standard", "gmm")]
 
 
 def shaken(module: nn.Module, by: float = 0.2) -> nn.Module:
-    """The module with its weights away from their start."""
+    """The module with its weights moved away from their start, so that zeros hide nothing."""
     with torch.no_grad():
         for p in module.parameters():
             p.add_(by * torch.randn_like(p))
@@ -69,7 +71,7 @@ def prior(name: str, latent: int, context: int = 0) -> nn.Module:
 
 
 def model(name: str, flow: bool = False, context: int = 0) -> VAE:
-    """A small VAE with that prior, sharing its encoder with it where it is a VampPrior."""
+    """A small VAE with that prior; a VampPrior shares its encoder."""
     latent = 3
     family = FlowPosterior(latent, 4, 2, 16) if flow else normal
     outputs = family.outputs() if isinstance(family, FlowPosterior) else 2 * latent
@@ -97,7 +99,7 @@ def line(low: float = -40.0, high: float = 40.0, n: int = 40_001) -> Tensor:
 @pytest.mark.parametrize("name", PRIORS)
 @pytest.mark.parametrize("context", [0, CONTEXT])
 def test_a_prior_integrates_to_one_and_its_samples_follow_it(name: str, context: int) -> None:
-    """In one dimension, against its own distribution function, by a sum over a grid."""
+    """In one dimension, against its own distribution function, summed over a grid."""
     p = prior(name, 1, context)(torch.tensor([[0.3, 0.9]]) if context else None)
     grid = line()
     with torch.no_grad():
@@ -180,7 +182,7 @@ def explicit(logits: Tensor, means: Tensor, scales: Tensor) -> MixtureSameFamily
 def test_the_matrix_form_of_a_mixture_is_exact_for_sharp_posteriors(
     scale: float, lowered: bool
 ) -> None:
-    """Within 1e-4 nats of the differences taken in float64, also where autocast lowers products."""
+    """Within 1e-4 nats of differences in float64, also under autocast to lower precision."""
     logits, means = torch.randn(100), 2 * torch.randn(100, 40)
     scales = scale * torch.exp(0.3 * torch.randn(100, 40))
     p, exact = MixtureOfNormals(logits, means, scales), explicit(logits, means, scales)
@@ -333,7 +335,9 @@ def test_a_flow_posterior_integrates_to_one() -> None:
 
 
 def test_a_flow_posteriors_sampled_rate_is_its_divergence() -> None:
-    """Against KL computed on a grid, from the inverse and not the draws."""
+    """It is compared with the KL on a grid, which is computed with the inverse and not with
+    draws.
+    """
     _, q = bent()
     p = StandardNormal(2)(None)
     with torch.no_grad():
@@ -372,7 +376,10 @@ def test_a_foreign_latents_density_teaches_the_flow() -> None:
 
 
 def test_a_flow_posterior_approaches_the_evidence_from_below() -> None:
-    """A linear-Gaussian model whose posterior is bent away from the truth: the bounds hold, and tighten with draws."""
+    """A linear-Gaussian model with a posterior that differs from the true one.
+
+    The bounds hold, and get tighter with more draws.
+    """
     exact = zoo.LinearGaussian()
     x = 1.5 * torch.randn(30, *exact.shape)
     family = FlowPosterior(2, 3, 2, 16)
@@ -427,7 +434,10 @@ def test_a_step_with_it_compiles_into_one_graph(name: str, flow: bool, context: 
 @pytest.mark.parametrize("flow", [False, True])
 @pytest.mark.parametrize("name", LEARNED)
 def test_functional_gradients_are_those_of_backward(name: str, flow: bool) -> None:
-    """With the weights passed in, which must reach a borrowed encoder in both its places and leave the module alone."""
+    """Weights that are passed in must be used in both places of a borrowed encoder.
+
+    The module itself must not change.
+    """
     step, x = Step(model(name, flow), beta_elbo()), pixels()
 
     def loss(weights: dict[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Costs beyond the bound, each against a case whose answer is known."""
+"""Costs beyond the bound, each tested on a case with a known answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from vaekit.core.trace import Draw, Trace
 
 
 def coded(*means: Tensor, scale: float | Tensor = 1.0) -> Trace:
-    """Latents with N(mean, scale) against N(0, 1), drawn once; the likelihood is of no concern."""
+    """Latents with posterior N(mean, scale) and prior N(0, 1), drawn once; the likelihood is
+    unused.
+    """
     made = []
     for mean in means:
         q, p = normal(mean, scale), normal(torch.zeros(mean.shape[1]), torch.ones(mean.shape[1]))
@@ -39,11 +41,14 @@ def coded(*means: Tensor, scale: float | Tensor = 1.0) -> Trace:
 
 
 X = torch.zeros(0)
-"""What a term that looks at latents only is given as data."""
+"""The data for a term that uses latents only."""
 
 
 def test_free_bits_of_known_rates() -> None:
-    """KL(N(m, 1) || N(0, 1)) = m^2 / 2; the floor holds for the mean over the batch, not for a datum."""
+    """KL(N(m, 1) || N(0, 1)) = m^2 / 2.
+
+    The floor is for the mean over the batch, not for each datum.
+    """
     first = torch.tensor([[0.2, 2.0, 0.0], [0.2, 4.0, 0.4]]).sqrt()  # mean rates: 0.1, 1.5, 0.1
     second = torch.tensor([[1.0], [3.0]]).sqrt()  # mean rate: 1
     trace = coded(first, second)
@@ -96,7 +101,9 @@ def test_the_target_rate_pulls_from_both_sides_and_rises() -> None:
 
 
 def correlated(batch: int, correlation: float, scale: float, dims: int = 2) -> tuple[Trace, float]:
-    """Posterior means and widths whose mixture is N(0, 1) in each dimension, and its total correlation."""
+    """Posterior means and widths whose mixture is N(0, 1) in each dimension, and its total
+    correlation.
+    """
     covariance = (1 - correlation) * torch.eye(dims) + correlation
     mean = MultivariateNormal(torch.zeros(dims), covariance - scale**2 * torch.eye(dims)).sample(
         (batch,)
@@ -116,12 +123,15 @@ def test_total_correlation_of_a_gaussian(batch: int, correlation: float) -> None
 
 
 def far_apart(batch: int, dims: int) -> Trace:
-    """Posteriors that never meet, in no dimension: of N such data the total correlation is (dims - 1) log N."""
+    """Posteriors that overlap in no dimension.
+
+    For N such data the total correlation is (dims - 1) log N.
+    """
     return coded(1000.0 * torch.arange(batch)[:, None].expand(batch, dims))
 
 
 def column_for_diagonal(self: TotalCorrelation, each: Tensor) -> Tensor:
-    """The well-known mistake: the datum's own weight given to the first of the batch."""
+    """A well-known mistake: the datum's own weight is given to the first datum of the batch."""
     weights = of_all_data(self, each)
     return weights.diagonal()[0] * torch.eye(len(weights))[0] + weights[0, 1] * (
         1 - torch.eye(len(weights))[0]
@@ -135,7 +145,10 @@ of_all_data = TotalCorrelation._log_weights
 def test_total_correlation_of_codes_that_never_meet(
     batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exact for a batch of any size, since the own weight is what counts: it is this that a wrong place spoils."""
+    """It is exact for any batch size, because only the datum's own weight counts.
+
+    A weight at the wrong place would change it.
+    """
     exact = 2 * math.log(1000)
     values = TotalCorrelation(1000)(far_apart(batch, 3), X)
     torch.testing.assert_close(values, torch.full((batch,), exact))
@@ -159,7 +172,9 @@ def test_posteriors_that_are_all_alike_correlate_in_nothing(data: int) -> None:
 
 
 def test_the_density_that_total_correlation_is_made_of_is_unbiased_over_batches() -> None:
-    """Over all batches with datum 0 in them, every datum of the five weighs one fifth."""
+    """Over all batches that contain datum 0, each of the five data has a mean weight of one
+    fifth.
+    """
     total = torch.zeros(5)
     batches = [(0, *others) for others in itertools.combinations(range(1, 5), 2)]
     for batch in batches:
@@ -203,7 +218,10 @@ def test_discriminator_and_encoder_do_not_teach_each_other() -> None:
 
 
 def test_the_density_ratio_learns_the_total_correlation_of_a_gaussian() -> None:
-    """With rates that fall to zero, seeds differ by .01; a net that is not done yet finds a little too low a value."""
+    """With a learning rate that falls to zero, seeds differ by .01.
+
+    A network that has not finished learning finds a value that is a little too low.
+    """
     torch.manual_seed(1)
     tc, steps = FactorTC(3, width=64, hidden=2), 300
     optimiser = torch.optim.Adam(tc.parameters(), lr=3e-3)
@@ -223,7 +241,10 @@ def test_the_density_ratio_learns_the_total_correlation_of_a_gaussian() -> None:
 
 
 def test_moments_of_a_known_covariance() -> None:
-    """Means (+-2, +-1) on all four corners: unbiased covariance diag(16, 4) / 3; the widths add 0.25 and 1."""
+    """Means (+-2, +-1) at all four corners have the unbiased covariance diag(16, 4) / 3.
+
+    The widths add 0.25 and 1.
+    """
     mean = torch.tensor([[2.0, 1.0], [2.0, -1.0], [-2.0, 1.0], [-2.0, -1.0]])
     trace = coded(mean, scale=torch.tensor([0.5, 1.0]))
     a, b = 16 / 3, 4 / 3
@@ -263,7 +284,7 @@ def test_mmd_is_the_mean_over_pairs_written_out(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("conditional", [False, True])
 def test_mmd_has_mean_zero_between_equals_and_grows_with_what_differs(conditional: bool) -> None:
-    """Also where a datum's z and its draw of the prior share a condition."""
+    """This holds too if a datum's z and its draw from the prior share a condition."""
     centre = torch.randn(20_000, 6, 2) if conditional else torch.zeros(2)
     prior = normal(2 * centre, torch.full((2,), 0.2 if conditional else 1.0))
     z = prior.sample(() if conditional else (20_000, 6))

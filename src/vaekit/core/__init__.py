@@ -1,1 +1,1 @@
-"""What a model returns (a trace), and what that costs: the two ideas that everything else rests on."""
+"""A model returns a trace, and an objective computes its cost. All else builds on these two."""

@@ -1,8 +1,9 @@
-"""What a network says of a datum is the same bits alone, in any batch and at any place in it.
+"""Makes a network's output for a datum bitwise the same alone, in any batch and at any position.
 
-On a CPU it would not be: kernels for few rows, for many rows and for the last rows of a batch round differently, and
-products with few columns round by where a row lies in memory. So data go through a network in batches of one fixed
-size, the last one filled up; products have many columns; and each batch is computed by one thread.
+On a CPU it usually is not. Kernels for few rows, for many rows and for the last rows of a batch
+round differently, and products with few columns round differently depending on where a row lies in
+memory. So data go through a network in batches of one fixed size, and the last batch is filled up;
+products have many columns; and one thread computes each batch.
 """
 
 from __future__ import annotations
@@ -19,17 +20,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vaekit.core.threads import spread
 
 VALUES = 2**16
-"""A batch has about so many values."""
+"""The number of values that a batch has, about."""
 
 FEWEST, MOST = 32, 512
-"""A batch has at least and at most so many data. Powers of two, so that no kernel has a rest to treat differently."""
+"""The least and the greatest number of data in a batch.
+
+Both are powers of two, so that a kernel has no remaining rows to treat differently.
+"""
 
 COLUMNS, INNER = 64, 16
-"""Products get a multiple of so many columns; of batches of products, the axis summed over a multiple of `INNER`."""
+"""Products get a multiple of `COLUMNS` columns.
+
+In batched products, the axis that is summed over is a multiple of `INNER` too.
+"""
 
 
 def batch_size(values: int) -> int:
-    """How many data of so many values each make a batch: a power of two."""
+    """The number of data in a batch, a power of two, if each datum has `values` values."""
     fitting = max(1, VALUES // max(1, values))
     return min(MOST, max(FEWEST, 2 ** (fitting.bit_length() - 1)))
 
@@ -37,10 +44,12 @@ def batch_size(values: int) -> int:
 def in_fixed_batches(
     function: Callable[..., Sequence[Tensor]], size: int, *data: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """What `function` says of all data, as if each datum were alone: its results for batches of `size`, joined.
+    """The results of `function` for all data, as if each datum were alone.
 
-    data: tensors (N, ...) of one length N > 0, the first of which is not None. `function` is given (size, ...) of
-    each, None for None, and returns tensors (size, ...). No gradients. As many batches at once as torch has threads.
+    `function` runs on batches of `size`, and its results are joined. data: tensors (N, ...) of one
+    length N > 0, or None; the first is not None. `function` gets (size, ...) of each, or None for
+    None, and returns tensors (size, ...). There are no gradients. As many batches run at once as
+    torch has threads.
     """
     assert data[0] is not None
     n = len(data[0])
@@ -49,7 +58,7 @@ def in_fixed_batches(
 
 
 def widened(b: Tensor, rows: int = 0) -> Tensor:
-    """b (..., K, N) with zeros: so many more rows, and columns up to a multiple of `COLUMNS`."""
+    """b (..., K, N) with zeros added: `rows` rows, and columns up to a multiple of `COLUMNS`."""
     columns = -b.shape[-1] % COLUMNS
     return F.pad(b, (0, columns, 0, rows)) if columns or rows else b
 
@@ -64,13 +73,16 @@ def _of_one_batch(
 
 
 def _filled(data: Tensor, start: int, size: int) -> Tensor:
-    """`size` data from `start` on, the last repeated to fill, in memory of their own."""
+    """`size` data from `start` on, in their own memory.
+
+    The last datum is repeated to fill the batch.
+    """
     places = torch.arange(start, start + size, device=data.device).clamp_max(len(data) - 1)
     return data.index_select(0, places).contiguous()
 
 
 class _WideProducts(TorchDispatchMode):
-    """Within this block no product of matrices has few columns: columns of zeros are added and cut off again."""
+    """In this block, products of matrices get extra columns of zeros, which are cut off again."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _WIDE.get(func, func)(*args, **(kwargs or {}))
@@ -86,7 +98,7 @@ def _mm(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _bmm(a: Tensor, b: Tensor) -> Tensor:
-    """a (B, M, K) times b (B, K, N): each product of a batch begins where memory is aligned."""
+    """a (B, M, K) times b (B, K, N), padded so that each product starts at aligned memory."""
     columns, rest = b.shape[2], -a.shape[2] % INNER
     return _cut(aten.bmm.default(F.pad(a, (0, rest)), widened(b, rest)), columns)
 
@@ -110,12 +122,12 @@ def _addmv(c: Tensor, a: Tensor, v: Tensor, *, beta: float = 1, alpha: float = 1
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """By differences, not by products."""
+    """Computes distances by differences, not by matrix products."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _sum(c: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
-    """beta c + alpha a b; c counts for nothing, not even as NaN, where beta is 0."""
+    """beta c + alpha a b. If beta is 0, c is ignored, even where it is NaN."""
     product = product if alpha == 1 else alpha * product
     return torch.add(product, c, alpha=beta) if beta else product
 

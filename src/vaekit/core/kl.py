@@ -1,4 +1,7 @@
-"""The Kullback-Leibler divergence from a prior to a posterior: exact where a closed form is registered on the pair."""
+"""The Kullback-Leibler divergence from a prior to a posterior.
+
+It is exact if a closed form is registered for the two distribution types.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from torch.distributions.kl import _KL_MEMOIZE, _dispatch_kl
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    """KL(q || p) in nats: closed form, shape (B,), else the one-draw estimate log q(z) - log p(z) at z ~ q.
+    """KL(q || p) in nats: the closed form, shape (B,), or else an estimate from the draw z ~ q.
 
-    A closed form is whatever `torch.distributions.register_kl` knows of the two types; add one there, for a pair.
+    The estimate is log q(z) - log p(z). Closed forms are those in
+    `torch.distributions.register_kl`; register one there for a new pair of types.
     """
     return kl_divergence(q, p) if has_closed_form(q, p) else q.log_prob(z) - p.log_prob(z)
 
@@ -33,7 +37,8 @@ def _is_registered(q: type[Distribution], p: type[Distribution]) -> bool:
     return _lookup(q, p)  # type: ignore[arg-type]
 
 
-# What `torch.compiler.assume_constant_result` sets. The decorator imports the compiler, which takes as long as torch.
+# The decorator `torch.compiler.assume_constant_result` sets this. We do not use it because it imports the compiler,
+# which takes as long as importing torch.
 _is_registered._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -41,5 +46,5 @@ _is_registered._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def _lookup(q: type[Distribution], p: type[Distribution]) -> bool:
     form = _KL_MEMOIZE[q, p] = _dispatch_kl(
         q, p
-    )  # so that a compiled step finds it there, and need not dispatch
+    )  # so that a compiled step finds it and does not dispatch
     return form is not NotImplemented

@@ -1,7 +1,8 @@
 """What a trace costs: bounds on log p(x), and objectives made of named terms with schedules.
 
-The bounds are sacred: nothing but the bound is in them. Whatever else a run pays for is a term of its own. Where a
-paper changes only how a bound is differentiated (sticking the landing, DReG), the value stays the bound's.
+A bound contains nothing but the bound. Everything else that a run optimises is a separate term.
+Where a paper changes only the gradient of a bound (sticking the landing, DReG), the value stays
+that of the bound.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from torch.distributions import Distribution, Independent, Laplace, Normal
 from vaekit.core.trace import Draw, Trace
 
 Cost = Callable[[Trace, Tensor], Tensor]
-"""A trace and its data to nats per datum, shape (B,) or (S, B); or (), of costs that only a whole batch has."""
+"""Maps a trace and its data to nats per datum, shape (B,) or (S, B), or () for a whole batch."""
 
 Schedule = Callable[[float], float]
-"""The fraction of the run that is done, in [0, 1], to a weight."""
+"""Maps the fraction of the run that is done, in [0, 1], to a weight."""
 
 
 def elbo(trace: Trace, x: Tensor, beta: float = 1.0) -> Tensor:
@@ -36,15 +37,16 @@ def iwae(trace: Trace, x: Tensor) -> Tensor:
 
 
 def miwae(trace: Trace, x: Tensor, groups: int) -> Tensor:
-    """The mean of `groups` bounds `iwae` of S / groups draws each, in nats, shape (B,), of a trace with S draws.
+    """The mean of `groups` bounds `iwae` in nats, shape (B,), for a trace with S draws.
 
-    1/M sum_m log 1/K sum_k w_mk, S = M K. Rainforth et al. 2018, section 4. K is what tightens the bound, M what
-    quietens the encoder's gradient.
+    Each bound uses S / groups of the draws: 1/M sum_m log 1/K sum_k w_mk, S = M K. Rainforth et al.
+    2018, section 4. A larger K tightens the bound; a larger M makes the encoder's gradient less
+    noisy.
     """
     log_weight = trace.log_weight(x)  # (M K, B)
     draws = log_weight.shape[0]
     if groups < 1 or draws % groups:
-        raise ValueError(f"{draws} draws cannot be dealt out to {groups} equal groups")
+        raise ValueError(f"{draws} draws cannot be split into {groups} equal groups")
     each = torch.logsumexp(log_weight.unflatten(0, (groups, -1)), dim=1) - math.log(
         draws // groups
     )  # (M, B)
@@ -52,28 +54,30 @@ def miwae(trace: Trace, x: Tensor, groups: int) -> Tensor:
 
 
 def ciwae(trace: Trace, x: Tensor, weight: float) -> Tensor:
-    """weight ELBO + (1 - weight) IWAE in nats, shape (B,), of a trace with S draws, over which the ELBO is averaged.
+    """weight ELBO + (1 - weight) IWAE in nats, shape (B,), for a trace with S draws.
 
-    Rainforth et al. 2018, section 4.
+    The ELBO is averaged over the draws. Rainforth et al. 2018, section 4.
     """
     return weight * elbo(trace, x).mean(0) + (1 - weight) * iwae(trace, x)
 
 
 def dreg(trace: Trace, x: Tensor) -> Tensor:
-    """`iwae` in nats, shape (B,), with the doubly reparameterised gradient. Tucker et al. 2019, section 3.
+    """`iwae` in nats, shape (B,), with the doubly reparameterised gradient.
 
-    With v_s = w_s / sum_r w_r and q's parameters phi: grad_phi = sum_s v_s^2 (d log w_s / d z_s) (d z_s / d phi), which
-    has the mean of IWAE's gradient and whose signal does not drown in noise as S grows; all other parameters (those of
-    a prior made of the encoder too) have IWAE's own gradient, sum_s v_s grad log w_s.
+    Tucker et al. 2019, section 3. With v_s = w_s / sum_r w_r and q's parameters phi: grad_phi =
+    sum_s v_s^2 (d log w_s / d z_s) (d z_s / d phi). Its mean is that of IWAE's gradient, but its
+    signal is not lost in noise as S grows. All other parameters (also those of a prior that is made
+    of the encoder) have IWAE's own gradient, sum_s v_s grad log w_s.
 
-    The one v_s comes from the logarithm of the sum. The other is a hook on the trace's z, which weighs all that comes
-    back to z: ask for it once a trace, and pay for nothing else through z. A graph that a compiler ends between z and
-    this bound would hide the decoder from the hook: see `Objective.one_graph`.
+    One factor v_s comes from the logarithm of the sum. The other comes from a hook on the trace's
+    z, which multiplies every gradient that flows back to z. So call this once per trace, and
+    optimise no other term that depends on z. If a compiler splits the graph between z and this
+    bound, the hook misses the decoder's gradient: see `Objective.one_graph`.
     """
     if len(trace.draws) != 1:
         raise ValueError(
-            f"the doubly reparameterised gradient is known for one latent, and this model has {len(trace.draws)}; "
-            "train it by the iwae or by sticking the landing"
+            f"the doubly reparameterised gradient is defined for one latent, but this model has {len(trace.draws)}; "
+            "train it with the iwae or with sticking the landing"
         )
     (draw,) = trace.draws
     log_weight = trace.likelihood.log_prob(x) - _path_rate(draw)  # (S, B)
@@ -89,16 +93,16 @@ def dreg(trace: Trace, x: Tensor) -> Tensor:
 
 @singledispatch
 def detached(q: Distribution) -> Distribution:
-    """The same distribution, through whose parameters no gradient flows: what is left is the path through a draw.
+    """The same distribution with detached parameters: only the gradient through the draw remains.
 
-    A type is registered here, or has a method `detached` of its own. ValueError for those whose draws follow their
-    parameters otherwise than by reparameterisation: there what is left would not have the right mean.
+    Register a type here, or give it a method `detached`. Raises ValueError if draws are not
+    reparameterised by the parameters, because the remaining gradient would not have the right mean.
     """
     if hasattr(q, "detached"):
         return q.detached()
     raise ValueError(
-        "this gradient is of posteriors whose draws are reparameterised by a mean and a scale, as normal ones are; "
-        "train this model by the elbo, or give it a normal posterior"
+        "this gradient needs a posterior whose draws are reparameterised by a mean and a scale, as with a normal "
+        "one; train this model with the elbo, or give it a normal posterior"
     )
 
 
@@ -119,16 +123,18 @@ def distortion(trace: Trace, x: Tensor) -> Tensor:
 
 
 def rate(trace: Trace, x: Tensor) -> Tensor:
-    """KL(q || p) in nats per datum, summed over the draws, never clipped."""
+    """KL(q || p) in nats per datum, summed over the latents of the trace, never clipped."""
     return trace.rate()
 
 
 def path_rate(trace: Trace, x: Tensor) -> Tensor:
-    """log q(z|x) - log p(z) at the draws, in nats, shape (B,) or (S, B): the rate, estimated, in whose gradient q's
-    own parameters stand still ("sticking the landing", Roeder et al. 2017, section 3).
+    """log q(z|x) - log p(z) at the draws in nats, shape (B,) or (S, B), with q detached.
 
-    What is left out, the score of q at its own draw, has mean zero, also where a posterior follows earlier draws. With
-    a single latent and the exact posterior, what remains of the bound's gradient in q is zero, draw by draw.
+    This estimates the rate, with the gradient of "sticking the landing" (Roeder et al. 2017,
+    section 3): q's parameters get theirs through the draw only. The part that is left out, the
+    score of q at its own draw, has mean zero, even if a posterior depends on earlier draws. With a
+    single latent and the exact posterior, the rest of the bound's gradient in q is zero for every
+    draw.
     """
     return sum((_path_rate(draw) for draw in trace.draws[1:]), start=_path_rate(trace.draws[0]))
 
@@ -149,7 +155,7 @@ def negative_iwae(trace: Trace, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same weight throughout."""
+    """The same weight throughout the run."""
 
     weight: float = 1.0
 
@@ -159,9 +165,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class LinearWarmup:
-    """From 0 to `weight` over the first `fraction` of the run, then held.
+    """Rises from 0 to `weight` over the first `fraction` of the run, then stays constant.
 
-    Step k of n (from 0) sees the progress k / n, so with `fraction` 1 the last step has weight (n - 1) / n of `weight`.
+    Step k of n (from 0) has the progress k / n, so with `fraction` 1 the last step has (n - 1) / n
+    of `weight`.
     """
 
     weight: float = 1.0
@@ -173,9 +180,9 @@ class LinearWarmup:
 
 @dataclass(frozen=True)
 class Cyclical:
-    """`cycles` rises from 0 to `weight`, each over the first `rise` of its cycle, then held. Fu et al. 2019.
+    """`cycles` cycles: each rises from 0 to `weight` over its first `rise`, then stays.
 
-    With `rise` 1 a cycle ends a step short of `weight`, as `LinearWarmup` does.
+    Fu et al. 2019. With `rise` 1 a cycle ends one step before `weight`, as `LinearWarmup` does.
     """
 
     weight: float = 1.0
@@ -190,7 +197,7 @@ class Cyclical:
 
 
 WATCHED = Constant(0.0)
-"""The schedule of what is logged and not paid for."""
+"""The schedule of a term that is logged but not optimised."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +210,9 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """A weighted sum of named costs, each in nats per datum; a term of weight 0 is only logged.
+    """A weighted sum of named costs, each in nats per datum. A term of weight 0 is only logged.
 
-    `draws` is how many latents per datum the costs want: () for one, (S,) for S.
+    `draws` is the number of draws per datum that the costs need: () for one, (S,) for S.
     """
 
     terms: Mapping[str, Term]
@@ -215,17 +222,17 @@ class Objective:
         paid = [term.cost for term in self.terms.values() if term.schedule != WATCHED]
         if negative_dreg in paid and len(paid) > 1:
             raise ValueError(
-                "the doubly reparameterised gradient (dreg) weighs all that comes back to the latents, so no other "
-                "term can be paid for beside it; use the iwae"
+                "the doubly reparameterised gradient (dreg) changes every gradient that flows back to the latents, "
+                "so no other term can have a weight beside it; use the iwae instead"
             )
 
     @property
     def one_graph(self) -> bool:
-        """Whether a step that is compiled must be so in one graph (`fullgraph=True`) for its gradient to be right."""
+        """Whether a compiled step must be one graph (`fullgraph=True`) for a correct gradient."""
         return any(term.cost is negative_dreg for term in self.terms.values())
 
     def weights(self, progress: float) -> list[float]:
-        """The weight of every term when `progress` in [0, 1] of the run is done."""
+        """The weight of every term at `progress`, the fraction of the run done, in [0, 1]."""
         return [term.schedule(progress) for term in self.terms.values()]
 
     def costs(self, trace: Trace, x: Tensor) -> Tensor:
@@ -235,14 +242,14 @@ class Objective:
     def plus(self, name: str, term: Term) -> Objective:
         """This objective with one more term."""
         if name in self.terms:
-            raise ValueError(f"the objective has a term '{name}' already")
+            raise ValueError(f"the objective already has a term '{name}'")
         return replace(self, terms={**self.terms, name: term})
 
     def watching(self, name: str) -> Objective:
-        """This objective with the term `name` logged only, for another that stands in for it."""
+        """This objective with the term `name` only logged, because another term replaces it."""
         if name not in self.terms or self.terms[name].schedule == WATCHED:
             raise ValueError(
-                f"the objective does not pay for '{name}', so nothing can stand in for it"
+                f"the objective has no optimised term '{name}', so nothing can replace it"
             )
         return replace(
             self, terms={**self.terms, name: replace(self.terms[name], schedule=WATCHED)}
@@ -255,7 +262,10 @@ def beta_elbo(beta: Schedule | float = 1.0, draws: tuple[int, ...] = ()) -> Obje
 
 
 def sticking_the_landing(beta: Schedule | float = 1.0, draws: tuple[int, ...] = ()) -> Objective:
-    """distortion + beta path_rate: the ELBO by Roeder et al. 2017; the rate in closed form is logged beside it."""
+    """distortion + beta path_rate: the ELBO by Roeder et al. 2017.
+
+    The closed-form rate is logged too.
+    """
     terms = {
         "distortion": Term(distortion),
         "path_rate": Term(path_rate, _schedule(beta)),
@@ -265,17 +275,20 @@ def sticking_the_landing(beta: Schedule | float = 1.0, draws: tuple[int, ...] = 
 
 
 def importance_weighted(draws: int) -> Objective:
-    """The negative importance-weighted bound of `draws` draws; distortion and rate are logged beside it."""
+    """The negative importance-weighted bound of `draws` draws.
+
+    Distortion and rate are logged too.
+    """
     return _bound("iwae", negative_iwae, draws)
 
 
 def multiply_weighted(groups: int, draws: int) -> Objective:
-    """The negative mean of `groups` importance-weighted bounds, each of `draws` draws of its own."""
+    """The negative mean of `groups` importance-weighted bounds, each with its own `draws` draws."""
     return _bound("miwae", lambda trace, x: -miwae(trace, x, groups), groups * draws)
 
 
 def convexly_weighted(draws: int, weight: float = 0.5) -> Objective:
-    """The negative bound `ciwae`: `weight` of it the ELBO, the rest the importance-weighted bound of `draws` draws."""
+    """The negative `ciwae`: `weight` ELBO + (1 - `weight`) IWAE, with `draws` draws."""
     if not 0 <= weight <= 1:
         raise ValueError(f"the weight of the ELBO must lie between 0 and 1, got {weight:g}")
     return _bound("ciwae", lambda trace, x: -ciwae(trace, x, weight), draws)

@@ -1,4 +1,4 @@
-"""Randomness from a seed, without touching anyone else's."""
+"""Random numbers from a seed, without changing torch's global random state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 SETS = 256
-"""So many sets of noise are dealt out to data."""
+"""The number of different sets of noise that `own_noise` deals out to data."""
 
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Run the block under `seed` and put torch's random state back after it; None leaves the state to flow."""
+    """Run the block under `seed` and then restore torch's random state; with None, just run it."""
     if seed is None:
         yield
         return
@@ -25,14 +25,15 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 
 def own_noise(x: Tensor, draws: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise (draws, B, *shape) for data x (B, ...), float32, that each datum alone decides on.
+    """Standard normal noise (draws, B, *shape), float32, for data x (B, ...).
 
-    A datum takes the set of noise that its bytes point to: it has the same in any company, and since others have
-    others, the errors of estimates that noise makes average out over data.
+    A hash of a datum's values selects its set of noise. So a datum gets the same noise in any
+    batch. Other data get other sets, so the errors that noise causes in estimates average out over
+    the data.
     """
     plain = (
         torch.where(x.isnan(), 1e30, x).add(0.0).cpu().flatten(1).contiguous()
-    )  # one NaN, one zero
+    )  # all NaNs are the same, and -0.0 is 0.0
     odd = torch.arange(1, 2 * plain.shape[1], 2) * 0x9E3779B1 + 0x85EBCA6B
     mixed = ((plain.view(torch.int32).long() + 0x27D4EB2F) * odd).sum(1)
     place = ((mixed ^ (mixed >> 29)) * 0x165667B1 >> 13).remainder(SETS)

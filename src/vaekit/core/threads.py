@@ -1,4 +1,7 @@
-"""One thread a piece of work: small products gain nothing by more, and results are the same with any number."""
+"""One thread for each piece of work.
+
+Small products gain nothing from more threads, and results are the same with any number of threads.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ B = TypeVar("B")
 
 @contextmanager
 def one_thread() -> Iterator[int]:
-    """Run the block with one thread a torch operation; yields how many there were, and puts them back."""
+    """Run the block with one thread per torch operation.
+
+    Yields the number before, and restores it.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -25,7 +31,10 @@ def one_thread() -> Iterator[int]:
 
 
 def spread(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
-    """`function` of every item, in order: as many items at once as torch has threads, each on one."""
+    """The results of `function` for all items, in order.
+
+    As many items run at once as torch has threads, each on one thread.
+    """
     items = list(items)
     with one_thread() as threads:
         if min(threads, len(items)) <= 1:

@@ -1,7 +1,8 @@
-"""What travels between models and objectives: a model returns what it believed, objectives decide what that costs.
+"""What models give to objectives: a model returns a trace, and an objective computes its cost.
 
-Every posterior and likelihood in a trace has batch shape (B,), or (S, B) after S draws per datum; an unconditional
-prior may have batch shape (), being shared by the batch. All log-probabilities are in nats, summed over the datum.
+Every posterior and likelihood in a trace has batch shape (B,), or (S, B) with S draws per datum. An
+unconditional prior may have batch shape (), because the whole batch shares it. All
+log-probabilities are in nats, summed over the datum.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vaekit.core.kl import kl
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A latent z ~ q(z|x), the posterior q it came from and the prior p it is judged by."""
+    """A latent z ~ q(z|x), the posterior q it was drawn from and its prior p."""
 
     z: Tensor
     posterior: Distribution
@@ -35,13 +36,13 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The latents a model drew for a batch and the likelihood p(x|z) it arrived at."""
+    """The latents that a model drew for a batch, and the likelihood p(x|z) given them."""
 
     draws: tuple[Draw, ...]
     likelihood: Distribution
 
     def rate(self) -> Tensor:
-        """Sum over the draws of KL(q || p), in nats, shape (B,) or (S, B): the nats spent on the latents."""
+        """The sum of KL(q || p) over the latents in nats, shape (B,) or (S, B)."""
         return sum((draw.kl() for draw in self.draws[1:]), start=self.draws[0].kl())
 
     def distortion(self, x: Tensor) -> Tensor:
@@ -54,13 +55,13 @@ class Trace:
 
 
 class Model(nn.Module, ABC):
-    """p(x, z | c) with an inference q(z | x, c): the verbs that the rest of the system knows of a model."""
+    """p(x, z | c) with an inference model q(z | x, c): the methods that the rest of vaekit uses."""
 
     @abstractmethod
     def forward(
         self, x: Tensor, context: Tensor | None = None, draws: Size | tuple[int, ...] = ()
     ) -> Trace:
-        """Infer the latents of x (B, ...) and predict x back; `draws=(S,)` takes S latents per datum."""
+        """Infer latents of x (B, ...) and reconstruct x; `draws=(S,)` draws S latents per datum."""
 
     @abstractmethod
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, ...]:

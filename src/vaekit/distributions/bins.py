@@ -1,4 +1,4 @@
-"""Numbers by their place on a line that is cut up, and the density that goes with it."""
+"""Distributions of numbers on a line that is cut into bins and single values."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from torch.distributions import Categorical, Distribution
 Shape = Size | list[int] | tuple[int, ...]
 
 TAIL, FARTHEST = 0.01, 1e6
-"""The part of an outermost bin's mass that lies beyond all that was seen, and how many widths out is far enough."""
+"""The share of an outermost bin's mass that lies beyond all seen values, and the largest distance.
+
+Distances are in widths of the bin; greater ones count as `FARTHEST`.
+"""
 
 
 def _tail(gap: Tensor, width: Tensor, inside: Tensor, per_unit: bool = False) -> Tensor:
-    """`inside` where the gap to what was seen is none, else the log of a falling density (or mass) of `TAIL`."""
+    """`inside` where `gap`, the distance to the seen values, is 0; else the log of a falling tail.
+
+    The tail has the mass `TAIL`. It is a density if `per_unit`, else a probability.
+    """
     far = (gap / width).clamp_max(FARTHEST)
     outside = math.log(TAIL) - far - (width.log() if per_unit else 0.0)
     return torch.where(far > 1e-4, outside, inside)
 
 
 class Grid(nn.Module):
-    """The line cut up: A single values (points) and B bins beside each other, K = A + B places in order of value.
+    """The line, cut into A single values (points) and B adjacent bins.
 
-    points (A,), rising; knots (B, F + 1), a bin's quantiles at even probabilities, rising, the last of one bin being
-    the first of the next. Within a bin the density is even between two knots. A value outside of all bins is of the
-    nearest, which has `TAIL` of its mass out there, on an exponential tail of its own width; without bins, a value
-    between points is of the nearest, but hardly. Draws stay within.
+    These are K = A + B places in order of value. points (A,), ascending. knots (B, F + 1): each
+    bin's quantiles at evenly spaced probabilities, ascending; the last knot of a bin is the first
+    of the next. Between two knots the density of a bin is constant. A value outside all bins
+    belongs to the nearest bin, which has `TAIL` of its mass out there: an exponential tail as wide
+    as the bin. Without bins, a value between points belongs to the nearest point, with a very low
+    probability. Draws are never outside.
     """
 
     points: Tensor
@@ -43,8 +51,8 @@ class Grid(nn.Module):
         order = torch.argsort(torch.cat((points, medians)), stable=True)
         self.register_buffer("points", points)
         self.register_buffer("knots", knots)
-        self.register_buffer("order", order)  # place -> number, points before bins
-        self.register_buffer("rank", torch.argsort(order))  # number -> place
+        self.register_buffer("order", order)  # place -> index (points before bins)
+        self.register_buffer("rank", torch.argsort(order))  # index -> place
 
     def __len__(self) -> int:
         return len(self.order)
@@ -88,7 +96,7 @@ class Grid(nn.Module):
         return self._at(place, torch.full(place.shape, 0.5, device=place.device))
 
     def _at(self, place: Tensor, u: Tensor) -> Tensor:
-        """The values (...) below which a share u (...) of each place lies."""
+        """The values (...) below which a share u (...) of the mass of each place lies."""
         number = self.order[place]
         if not len(self.knots):
             return self.points[number]
@@ -108,7 +116,7 @@ class Grid(nn.Module):
 
 
 class Binned(Distribution):
-    """A number by its place on a grid: p(x) = softmax(logits)_k p(x | k), k = the place of x; logits (..., K)."""
+    """A number on a grid: p(x) = softmax(logits)_k p(x | k), k the place of x; logits (..., K)."""
 
     arg_constraints: ClassVar[dict] = {}
 
@@ -128,18 +136,18 @@ class Binned(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the places' medians."""
+        """The mean of the places' middles (points, and medians of bins)."""
         places = torch.arange(len(self.grid), device=self.logits.device)
         return self.logits.softmax(-1) @ self.grid.middle(places)
 
     @property
     def mode(self) -> Tensor:
-        """The middle of the likeliest place."""
+        """The middle of the most likely place."""
         return self.grid.middle(self.logits.argmax(-1))
 
 
 def pick(logits: Tensor, index: Tensor) -> Tensor:
-    """log softmax(logits)_index: logits (..., K), index (...) broadcast against each other's leading axes."""
+    """log softmax(logits)_index; the leading axes of logits (..., K) and index (...) broadcast."""
     batch = torch.broadcast_shapes(logits.shape[:-1], index.shape)
     chosen = logits.expand(*batch, -1).gather(-1, index.expand(batch)[..., None]).squeeze(-1)
     return chosen - torch.logsumexp(logits, dim=-1)

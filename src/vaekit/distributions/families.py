@@ -1,7 +1,8 @@
-"""From the raw output of a network to a distribution: the last step of every part.
+"""Families: they turn the raw output of a network into a distribution, the last step of a part.
 
-A family is a callable `raw -> Distribution`. Those that own a parameter (a scale) are modules. Raw outputs are
-unbounded; exponentials and logarithms run in float32 whatever the autocast type. Scales are bounded smoothly.
+A family is a callable `raw -> Distribution`. A family with a parameter of its own (a scale) is a
+module. Raw outputs are unbounded; exponentials and logarithms run in float32 even under autocast.
+Scales are bounded smoothly.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ HALF_GREY_LEVEL = 0.5 / 255
 
 
 LARGEST_LOGIT = 1 / HALF_GREY_LEVEL
-"""Of a continuous Bernoulli: its mean is then half a grey level from the end."""
+"""The largest logit of a continuous Bernoulli; its mean is then half a grey level from the end."""
 
 
 def bounded(raw: Tensor, low: float, high: float) -> Tensor:
@@ -79,7 +80,10 @@ class _SharedScale(nn.Module):
 
 
 class LearnedScaleNormal(_SharedScale):
-    """Normal pixels, one standard deviation learned by gradient (sigma-VAE, Rybkin et al. 2021, section 3.1)."""
+    """Normal pixels with one standard deviation, which is learned by gradient.
+
+    This is the sigma-VAE of Rybkin et al. 2021, section 3.1.
+    """
 
     def forward(self, raw: Tensor) -> Independent:
         mean = raw.float()
@@ -87,7 +91,10 @@ class LearnedScaleNormal(_SharedScale):
 
 
 class LearnedLaplace(_SharedScale):
-    """Laplace pixels, one learned scale: -log p is the absolute error over the scale, plus its logarithm."""
+    """Laplace pixels with one learned scale.
+
+    -log p of a pixel is its absolute error over the scale, plus log(2 scale).
+    """
 
     def forward(self, raw: Tensor) -> Independent:
         mean = raw.float()
@@ -95,7 +102,10 @@ class LearnedLaplace(_SharedScale):
 
 
 class PixelNormal(nn.Module):
-    """Normal pixels, a standard deviation for each: raw (..., 2 C, H, W) holds means and log standard deviations."""
+    """Normal pixels, each with its own standard deviation.
+
+    raw (..., 2 C, H, W) holds means and log standard deviations.
+    """
 
     def forward(self, raw: Tensor) -> Independent:
         mean, log_scale = raw.chunk(2, dim=-3)
@@ -104,11 +114,13 @@ class PixelNormal(nn.Module):
 
 
 class AnalyticNormal(nn.Module):
-    """Normal pixels with the analytically optimal shared variance (optimal sigma-VAE, Rybkin et al. 2021, eq. 5).
+    """Normal pixels with the analytically optimal shared variance.
 
-    While training, the variance is the batch's mean squared error, with no gradient of its own (at the optimum it has
-    none), and `variance` follows as a moving average; in evaluation the variance is that constant, so that a datum's
-    density does not depend on its batch. The mean is `squash` of the raw output: with a sigmoid it stays within (0, 1).
+    This is the optimal sigma-VAE of Rybkin et al. 2021, eq. 5. In training, the variance is the
+    batch's mean squared error. It passes on no gradient (at the optimum its gradient is zero), and
+    `variance` follows it as a moving average. In evaluation, the variance is this average, so that
+    a datum's density does not depend on its batch. The mean is `squash` of the raw output: with a
+    sigmoid it stays within (0, 1).
     """
 
     variance: Tensor
@@ -122,7 +134,7 @@ class AnalyticNormal(nn.Module):
         self.register_buffer("variance", torch.tensor(1.0))
         self.register_buffer(
             "seen", torch.tensor(0.0)
-        )  # batches, so that the first ones count in full
+        )  # batches so far: the first ones weigh more in the average
 
     def forward(self, raw: Tensor) -> Independent | OptimalNormal:
         mean = self.squash(raw.float())
@@ -140,10 +152,10 @@ class AnalyticNormal(nn.Module):
 
 
 class LogisticMixture(nn.Module):
-    """Discretised mixture of logistics over 8-bit pixels (Salimans et al. 2017): a probability of each grey level.
+    """Discretised mixture of logistics for 8-bit pixels: a probability for each grey level.
 
-    raw (..., K (1 + 2 C + C (C - 1) / 2), H, W): mixture logits, means and log scales, and the coefficients by which
-    a channel's mean follows the channels before it.
+    Salimans et al. 2017. raw (..., K (1 + 2 C + C (C - 1) / 2), H, W) holds mixture logits, means,
+    log scales, and the coefficients with which a channel's mean depends on the channels before it.
     """
 
     def __init__(self, channels: int, components: int = 10) -> None:
@@ -158,5 +170,5 @@ class LogisticMixture(nn.Module):
         return DiscretisedLogisticMixture(logits.squeeze(-3), means, scales, torch.tanh(mixing))
 
     def outputs(self) -> int:
-        """How many raw channels the network must give."""
+        """The number of raw channels that the network must give."""
         return self.components * (1 + 2 * self.channels + self.channels * (self.channels - 1) // 2)

@@ -1,8 +1,10 @@
-"""Guidance: a prediction with its condition, made more of what sets it apart from the one without (Ho & Salimans 2022).
+"""Guidance: makes a condition count for more in a prediction (Ho & Salimans 2022).
 
-`extrapolate(given, blind, weight)` is blind + weight (given - blind) in the parameters that a network gives: logits, or
-means. At 1 it is `given`, at 0 `blind`, beyond 1 the condition counts for more than it was learned to. For Bernoulli
-pixels, and for normal ones of a shared scale, this is exactly the density proportional to p(x|z,c)^w p(x|z)^(1-w).
+`extrapolate(given, blind, weight)` is blind + weight (given - blind) in the parameters that a
+network gives: logits or means. `given` is the prediction with the condition, `blind` the one
+without. The result is `given` at weight 1 and `blind` at 0; above 1 the condition counts for more
+than the model learned. For Bernoulli pixels, and for normal pixels with a shared scale, it is
+exactly the density proportional to p(x|z,c)^w p(x|z)^(1-w).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from vaekit.distributions.pixels import ContinuousBernoulliPixels, DiscretisedLo
 def extrapolate(given: Distribution, blind: Distribution, weight: float) -> Distribution:
     """The distribution at `weight` on the line from `blind` to `given`, of the same type."""
     raise TypeError(
-        f"guidance knows no {type(given).__name__}; register it with extrapolate.register"
+        f"guidance does not support {type(given).__name__}; register it with extrapolate.register"
     )
 
 

@@ -1,4 +1,4 @@
-"""Distributions that torch lacks."""
+"""Distributions that torch lacks, over the pixels of an image and over rows with missing cells."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch.distributions import Distribution
 
 
 class OptimalNormal(Distribution):
-    """N(x; mean, v I) over (C, H, W), where v is the batch's own mean squared error: the variance that fits best.
+    """N(x; mean, v I) over (C, H, W), where v is the variance that fits the batch best.
 
-    log p(x) = -|x - mean|^2 / (2 v) - D/2 log(2 pi v), v = mean over batch and pixels of (x - mean)^2, held constant in
-    the gradient. For training only: `log_prob` couples the batch. `notify` is told v, once.
+    log p(x) = -|x - mean|^2 / (2 v) - D/2 log(2 pi v). v is the mean of (x - mean)^2 over batch and
+    pixels, at least `floor`, and is constant in the gradient. For training only, because `log_prob`
+    of a datum depends on its batch. `notify` is called once, with v.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -32,7 +33,7 @@ class OptimalNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         square = (value - self._mean) ** 2
         variance = square.detach().mean().clamp_min(self.floor)
-        if not self._told:  # a second cost of the same trace is no second batch
+        if not self._told:  # only once per batch, even if several costs use the same trace
             self.notify(variance)
         self._told = True
         pixel = -0.5 * (square / variance + torch.log(2 * math.pi * variance))
@@ -40,10 +41,11 @@ class OptimalNormal(Distribution):
 
 
 class ContinuousBernoulliPixels(Distribution):
-    """Continuous Bernoulli over images (C, H, W), x in [0, 1]: p(x) = C(r) exp(r x) / (1 + exp(r)), r the logits.
+    """Continuous Bernoulli over images (C, H, W), x in [0, 1]: p(x) = C(r) exp(r x) / (1 + exp(r)).
 
-    log C(r) = log(r / tanh(r / 2)), the mean is 1 / (1 - exp(-r)) - 1 / r (Loaiza-Ganem & Cunningham 2019). Exact for
-    any logit; torch's own clamps the probability, beyond logits of about 16 neither a density nor able to reach 0 or 1.
+    r are the logits, log C(r) = log(r / tanh(r / 2)), and the mean is 1 / (1 - exp(-r)) - 1 / r
+    (Loaiza-Ganem & Cunningham 2019). This is exact for any logit. torch's own class clamps the
+    probability: beyond logits of about 16 it is not a density and cannot reach 0 or 1.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -88,11 +90,14 @@ class ContinuousBernoulliPixels(Distribution):
 class DiscretisedLogisticMixture(Distribution):
     """A mixture of K logistics, rounded to `levels` grey levels on [0, 1], over images (C, H, W).
 
-    P(x) = sum_k pi_k prod_c [s((x_c + d - m_kc) / s_kc) - s((x_c - d - m_kc) / s_kc)], s the logistic function, d half
-    a level, open-ended at 0 and 1, so that the levels' probabilities sum to one exactly. The mean of a channel follows
-    the values of the channels before it (Salimans et al. 2017, PixelCNN++, eq. 1-3). Internally on [-1, 1].
+    P(x) = sum_k pi_k prod_c [s((x_c + d - m_kc) / s_kc) - s((x_c - d - m_kc) / s_kc)], where s is
+    the logistic function and d half a level. The lowest and the highest level are open-ended, so
+    the levels' probabilities sum to exactly one. The mean of a channel depends on the values of the
+    channels before it (Salimans et al. 2017, PixelCNN++, eq. 1-3). Internally, values are on [-1,
+    1].
 
-    Shapes: logits (..., K, H, W); means, scales (..., K, C, H, W); mixing (..., K, C (C - 1) / 2, H, W).
+    Shapes: logits (..., K, H, W); means, scales (..., K, C, H, W); mixing (..., K, C (C - 1) / 2,
+    H, W).
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -109,7 +114,11 @@ class DiscretisedLogisticMixture(Distribution):
         return self._pixels(value).sum((-2, -1))
 
     def log_probs(self, value: Tensor) -> Tensor:
-        """The same dealt out to the values, (..., C, H, W): the channels of a pixel, which go together, share alike."""
+        """The same, split over the values (..., C, H, W).
+
+        The channels of a pixel have one joint probability, so each gets an equal share of its
+        logarithm.
+        """
         channels = self.event_shape[0]
         shared = (self._pixels(value) / channels).unsqueeze(-3)
         return shared.expand(*shared.shape[:-3], channels, *shared.shape[-2:])
@@ -131,7 +140,11 @@ class DiscretisedLogisticMixture(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """E[x], shape (..., C, H, W): exact but for rounding in the first channel, by chained means in the others."""
+        """E[x], shape (..., C, H, W).
+
+        It is exact, apart from rounding, in the first channel. The other channels use the means of
+        those before them.
+        """
         means = _follow(
             self.means, self.mixing, lambda mean, c: _clipped_mean(mean, self.scales[..., c, :, :])
         )
@@ -176,7 +189,10 @@ def _clipped_mean(mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def _shift(observed: Tensor, mixing: Tensor) -> Tensor:
-    """What each channel's mean owes to the channels before it: (..., C, H, W) from observed and pairwise mixing."""
+    """What the channels before it add to each channel's mean, (..., C, H, W).
+
+    It is computed from the observed channels and the pairwise mixing coefficients.
+    """
     channels = observed.unbind(-3)
     nothing = torch.zeros_like(channels[0])
     total, pair = [nothing], 0
@@ -189,7 +205,7 @@ def _shift(observed: Tensor, mixing: Tensor) -> Tensor:
 
 
 def _follow(means: Tensor, mixing: Tensor, settle: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Settle the channels one after the other, each from its mean given the settled ones."""
+    """The channels one by one: `settle` makes each from its mean given the channels before it."""
     done: list[Tensor] = []
     pair = 0
     for c in range(means.shape[-3]):
@@ -200,9 +216,10 @@ def _follow(means: Tensor, mixing: Tensor, settle: Callable[[Tensor, int], Tenso
 
 
 class CellNormal(Distribution):
-    """prod_c N(x_c; mean_c, exp(log_scale_c)^2) over rows (C,), of which cells may be missing.
+    """prod_c N(x_c; mean_c, exp(log_scale_c)^2) over rows (C,), in which cells may be missing.
 
-    A missing cell, NaN, adds nothing, and no gradient comes of it. `log_scale` broadcasts over `mean` (..., C).
+    A missing cell (NaN) adds nothing and has no gradient. `log_scale` broadcasts over `mean` (...,
+    C).
     """
 
     arg_constraints: ClassVar[dict] = {}

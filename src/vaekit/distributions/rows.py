@@ -1,8 +1,9 @@
-"""Rows of mixed columns as distributions: numbers, classes and missing cells side by side.
+"""Distributions over rows of mixed columns: numbers, classes and missing cells.
 
-A row is a vector (C,) in model units: numbers standardised, classes as their numbers 0..K-1, NaN where a cell is
-missing. Log-probabilities are in nats, summed over the row: densities for what is measured, probabilities for classes,
-for single values of a `Grid` and for whether a cell is missing.
+A row is a vector (C,) in model units: numbers are standardised, classes are their numbers 0..K-1,
+and a missing cell is NaN. Log-probabilities are in nats, summed over the row. They are densities
+for measured numbers, and probabilities for classes, for single values of a `Grid` and for whether a
+cell is missing.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ class Classes(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The likeliest class: classes have no mean."""
+        """The most likely class, because classes have no mean."""
         return self.mode
 
 
 class LogNormalUnits(Distribution):
-    """A positive number v in units x = (v - shift) / scale: log v ~ N(location, spread^2)."""
+    """A positive number v in units x = (v - shift) / scale, with log v ~ N(location, spread^2)."""
 
     arg_constraints: ClassVar[dict] = {}
 
@@ -80,7 +81,10 @@ class LogNormalUnits(Distribution):
 
 
 class CountUnits(Distribution):
-    """A count v = 0, 1, ... in units x = (v - shift) / scale: negative binomial, of mean m and variance m + m^2 / r."""
+    """A count v = 0, 1, ... in units x = (v - shift) / scale.
+
+    v is negative binomial: its mean is m and its variance m + m^2 / r.
+    """
 
     arg_constraints: ClassVar[dict] = {}
 
@@ -117,16 +121,16 @@ class CountUnits(Distribution):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One column's cells (B,): the distribution of those that are there, and the logits (B,) of being missing.
+    """One column's cells (B,): the distribution of present cells, and logits (B,) of being missing.
 
-    Without `missing`, a NaN says nothing and costs nothing, and is never drawn.
+    Without `missing`, a NaN adds nothing to the log-probability and is never drawn.
     """
 
     present: Distribution
     missing: Tensor | None = None
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """In nats, value (..., B) with NaN where missing."""
+        """log p(value) in nats; value (..., B) is NaN where the cell is missing."""
         lost = value.isnan()
         log_prob = self.present.log_prob(
             torch.where(lost, torch.zeros_like(value), value)
@@ -136,7 +140,7 @@ class Cell:
         return log_prob + F.logsigmoid(torch.where(lost, self.missing, -self.missing))
 
     def sample(self, sample_shape: Shape = Size()) -> Tensor:
-        """Values (*sample_shape, B), NaN where the cell came out missing."""
+        """Values (*sample_shape, B), NaN where the cell is drawn as missing."""
         value = self.present.sample(Size(sample_shape))
         if self.missing is None:
             return value
@@ -144,15 +148,15 @@ class Cell:
         return value.masked_fill(lost, math.nan)
 
     def whole(self) -> Tensor:
-        """Values (B,) of cells that are there."""
+        """Drawn values (B,), none of them missing."""
         return self.present.sample()
 
     def mean(self) -> Tensor:
-        """The mean of a number, the likeliest class, (B,): of the cell as if it were there."""
+        """The mean of a number or the most likely class, (B,), as if the cell were present."""
         return self.present.mean
 
     def mode(self) -> Tensor:
-        """The likeliest value (B,), of the cell as if it were there."""
+        """The most likely value (B,), as if the cell were present."""
         return self.present.mode
 
 
@@ -171,7 +175,7 @@ class Columns(Distribution):
         return self.log_probs(value).sum(-1)
 
     def log_probs(self, value: Tensor) -> Tensor:
-        """What each column adds, (..., C), in nats."""
+        """The log-probability of each column, (..., C), in nats."""
         parts = [cell.log_prob(x) for cell, x in zip(self.cells, value.unbind(-1), strict=True)]
         return torch.stack(torch.broadcast_tensors(*parts), dim=-1)
 
@@ -181,7 +185,7 @@ class Columns(Distribution):
     def fill(
         self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample
     ) -> tuple[Tensor, Tensor]:
-        """As `ChainedColumns.fill`; the cells do not depend on each other."""
+        """Like `ChainedColumns.fill`, with cells that do not depend on each other."""
         with torch.no_grad():
             fixed = known.expand(*self.batch_shape, -1)
             rows = torch.stack([drawn(cell) for cell in self.cells], dim=-1)
@@ -190,7 +194,7 @@ class Columns(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """Means of numbers and likeliest classes, (..., C)."""
+        """Means of numbers and most likely classes, (..., C)."""
         return torch.stack([cell.mean() for cell in self.cells], dim=-1)
 
     @property
@@ -199,7 +203,7 @@ class Columns(Distribution):
 
 
 class ColumnChain(Protocol):
-    """What a `ChainedColumns` is made of: how a column depends on what is before it."""
+    """What a `ChainedColumns` is made of: how a column depends on the columns before it."""
 
     columns: int
 
@@ -207,13 +211,14 @@ class ColumnChain(Protocol):
         """Cells (N,) of one column as vectors (N, d)."""
 
     def cell(self, column: int, given: Tensor, seen: Sequence[Tensor]) -> Cell:
-        """The column's cells (N,) given (N, G) and the vectors (N, d) of all columns before it."""
+        """The column's cells (N,), given (N, G) and the vectors (N, d) of all columns before it."""
 
 
 class ChainedColumns(Distribution):
-    """Rows whose columns follow one another: log p(x) = sum_c log p(x_c | x_1 ... x_(c-1), given), event shape (C,).
+    """Rows in which each column depends on those before it, event shape (C,).
 
-    given (..., G), whose leading axes are the batch shape. `log_prob` is one pass; a draw goes column by column.
+    log p(x) = sum_c log p(x_c | x_1 ... x_(c-1), given). The leading axes of given (..., G) are the
+    batch shape. `log_prob` takes one pass; sampling goes column by column.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -226,7 +231,7 @@ class ChainedColumns(Distribution):
         return self.log_probs(value).sum(-1)
 
     def log_probs(self, value: Tensor) -> Tensor:
-        """What each column adds, (..., C), in nats."""
+        """The log-probability of each column, (..., C), in nats."""
         batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         x = value.expand(*batch, -1).reshape(-1, self.chain.columns).unbind(-1)
         given = self._given(batch)
@@ -243,10 +248,10 @@ class ChainedColumns(Distribution):
     def fill(
         self, known: Tensor, drawn: Callable[[Cell], Tensor] = Cell.sample
     ) -> tuple[Tensor, Tensor]:
-        """Rows in which NaN cells of known (..., C) are `drawn`, and the log-weight (...) of each, in nats.
+        """Rows in which `drawn` fills the NaN cells of known (..., C), and their log-weights (...).
 
-        The weight is the product of p(known cell | cells before it): rows drawn so and taken with their weights are
-        rows of p(x | known).
+        The log-weight is the sum of log p(known cell | cells before it), in nats. Rows drawn in
+        this way with these weights are a sample of p(x | known).
         """
         fixed = known.expand(*self.batch_shape, -1).reshape(-1, self.chain.columns)
         weight = fixed.new_zeros(len(fixed))
@@ -265,12 +270,15 @@ class ChainedColumns(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """Column by column the mean of a number and the likeliest class, given those before it, (..., C)."""
+        """The mean of each number and the most likely class, (..., C), column by column.
+
+        Each is given the values before it.
+        """
         return self._follow(self.batch_shape, Cell.mean)
 
     @property
     def mode(self) -> Tensor:
-        """Column by column the likeliest value given those before it, (..., C)."""
+        """The most likely value of each column, (..., C), given the values before it."""
         return self._follow(self.batch_shape, Cell.mode)
 
     def _given(self, batch: Shape) -> Tensor:
@@ -278,7 +286,7 @@ class ChainedColumns(Distribution):
 
     @torch.no_grad()
     def _follow(self, batch: Shape, settle) -> Tensor:  # type: ignore[no-untyped-def]
-        """Settle the columns one after another, each from its cell given the settled ones: (*batch, C)."""
+        """The columns (*batch, C) one after another: `settle` makes each from its cell."""
         given = self._given(batch)
         done: list[Tensor] = []
         seen: list[Tensor] = []

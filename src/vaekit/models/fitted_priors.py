@@ -1,8 +1,9 @@
-"""Densities fitted to a trained model's codes, to sample from in place of its prior (Ghosh et al. 2020, section 4).
+"""Densities fitted to a trained model's codes, to sample from instead of its prior.
 
-An encoder's codes seldom fill the prior that they were drawn to. A density of where they are gives better samples; the
-bounds of the model remain those with its own prior. Each sampler is a module like any prior, with plain tensors as its
-state: `VAE(model.encoder, sampler, model.decoder)` generates from it.
+Ghosh et al. 2020, section 4. An encoder's codes seldom fill the prior that they were trained
+towards. A density of where the codes are gives better samples. The model's bounds still use its own
+prior. Each sampler is a module like any prior, with plain tensors as its state: `VAE(model.encoder,
+sampler, model.decoder)` generates from it.
 """
 
 from __future__ import annotations
@@ -20,30 +21,34 @@ from vaekit.errors import VaekitError, require_number
 from vaekit.models.flows import FlowPrior
 
 SHRINKAGE = 1e-3
-"""What a fitted mixture adds to its covariances' diagonals, as a share of the codes' variance."""
+"""What a mixture adds to its covariances' diagonals, as a share of the codes' variance."""
 
 FIT_OPERATIONS = 2e11
-"""A mixture's fit takes about so many multiply-adds at most: some 10 to 30 seconds of one core."""
+"""The largest number of multiply-adds in the fit of a mixture, about.
+
+They take some 10 to 30 seconds on one core.
+"""
 
 FLOW_SECONDS = 30.0
-"""A flow is fitted for at most so long; the best weights by then are kept."""
+"""The time limit for fitting a flow, in seconds. The best weights so far are kept."""
 
 LOOK = 50
-"""Steps of a flow's fit from one look at the held-out tenth to the next."""
+"""The number of steps in a flow's fit between two evaluations on the held-out tenth."""
 
 FLOW_PATIENCE = 5
-"""A flow's fit ends after so many looks at the held-out tenth without a gain."""
+"""A flow's fit ends after this many evaluations on the held-out tenth in a row without a gain."""
 
 ABSENT = -1e9
-"""The logit of a component that a class with few codes does not have."""
+"""The logit of an unused component, as in a class with few codes."""
 
 
 class FullMixture(nn.Module):
-    """p(z | c) = sum_k pi_yk N(m_yk, L_yk L_yk'), a mixture of `components` normals for each of `classes` classes y.
+    """p(z | c) = sum_k pi_yk N(m_yk, L_yk L_yk'), a mixture of normals for each class y.
 
-    A context (B, F) means the class whose own context, a row of `contexts` (classes, F), is nearest: one-hot vectors
-    mean themselves. Without a context it is the classes' mixture, as often as they were seen. The weights are fitted
-    by `fit_gmm`, and not learned further.
+    There are `components` normals per class and `classes` classes. A context (B, F) selects the
+    class whose own context, a row of `contexts` (classes, F), is nearest; a one-hot vector selects
+    its class. Without a context, the classes are mixed in proportion to how often they were seen.
+    `fit_gmm` fits the weights; they are not trained further.
     """
 
     logits: Tensor
@@ -75,14 +80,14 @@ def fit_gmm(
     contexts: Tensor | None = None,
     diagonal: bool = False,
 ) -> FullMixture:
-    """A mixture of normals for codes z (N, Z) by expectation-maximisation, per class if labels (N,).
+    """A mixture of normals, fitted to codes z (N, Z) by expectation-maximisation.
 
-    Covariances are full, or `diagonal`, which wants fewer codes.
-
-    Labels are whole numbers from 0. contexts (N, F): what the model is given for each row, the same for all rows of a
-    class; without them a class is meant by its one-hot vector. A class with fewer than 2 codes a component gets fewer
-    components. A thousand codes are fitted in well under a second, 50,000 of 16 dimensions in some ten; the number of
-    iterations is bounded so that no fit takes longer than `FIT_OPERATIONS`.
+    With labels (N,), there is one mixture per class. Covariances are full, or `diagonal`, which
+    needs fewer codes. Labels are whole numbers from 0. contexts (N, F) are what the model gets for
+    each row, the same for all rows of a class; without them, the context of a class is its one-hot
+    vector. A class with fewer than 2 codes per component gets fewer components. A fit takes well
+    under a second for a thousand codes, and some ten seconds for 50,000 of 16 dimensions. The
+    number of iterations is limited so that no fit takes longer than `FIT_OPERATIONS`.
     """
     z = _checked(z)
     labels = torch.zeros(len(z), dtype=torch.long) if labels is None else labels.cpu().long()
@@ -107,7 +112,7 @@ def _fit_class(
     from sklearn.mixture import GaussianMixture
 
     fitted.logits[y] = ABSENT
-    if len(z) < 2:  # no spread to be seen
+    if len(z) < 2:  # too few codes to estimate a spread
         fitted.logits[y, 0], fitted.means[y, 0] = 0.0, z.mean(0) if len(z) else 0.0
         fitted.factors[y] *= floor**0.5
         return
@@ -130,7 +135,7 @@ def _fit_class(
 
 
 def _iterations(n: int, components: int, latent: int, diagonal: bool) -> int:
-    """As many iterations of expectation-maximisation as `FIT_OPERATIONS` allow, from 5 to 100."""
+    """The number of EM iterations that `FIT_OPERATIONS` allows, from 5 to 100."""
     cost = 2 * n * components * latent * (1 if diagonal else latent)
     return int(min(100, max(5, FIT_OPERATIONS // cost)))
 
@@ -145,10 +150,11 @@ def fit_flow(
     seconds: float = FLOW_SECONDS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FlowPrior:
-    """A flow of codes z (N, Z), given context (N, F) if any, by maximum likelihood; the best on a tenth held out.
+    """A flow fitted to codes z (N, Z), given context (N, F) if any, by maximum likelihood.
 
-    It ends early when the held-out tenth stops gaining, or after `seconds`; `progress` is given the steps done, of
-    how many.
+    A tenth of the codes is held out, and the weights that are best on it are kept. The fit ends
+    early when the held-out log-likelihood stops rising, or after `seconds`. `progress` is called
+    with the number of steps done and of all steps.
     """
     z = _checked(z)
     with seeded(seed):
@@ -181,7 +187,7 @@ def _climb(
     seconds: float,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Adam with a cosine learning rate, ending with the weights that scored best."""
+    """Adam with a cosine learning rate. At the end, the flow has the weights that scored best."""
     ends, stale = time.perf_counter() + seconds, 0
     optimiser = torch.optim.Adam(flow.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -224,9 +230,10 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def sampler(word: str, latent: int, context: int = 0, classes: int = 1) -> nn.Module:
-    """The empty sampler that a word describes, for a state to be loaded into: `gmm:K`, `diag:K` or `flow`.
+    """An empty sampler, to load a state into; `word` is `gmm:K`, `diag:K` or `flow`.
 
-    `context` and `classes` are what it was fitted with: the length of the context, and how many labels.
+    `context` (the length of the context) and `classes` (the number of labels) are those that it was
+    fitted with.
     """
     name, _, argument = word.partition(":")
     if name in ("gmm", "diag"):
@@ -253,8 +260,10 @@ def _mixture(logits: Tensor, means: Tensor, factors: Tensor) -> MixtureSameFamil
 def _checked(z: Tensor) -> Tensor:
     if z.dim() != 2 or len(z) < 2:
         raise VaekitError(
-            f"a sampler is fitted to at least 2 codes, one a row; got shape {tuple(z.shape)}"
+            f"a sampler needs at least 2 codes as rows (N, Z), got shape {tuple(z.shape)}"
         )
     if not torch.isfinite(z).all():
-        raise VaekitError("a sampler needs finite codes: the encoder gave some that are not")
+        raise VaekitError(
+            "a sampler needs finite codes, but the encoder gave some that are NaN or infinite"
+        )
     return z.detach().cpu().float()

@@ -1,9 +1,11 @@
-"""Coupling flows: a learned prior over latents, and a posterior that is more than a diagonal normal.
+"""Coupling flows: a learned prior over latents, and a posterior beyond a diagonal normal.
 
-A coupling leaves some dimensions as they are and bends the others by an affine map and a monotonic rational-quadratic
-spline that depend on the first (Dinh et al. 2017; Durkan et al. 2019, section 3). The spline's arithmetic is zuko's.
-The couplings are our own: zuko's search for their mask at every call (`nonzero`), which no single graph can hold, and
-would compute the spline in bfloat16 under autocast. Networks follow autocast here, splines run in float32.
+A coupling keeps some dimensions as they are and transforms the others, by an affine map and a
+monotonic rational-quadratic spline that depend on the kept ones (Dinh et al. 2017; Durkan et al.
+2019, section 3). The spline's arithmetic is zuko's. The couplings are our own: zuko's search for
+their mask in every call (`nonzero`), which does not fit in a single compiled graph, and would
+compute the spline in bfloat16 under autocast. Here, networks follow autocast and splines run in
+float32.
 """
 
 from __future__ import annotations
@@ -20,16 +22,20 @@ from torch.distributions import Distribution, Transform
 from vaekit.distributions.families import bounded
 
 BINS = 8
-"""Pieces of a spline. It bends [-5, 5] and leaves what is outside as it is."""
+"""The number of pieces of a spline. It transforms [-5, 5] and keeps values outside as they are."""
 
 FLATTEST = 1e-2
-"""The least slope that a spline may have, and one over the greatest: it can be inverted in float32."""
+"""The smallest slope of a spline; one over it is the greatest.
+
+Within these limits a spline can be inverted in float32.
+"""
 
 
 class FlowPrior(nn.Module):
-    """p(z | c) = N(f(z; c); 0, I) |det df/dz|, f an affine map and couplings; N(0, I) at the start.
+    """p(z | c) = N(f(z; c); 0, I) |det df/dz|, where f is an affine map and couplings.
 
-    Batch shape () without a context, else (B,). Evaluating is the direct way through f, sampling the inverse.
+    At the start it is N(0, I). The batch shape is () without a context, else (B,). The density
+    needs f, and sampling needs its inverse.
     """
 
     def __init__(
@@ -49,16 +55,20 @@ class FlowPrior(nn.Module):
 
     @torch.no_grad()
     def standardise(self, z: Tensor) -> None:
-        """Shift and scale so that latents like z (N, Z) have mean 0 and variance 1 where the splines see them."""
+        """Set shift and scale so that latents like z (N, Z) get mean 0 and variance 1 at the
+        splines.
+        """
         self.location.copy_(z.mean(0))
         self.log_scale.copy_(z.std(0).clamp_min(1e-3).log())
 
 
 class FlowPosterior(nn.Module):
-    """A family: raw (..., 2 Z + features) to q(z | x), z = mean + scale f(e; h) with e ~ N(0, I), f couplings.
+    """A family: raw (..., 2 Z + features) to q(z | x).
 
-    The first 2 Z raw numbers are mean and log standard deviation, as in `vaekit.distributions.families.normal`,
-    which q is at the start; the rest are h, by which the couplings know x (Rezende & Mohamed 2015, eq. 13-15).
+    z = mean + scale f(e; h) with e ~ N(0, I) and f couplings. The first 2 Z raw numbers are mean
+    and log standard deviation, as in `vaekit.distributions.families.normal`, and q starts as that
+    normal. The rest are h, through which the couplings depend on x (Rezende & Mohamed 2015, eq.
+    13-15).
     """
 
     def __init__(
@@ -73,14 +83,15 @@ class FlowPosterior(nn.Module):
         return CoupledNormal(self.couplings, features, mean.float(), bounded(log_scale, -6, 6))
 
     def outputs(self) -> int:
-        """How many raw numbers the network must give."""
+        """The number of raw outputs that the network must give."""
         return 2 * self.latent + self.features
 
 
 class Couplings(nn.Module):
-    """y = f(x; c) over vectors: couplings, each of them on other dimensions than the one before; f(x) ~ x at the start.
+    """y = f(x; c) over vectors: couplings in a row, each on other dimensions than the one before.
 
-    x (..., Z), c (B, F) or None -> y (..., Z) and log |det dy/dx| (...), in nats.
+    At the start f(x) ~ x. x (..., Z) and c (B, F) or None give y (..., Z) and log |det dy/dx|
+    (...), in nats.
     """
 
     def __init__(self, latent: int, context: int, transforms: int, hidden: int) -> None:
@@ -89,7 +100,7 @@ class Couplings(nn.Module):
         kept = latent // 2
         for i, step in enumerate(
             self.steps
-        ):  # every other coupling bends what the one before it kept
+        ):  # every other coupling transforms what the one before it kept
             order = torch.arange(latent).roll(-kept) if i % 2 else torch.randperm(latent)
             cast(Coupling, step).order.copy_(order)
 
@@ -101,7 +112,7 @@ class Couplings(nn.Module):
         return x, total
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The x of which `forward` makes y, and log |det dy/dx| there."""
+        """The x that `forward` maps to y, and log |det dy/dx| there."""
         total = y.new_zeros(())
         for step in reversed(self.steps):
             y, log_det = cast(Coupling, step).inverse(y, context)
@@ -110,7 +121,10 @@ class Couplings(nn.Module):
 
 
 class Coupling(nn.Module):
-    """(a, b) -> (a, spline(b exp(s) + t)) on the permuted dimensions, with s, t and the spline given by (a, c)."""
+    """(a, b) -> (a, spline(b exp(s) + t)) on the permuted dimensions.
+
+    (a, c) determine s, t and the spline.
+    """
 
     order: Tensor
 
@@ -134,7 +148,7 @@ class Coupling(nn.Module):
         return torch.cat((a, y), dim=-1), (log_slope + log_scale).sum(-1)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The x of which `forward` makes y, and log |det dy/dx| there."""
+        """The x that `forward` maps to y, and log |det dy/dx| there."""
         a, bent = self._split(y)
         shift, log_scale, spline = self._bend(a, context)
         straight = spline.inv(bent)
@@ -156,9 +170,9 @@ class Coupling(nn.Module):
 
 
 class Conditioner(nn.Module):
-    """Two hidden layers from (a, c) to what a coupling needs; zeros at the start.
+    """Two hidden layers from (a, c) to the parameters of a coupling; its outputs start at zero.
 
-    The context enters by a sum in the first layer, so that one context serves any number of draws.
+    The context is added in the first layer, so that one context serves any number of draws.
     """
 
     def __init__(self, kept: int, context: int, hidden: int, outputs: int) -> None:
@@ -179,9 +193,10 @@ class Conditioner(nn.Module):
 
 
 class Normalised(Distribution):
-    """The density of z of which couplings make a standard normal: e = f((z - location) / scale; c) ~ N(0, I).
+    """The density of a z that couplings map to a standard normal.
 
-    log p(z) = log N(e; 0, I) + log |det df| - sum log scale.
+    e = f((z - location) / scale; c) ~ N(0, I), so log p(z) = log N(e; 0, I) + log |det df| - sum
+    log scale.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -212,7 +227,7 @@ class Normalised(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The latent at the middle of the normal, e = 0: a typical one, not the expectation."""
+        """The latent at e = 0, the middle of the normal: a typical latent, not the expectation."""
         return self._at(self.location.new_zeros(self.batch_shape + self.event_shape))
 
     def _at(self, e: Tensor) -> Tensor:
@@ -220,9 +235,10 @@ class Normalised(Distribution):
 
 
 class CoupledNormal(Distribution):
-    """z = mean + scale f(e; h), e ~ N(0, I), f couplings: log q(z) = log N(e; 0, I) - log |det df| - sum log scale.
+    """z = mean + scale f(e; h) with e ~ N(0, I) and f couplings.
 
-    The density of the latest draw is that of the e it came from, with nothing inverted; any other z is inverted.
+    log q(z) = log N(e; 0, I) - log |det df| - sum log scale. For the latest draw, e is known and
+    nothing is inverted; for any other z, f is inverted.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -263,12 +279,18 @@ class CoupledNormal(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The latent at the middle of the base, e = 0, and the posterior's code: near the expectation, but not it."""
+        """The latent at e = 0, the middle of the base normal.
+
+        It is the posterior's code: near the expectation, but not equal to it.
+        """
         return self._at(torch.zeros_like(self.location))[0]
 
     @property
     def variance(self) -> Tensor:
-        """That of the flow made linear about e = 0, by differences over one standard deviation to both sides."""
+        """The variance of the flow, made linear around e = 0.
+
+        Its slopes are differences over one standard deviation to both sides.
+        """
         unit = torch.eye(self.event_shape[0], device=self.location.device)
         ends = unit.view(-1, *(1 for _ in self.batch_shape), *self.event_shape).expand(
             -1, *self.location.shape

@@ -1,4 +1,4 @@
-"""Hierarchies of latents, inferred and generated from the top down by one walk."""
+"""Hierarchies of latents. One walk from the top down serves for inference and for generation."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ from vaekit.nn.ladder import (
 )
 
 Choose = Callable[[int, Distribution, Tensor | None], tuple[Distribution, Tensor]]
-"""A level (0 is the top), its prior and the state above it to the belief about its latent and the latent itself."""
+"""Maps a level, its prior and the state above it to the distribution of its latent and the latent.
+
+Level 0 is the top.
+"""
 
 
 class SideBySide(nn.Module):
-    """net(*values, context) with all batch axes of the values seen as one.
+    """net(*values, context) with all batch axes of the values flattened into one.
 
-    `event_dims` says how many trailing axes make one of each value; the axes before them broadcast.
+    `event_dims` gives the number of trailing axes that form one of each value; the axes before them
+    broadcast.
     """
 
     def __init__(self, net: nn.Module, *event_dims: int) -> None:
@@ -55,10 +59,11 @@ class SideBySide(nn.Module):
 
 
 class ResidualNormal(nn.Module):
-    """q(z_l | z_<l, x) = N(m_p + d, (s_p r)^2) around the level's prior N(m_p, s_p^2). Vahdat & Kautz 2020, eq. 3.
+    """q(z_l | z_<l, x) = N(m_p + d, (s_p r)^2), relative to the level's prior N(m_p, s_p^2).
 
-    `net` gives the shift d and log r from the state and the level's feature, side by side on the first event axis;
-    where both are 0 the posterior is the prior, so that a level costs nothing until it is of use.
+    Vahdat & Kautz 2020, eq. 3. From the state and the level's feature, `net` gives the shift d and
+    log r, side by side on the first event axis. Where both are 0, the posterior is the prior. So a
+    level costs nothing until it is useful.
     """
 
     def __init__(self, net: nn.Module, event_dim: int = 1) -> None:
@@ -76,11 +81,12 @@ class ResidualNormal(nn.Module):
 
 
 class Hierarchy(Model):
-    """p(x, z | c) = p(z_1 | c) prod_l p(z_l | z_<l, c) p(x | z, c) and q(z | x, c) = prod_l q(z_l | z_<l, x, c).
+    """p(x, z | c) = p(z_1 | c) prod_l p(z_l | z_<l, c) p(x | z, c), a model of L levels of latents.
 
-    Latents go from the top, z_1, down; a state carries all of z_<l to the next level. Sonderby et al. 2016 (ladder),
-    Kingma et al. 2016 (bidirectional). How much each level must say is the objective's business (free bits a latent).
-    The parts, L being the number of levels:
+    The posterior is q(z | x, c) = prod_l q(z_l | z_<l, x, c). Latents go from the top, z_1, down; a
+    state carries all of z_<l to the next level. Sonderby et al. 2016 (ladder), Kingma et al. 2016
+    (bidirectional). The objective decides how much each level must encode (free bits per latent).
+    The parts:
 
     rise: (x, context) -> L features of the data, top first
     top: (feature, context) -> q(z_1 | x)
@@ -108,11 +114,14 @@ class Hierarchy(Model):
 
     @property
     def levels(self) -> int:
-        """How many latents there are."""
+        """The number of latents."""
         return len(self.merges)
 
     def descend(self, choose: Choose, context: Tensor | None = None) -> Trace:
-        """Walk down the levels, taking at each the latent that `choose` gives: the one way to infer and to generate."""
+        """Walk down the levels; `choose` gives the latent of each.
+
+        Inference and generation both use this walk.
+        """
         draws: list[Draw] = []
         state: Tensor | None = None
         for level, merge in enumerate(self.merges):
@@ -136,7 +145,7 @@ class Hierarchy(Model):
         return self.descend(infer, context)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> tuple[Distribution, ...]:
-        """q(z_1 | x), then q(z_l | z_<l, x) at the means of those above, each of batch shape (B,)."""
+        """q(z_1 | x), then q(z_l | z_<l, x) at the means of those above; batch shape (B,)."""
         believe = self._inference(x, context)
 
         def infer(
@@ -148,15 +157,21 @@ class Hierarchy(Model):
         return tuple(draw.posterior for draw in self.descend(infer, context).draws)
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
-        """p(x | latents); given only the first few, the top's, the others take their priors' means (see `sample`)."""
+        """p(x | latents), with the top's latent first.
+
+        If only the first few are given, the others are the means of their priors (see `sample`).
+        """
         if not latents:
-            raise ValueError(f"expected 1 to {self.levels} latents, the top's first; got none")
+            raise ValueError(f"expected 1 to {self.levels} latents, with the top's first; got none")
         return self._given(latents, context, lambda prior: prior.mean).likelihood
 
     def sample(
         self, n: int, context: Tensor | None = None, latents: Sequence[Tensor] = ()
     ) -> tuple[Tensor, ...]:
-        """L latents of n data drawn from the prior; given the first few of n data, the others are drawn below them."""
+        """L latents of n data, drawn from the prior.
+
+        If the first few latents of n data are given, the others are drawn below them.
+        """
 
         def draw(prior: Distribution) -> Tensor:
             return prior.sample(Size((n,)) if prior.batch_shape == Size() else Size())
@@ -169,10 +184,10 @@ class Hierarchy(Model):
         context: Tensor | None,
         draw: Callable[[Distribution], Tensor],
     ) -> Trace:
-        """The walk past the latents given, `draw` making those that are not from their priors."""
+        """Walk down with the given latents; `draw` makes the others from their priors."""
         if len(latents) > self.levels:
             raise ValueError(
-                f"expected at most {self.levels} latents, the top's first; got {len(latents)}"
+                f"expected at most {self.levels} latents, with the top's first; got {len(latents)}"
             )
 
         def choose(
@@ -196,7 +211,10 @@ class Hierarchy(Model):
 
 
 class TopEncoder(nn.Module):
-    """(x, context) -> q(z_1 | x), made of a hierarchy's own parts: what a VampPrior on top is a mixture of."""
+    """(x, context) -> q(z_1 | x), made of a hierarchy's own parts.
+
+    A VampPrior at the top is a mixture of these posteriors.
+    """
 
     def __init__(self, rise: nn.Module, top: nn.Module) -> None:
         super().__init__()
@@ -218,10 +236,11 @@ def dense_hierarchy(
     top: nn.Module | None = None,
     dropout: float = 0.0,
 ) -> Hierarchy:
-    """Vectors of `latents` dimensions, top first, for data (C, H, W) whose decoder gives (outputs, H, W).
+    """A hierarchy of vectors for data (C, H, W); `latents` are their dimensions, top first.
 
-    States and features are of `width`, with `blocks` residual blocks a stage, which drop features while training;
-    `top` is p(z_1), N(0, I) if left out.
+    The decoder gives (outputs, H, W). States and features have `width` dimensions. Each stage has
+    `blocks` residual blocks, with `dropout` in training. `top` is p(z_1); without it, it is N(0,
+    I).
     """
 
     def stage() -> Chain:
@@ -259,16 +278,17 @@ def conv_hierarchy(
     context: int = 0,
     top: nn.Module | None = None,
 ) -> Hierarchy:
-    """A vector of `latents[0]` dimensions, then maps of `latents[1:]` channels at finer and finer scales.
+    """A vector of `latents[0]` dimensions, then maps of `latents[1:]` channels, ever finer.
 
-    For data (C, H, W) of any size, whose decoder gives (outputs, H, W), with `width` channels at the finest scale, that
-    of the data divided by `stride` (1 or 2), and `blocks` residual blocks a scale; `top` as in `dense_hierarchy`.
+    This is for data (C, H, W) of any size, and the decoder gives (outputs, H, W). The finest scale
+    is that of the data divided by `stride` (1 or 2), with `width` channels. Each scale has `blocks`
+    residual blocks; `top` is as in `dense_hierarchy`.
     """
     first, lower = latents[0], latents[1:]
     scales = Scales.of(shape, width, stride, len(lower))
     places, coarsest = scales.places, len(scales.sizes) - 1
     widths = [scales.widths[place] for place in places]
-    ends = [*places[1:], *places[-1:]]  # of each merge: where the next latent sits
+    ends = [*places[1:], *places[-1:]]  # for each merge, the scale of the next latent
     return Hierarchy(
         ConvRise(scales, blocks, context),
         Conditional(ConvTop(scales.widths[-1], scales.sizes[-1], 2 * first), normal, 3),

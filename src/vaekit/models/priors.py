@@ -1,7 +1,8 @@
-"""Priors over a latent vector: modules whose `forward(context)` returns p(z | context), batch shape () or (B,).
+"""Priors over a latent vector: modules whose `forward(context)` returns p(z | context).
 
-`context` in a constructor is the length F of the context vector; 0 makes a prior that ignores what it is given. A
-conditional prior starts as the unconditional one: the last layer that reads the context starts at zero.
+Its batch shape is () or (B,). `context` in a constructor is the length F of the context vector;
+with 0, the prior ignores the context. A conditional prior starts as the unconditional one: the last
+layer that reads the context starts at zero.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vaekit.distributions.families import bounded
 from vaekit.nn import MLP
 
 HEAD = 64
-"""Hidden units between a context and the parameters that it moves."""
+"""The number of hidden units between a context and the parameters that it changes."""
 
 
 class StandardNormal(nn.Module):
@@ -41,9 +42,10 @@ class StandardNormal(nn.Module):
 
 
 class UnitLaplace(nn.Module):
-    """prod_j Laplace(z_j; 0, 1 / sqrt 2), of unit variance, whatever the context: most dimensions near zero, few far.
+    """prod_j Laplace(z_j; 0, 1 / sqrt 2), with unit variance, whatever the context.
 
-    Unlike N(0, I) it knows the axes from directions between them (Barello et al. 2018).
+    Most values are near zero and few are far away. Unlike N(0, I), it distinguishes the axes from
+    other directions (Barello et al. 2018).
     """
 
     zero: Tensor
@@ -58,7 +60,10 @@ class UnitLaplace(nn.Module):
 
 
 class LearnedNormal(nn.Module):
-    """N(m(c), diag(s(c)^2)), learned, starting at N(0, I); batch shape () without a context, else (B,)."""
+    """N(m(c), diag(s(c)^2)), learned, starting at N(0, I).
+
+    The batch shape is () without a context, else (B,).
+    """
 
     def __init__(self, latent: int, context: int = 0) -> None:
         super().__init__()
@@ -72,7 +77,10 @@ class LearnedNormal(nn.Module):
 
 
 class NormalMixture(nn.Module):
-    """sum_k pi_k(c) N(m_k(c), diag(s_k(c)^2)), all learned, with the means spread over N(0, I) at the start."""
+    """sum_k pi_k(c) N(m_k(c), diag(s_k(c)^2)), all learned.
+
+    The means start as draws from N(0, I).
+    """
 
     def __init__(self, latent: int, components: int = 10, context: int = 0) -> None:
         super().__init__()
@@ -89,14 +97,16 @@ class NormalMixture(nn.Module):
 
 
 class VampPrior(nn.Module):
-    """p(z | c) = sum_k pi_k(c) q(z | u_k, c_k): a mixture of the encoder's posteriors at K learned pseudo-inputs u_k.
+    """p(z | c) = sum_k pi_k(c) q(z | u_k, c_k), a mixture of the encoder's posteriors.
 
-    Tomczak & Welling 2018, eq. 9, with their uniform weights pi_k = 1/K where there is no context. With one, the
-    pseudo-contexts c_k are learned as well, and the weights follow the context. The rate is a one-draw estimate.
+    The K pseudo-inputs u_k are learned. Tomczak & Welling 2018, eq. 9, with their uniform weights
+    pi_k = 1/K if there is no context. With one, the pseudo-contexts c_k are learned as well, and
+    the weights depend on the context. The rate is a one-draw estimate.
 
-    encoder: the model's own, (x, context) -> q. It is borrowed, not a sub-module: its weights are registered, moved,
-    trained and saved with the model, once, and a deep copy of the model has them shared as well.
-    pseudo_inputs: where they start, (K, *shape) within [low, high], the range in which they stay.
+    encoder: the model's own, (x, context) -> q. It is borrowed, not a sub-module: its weights are
+    registered, moved, trained and saved once, with the model, and a deep copy of the model shares
+    them as well.
+    pseudo_inputs: where they start, (K, *shape), within [low, high], the range in which they stay.
     """
 
     def __init__(
@@ -125,9 +135,10 @@ class VampPrior(nn.Module):
 
     @torch.no_grad()
     def start(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Put training data x (N, *shape), with their contexts (N, F), in place of the pseudo-inputs, slightly moved.
+        """Set the pseudo-inputs to training data x (N, *shape), with a little noise.
 
-        Each datum is taken at most once while there are enough of them.
+        Their contexts (N, F) become the pseudo-contexts. No datum is used twice while there are
+        enough of them.
         """
         count = len(self.raw)
         rows = torch.cat(
@@ -143,21 +154,26 @@ class VampPrior(nn.Module):
 
 
 EDGE = 0.02
-"""Pseudo-inputs start this far inside their range, where the squashing still passes a gradient."""
+"""How far inside their range pseudo-inputs start, as a share of it.
+
+There, the squashing still passes on a gradient.
+"""
 
 NUDGE = 0.1
-"""Standard deviation, before squashing, by which a pseudo-input starts away from the datum that it was taken from."""
+"""Standard deviation, before squashing, of the noise that makes a datum a pseudo-input."""
 
 
 class MixtureOfNormals(Distribution):
-    """sum_k pi_k N(m_k, diag(s_k^2)) over vectors of length Z, its density by one matrix product.
+    """sum_k pi_k N(m_k, diag(s_k^2)) over vectors of length Z.
 
-    log N(z; m, s) = <(z^2, z), (-1 / (2 s^2), m / s^2)> - sum_j (m_j^2 / (2 s_j^2) + log s_j) - Z/2 log 2 pi, whose
-    terms cancel, so the product runs in float64: for K components and B latents it is about ten times as fast as the
-    differences (B, K, Z) and needs Z times less memory. Where a device lacks float64 (mps), float32 loses about
+    Its density is computed by one matrix product: log N(z; m, s) = <(z^2, z), (-1 / (2 s^2), m /
+    s^2)> - sum_j (m_j^2 / (2 s_j^2) + log s_j) - Z/2 log 2 pi. Its terms cancel, so the product
+    runs in float64. For K components and B latents it is about ten times as fast as the differences
+    (B, K, Z), and needs Z times less memory. On a device without float64 (mps), float32 loses about
     1e-7 (|z| / s)^2 nats.
 
-    logits (K,) or (B, K); means and scales (K, Z) or (B, K, Z). Batch shape: the batch axes of either, broadcast.
+    logits (K,) or (B, K); means and scales (K, Z) or (B, K, Z). Batch shape: the batch axes of
+    either, broadcast.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -211,7 +227,10 @@ class MixtureOfNormals(Distribution):
 
 
 def mixture(logits: Tensor, components: Distribution) -> MixtureOfNormals | MixtureSameFamily:
-    """sum_k pi_k q_k for logits (..., K) and q of batch shape (K,): fast where the q_k are diagonal normals."""
+    """sum_k pi_k q_k for logits (..., K) and q of batch shape (K,).
+
+    It is fast if the q_k are diagonal normals.
+    """
     if isinstance(components, Independent) and isinstance(components.base_dist, Normal):
         return MixtureOfNormals(logits, components.base_dist.mean, components.base_dist.stddev)
     weights = Categorical(logits=logits, validate_args=False)
@@ -221,7 +240,10 @@ def mixture(logits: Tensor, components: Distribution) -> MixtureOfNormals | Mixt
 
 
 def _head(context: int, outputs: int) -> MLP | None:
-    """What a context of length `context` adds to `outputs` parameters: nothing at the start."""
+    """A network from a context of length `context` to what it adds to `outputs` parameters.
+
+    It adds nothing at the start. Without a context, there is none.
+    """
     if not context:
         return None
     head = MLP((context,), (HEAD,), (outputs,))
@@ -231,7 +253,10 @@ def _head(context: int, outputs: int) -> MLP | None:
 
 
 def _moved(head: MLP | None, context: Tensor | None, *parameters: Tensor) -> tuple[Tensor, ...]:
-    """The parameters as they are, or each with what the head makes of the context (B, F) added: (B, *shape)."""
+    """The parameters (B, *shape), each with the head's output for the context (B, F) added.
+
+    Without a head, they are unchanged.
+    """
     if head is None:
         return parameters
     shifts = head(context).float().split([p.numel() for p in parameters], dim=-1)

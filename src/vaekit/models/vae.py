@@ -12,10 +12,11 @@ from vaekit.core.trace import Draw, Model, Trace
 
 
 class Conditional(nn.Module):
-    """p(output | value, context) = family(net(value, context)): a network's output read as a distribution.
+    """p(output | value, context) = family(net(value, context)).
 
-    `event_dim` counts the trailing axes that make one value (1 for a latent vector, 3 for an image); all axes before
-    them are batch axes, which the network sees as one.
+    The network's output is read as a distribution. `event_dim` is the number of trailing axes that
+    form one value (1 for a latent vector, 3 for an image). All axes before them are batch axes,
+    which are flattened into one for the network.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class Conditional(nn.Module):
 
 
 class VAE(Model):
-    """p(x, z | c) = p(z | c) p(x | z, c), inferred with q(z | x, c). Kingma & Welling 2014; Sohn et al. 2015.
+    """p(x, z | c) = p(z | c) p(x | z, c), with inference by q(z | x, c).
 
-    encoder: (x, context) -> q; prior: (context) -> p(z); decoder: (z, context) -> p(x | z). All are modules that
-    return `torch.distributions.Distribution`.
+    Kingma & Welling 2014; Sohn et al. 2015. encoder: (x, context) -> q; prior: (context) -> p(z);
+    decoder: (z, context) -> p(x | z). All are modules that return a
+    `torch.distributions.Distribution`.
     """
 
     def __init__(self, encoder: nn.Module, prior: nn.Module, decoder: nn.Module) -> None:
@@ -62,9 +64,10 @@ class VAE(Model):
 
 
 class Conditioned(Model):
-    """A model that is told conditions: rows (B, F), NaN where unknown, which `embedding` turns into its context.
+    """A model with conditions: `embedding` turns their rows (B, F) into the model's context.
 
-    Without rows nothing is known of any datum: p(x, z) with whatever the model learned of not being told.
+    Unknown conditions are NaN. Without rows, all conditions of every datum are unknown: the model
+    is p(x, z) as learned without conditions.
     """
 
     def __init__(self, model: Model, embedding: nn.Module, columns: int) -> None:

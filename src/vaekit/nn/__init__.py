@@ -1,4 +1,4 @@
-"""Networks that know no probability: tensors in, tensors out."""
+"""Networks that map tensors to tensors, without any probability."""
 
 from vaekit.nn.conditioning import ConditionEmbedding
 from vaekit.nn.conv import ConvDecoder, ConvEncoder, GridDecoder, GridEncoder, code_grid

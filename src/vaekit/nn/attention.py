@@ -1,4 +1,4 @@
-"""A causal transformer over tokens, small enough to be a prior: integers in, scores out."""
+"""A causal transformer over tokens, small enough for a prior: it maps integers to logits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 
 class Past(NamedTuple):
-    """The keys and values of the positions before, (N, heads, length, width / heads), filled from the left."""
+    """Earlier keys and values, (N, heads, length, width / heads), filled from the left."""
 
     keys: Tensor
     values: Tensor
 
 
 class Block(nn.Module):
-    """h + attention(norm(h)), then h + mlp(norm(h)), every position seeing itself and those before it."""
+    """h + attention(norm(h)), then h + mlp(norm(h)).
+
+    Each position sees itself and those before it.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -30,7 +33,7 @@ class Block(nn.Module):
         for last in (self.mix, self.fall):
             nn.init.zeros_(
                 last.weight
-            )  # each block starts as the identity, so depth costs no stability
+            )  # each block starts as the identity, so deep networks train as stably as shallow ones
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, T, width) -> (B, T, width)."""
@@ -38,7 +41,7 @@ class Block(nn.Module):
         return self._finish(h, F.scaled_dot_product_attention(query, key, value, is_causal=True))
 
     def step(self, h: Tensor, past: Past, position: int) -> Tensor:
-        """The same for one position, (N, 1, width), whose key and value are added to the past."""
+        """The same for one position (N, 1, width). Its key and value are stored in `past`."""
         query, key, value = self._split(h)
         past.keys[:, :, position : position + 1] = key
         past.values[:, :, position : position + 1] = value
@@ -56,11 +59,13 @@ class Block(nn.Module):
 
 
 class CausalTransformer(nn.Module):
-    """Scores of the next token given the tokens before it: (B, T) and a context (B, `context`) to (B, T, vocabulary).
+    """Logits of the next token given the tokens before it.
 
-    The scores at position t depend on the tokens before t only (none at t = 0) and on the context, which is added to
-    every position. Positions are learned. Token t belongs to stream t mod `streams`; streams do not share their words
-    (their embeddings and scores), only the vocabulary's size. All scores start at zero.
+    Tokens (B, T) and a context (B, `context`) give (B, T, vocabulary). The logits at position t
+    depend only on the tokens before t (none at t = 0) and on the context, which is added at every
+    position. Positions are learned. Token t belongs to stream t mod `streams`. Streams have their
+    own embeddings and output layers, and share only the size of the vocabulary. All logits start at
+    zero.
     """
 
     def __init__(
@@ -75,7 +80,7 @@ class CausalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"a width of {width} does not divide into {heads} heads")
+            raise ValueError(f"a width of {width} is not a multiple of the {heads} heads")
         self.vocabulary, self.length, self.streams = vocabulary, length, streams
         self.words = nn.Embedding(streams * vocabulary, width)
         self.positions = nn.Parameter(
@@ -104,7 +109,10 @@ class CausalTransformer(nn.Module):
     def complete(
         self, n: int, choose: Callable[[Tensor], Tensor], context: Tensor | None = None
     ) -> Tensor:
-        """n rows of tokens (n, T), each chosen from its scores: `choose` maps (n, vocabulary) to (n,)."""
+        """n rows of tokens (n, T), drawn one position after the other.
+
+        `choose` maps logits (n, vocabulary) to tokens (n,).
+        """
         pasts = [self._past(n, cast(Block, block).heads) for block in self.blocks]
         tokens = torch.empty((n, self.length), dtype=torch.long, device=self.positions.device)
         h = self.positions.new_zeros(n, 1, self.positions.shape[1])
@@ -114,7 +122,7 @@ class CausalTransformer(nn.Module):
         return tokens
 
     def _where(self, positions: slice, context: Tensor | None) -> Tensor:
-        """What is added to the words at these positions, (T, width) or (B, T, width)."""
+        """What is added to the embeddings at these positions, (T, width) or (B, T, width)."""
         at = self.positions[positions]
         return (
             at if self.context is None or context is None else at + self.context(context)[:, None]

@@ -1,4 +1,4 @@
-"""Many small networks side by side, as one batched multiplication a layer."""
+"""Many small networks side by side, with one batched product per layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from vaekit.nn.mlp import ACTIVATIONS
 
 
 class ManyMLP(nn.Module):
-    """M networks of one shape, each with weights of its own: (M, B, inputs) to (M, B, outputs), by way of `hidden`."""
+    """M networks of one shape, each with its own weights: (M, B, inputs) to (M, B, outputs).
+
+    `hidden` are the widths of their hidden layers.
+    """
 
     def __init__(
         self,
@@ -36,5 +39,5 @@ class ManyMLP(nn.Module):
 
 
 def _uniform(shape: tuple[int, ...], inputs: int) -> nn.Parameter:
-    """U(-b, b) with b = 1 / sqrt(inputs), as `nn.Linear` begins."""
+    """U(-b, b) with b = 1 / sqrt(inputs), the initial weights of `nn.Linear`."""
     return nn.Parameter(torch.empty(shape).uniform_(-1, 1) / math.sqrt(max(1, inputs)))

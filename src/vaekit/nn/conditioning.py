@@ -1,4 +1,4 @@
-"""Conditions as a vector: what a network is told beside its input."""
+"""Conditions as a vector, which a network gets beside its input."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 
 class ConditionEmbedding(nn.Module):
-    """Rows of conditions (B, F), NaN where unknown, to vectors (B, width).
+    """Maps rows of conditions (B, F), NaN where unknown, to vectors (B, width).
 
-    `sizes` says of every column how many classes it counts (0: it is a number). Each class has a vector, and "unknown"
-    has one too; numbers enter with a mark of whether they are known. While training, a row is made unknown altogether
-    with probability `dropout`, and each of its columns by itself with the same probability, so that anything may be
-    left out afterwards (Ho & Salimans 2022).
+    `sizes` gives the number of classes of each column; 0 means that the column is a number. Each
+    class has a vector, and so has "unknown". A number comes with a flag that says whether it is
+    known. In training, a whole row is made unknown with probability `dropout`, and so is each of
+    its columns on its own. So any condition can be left out later (Ho & Salimans 2022).
     """
 
     def __init__(self, sizes: Sequence[int], width: int = 64, dropout: float = 0.1) -> None:

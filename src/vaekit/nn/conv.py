@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST = 4
-"""Pictures are halved until their shorter side is at most this, where one vector stands for the whole."""
+"""Pictures are halved until their shorter side has at most this many pixels.
+
+From there, one vector describes the whole picture.
+"""
 
 
 class Residual(nn.Module):
@@ -26,7 +29,7 @@ class Residual(nn.Module):
         self.film = nn.Linear(context, 2 * width) if context else None
         nn.init.zeros_(
             self.conv2.weight
-        )  # each block starts as the identity, so depth costs no stability
+        )  # each block starts as the identity, so deep networks train as stably as shallow ones
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
@@ -71,7 +74,7 @@ class _Descent(nn.Module):
 
 
 class _Ascent(nn.Module):
-    """The pyramid of `_Descent`, climbed."""
+    """The scales of `_Descent` in reverse order, from coarse to fine."""
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class _Ascent(nn.Module):
         h = F.silu(self.norm(h))
         if (
             h.shape[2:] != self.out_shape[1:]
-        ):  # enlarged before the last kernel, which leaves no checkerboard
+        ):  # enlarged before the last convolution, to avoid a checkerboard pattern
             h = doubled(h, self.out_shape[1:])
         return self.head(h)
 
@@ -146,7 +149,7 @@ class ConvDecoder(_Ascent):
 
 
 class GridEncoder(_Descent):
-    """(B, C, H, W) and a context (B, `context`) to maps (B, out, h, w), (h, w) being `code_grid`."""
+    """(B, C, H, W) and a context (B, `context`) to maps (B, out, h, w), see `code_grid`."""
 
     def __init__(
         self,
@@ -184,17 +187,23 @@ class GridDecoder(_Ascent):
 
 
 def code_grid(size: Sequence[int], stride: int) -> tuple[int, int]:
-    """The (height, width) of the maps between `GridEncoder` and `GridDecoder`: 4x4 for 28x28, 8x8 for 32x32."""
+    """The (height, width) of the maps between `GridEncoder` and `GridDecoder`.
+
+    It is 4x4 for 28x28 and 8x8 for 32x32.
+    """
     return pyramid(size, 1, stride, _smallest_grid(size))[0][-1]
 
 
 def _smallest_grid(size: Sequence[int]) -> int:
-    """Halved until the shorter side is at most 8, or 4 for pictures of less than 32 pixels."""
+    """The shorter side at which halving ends: 8, or 4 for pictures of less than 32 pixels."""
     return 8 if min(size) >= 32 else 4
 
 
 def doubled(h: Tensor, size: Sequence[int]) -> Tensor:
-    """Every value of (B, C, h, w) as a square of four, cut to `size`, which `pyramid` halves to (h, w)."""
+    """Each value of (B, C, h, w) as a 2x2 square.
+
+    Cut to `size`, which `pyramid` halves to (h, w).
+    """
     return (
         _squares(h, size)
         if torch.compiler.is_compiling()
@@ -203,9 +212,10 @@ def doubled(h: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _squares(h: Tensor, size: Sequence[int]) -> Tensor:
-    """`F.interpolate` without its backward, which compiled by torch 2.13, for a CPU in bfloat16, can give zeros.
+    """Does what `F.interpolate` does, without its backward.
 
-    Uncompiled, `F.interpolate` is right, and the faster one.
+    Compiled by torch 2.13 for a CPU in bfloat16, that backward can give zeros. Uncompiled,
+    `F.interpolate` is correct, and faster.
     """
     batch, channels, height, width = h.shape
     squares = h[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
@@ -219,7 +229,10 @@ def group_norm(width: int) -> nn.GroupNorm:
 def pyramid(
     size: Sequence[int], width: int, stride: int, smallest: int = SMALLEST
 ) -> tuple[list[tuple[int, int]], list[int]]:
-    """The (height, width) of every level, fine to coarse, until a side is at most `smallest`; and its channels."""
+    """The (height, width) of every scale, fine to coarse, and its channels.
+
+    The last scale is the first whose shorter side is at most `smallest`.
+    """
     sizes = [(-(-size[0] // stride), -(-size[1] // stride))]
     while min(sizes[-1]) > smallest:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))

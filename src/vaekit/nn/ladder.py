@@ -1,6 +1,7 @@
-"""Networks of a hierarchy: a way up from the data, one feature a level, and a way down through the latents' state.
+"""Networks of a hierarchy: from the data up, one feature per level, and down through the latents.
 
-Dense ones carry vectors (B, width), convolutional ones maps (B, channels, height, width). What goes up is given back
+On the way down, a state carries the latents so far. Dense networks have vectors (B, width),
+convolutional ones maps (B, channels, height, width). Features of the way up are returned with the
 top first. Every context (B, `context`) scales and shifts features (FiLM, Perez et al. 2018).
 """
 
@@ -32,7 +33,7 @@ class DenseResidual(nn.Module):
         self.drop = nn.Dropout(dropout)
         nn.init.zeros_(
             self.outer.weight
-        )  # each block starts as the identity, so depth costs no stability
+        )  # each block starts as the identity, so deep networks train as stably as shallow ones
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.inner(self.act(self.norm(x)))
@@ -56,7 +57,7 @@ class Chain(nn.Module):
 
 
 class DenseRise(nn.Module):
-    """(B, *in_shape) to features (B, width), top first: what comes out of each of the `steps`."""
+    """(B, *in_shape) to one feature (B, width) per step of `steps`, with the top first."""
 
     def __init__(self, in_shape: Sequence[int], width: int, steps: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class DenseRise(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """A vector (B, width) to (B, *out_shape): what is read off a state or a feature."""
+    """The output (B, *out_shape) for a state or a feature (B, width)."""
 
     def __init__(self, width: int, out_shape: Sequence[int], activation: str = "silu") -> None:
         super().__init__()
@@ -87,7 +88,10 @@ class DenseHead(nn.Module):
 
 
 class DenseMeet(nn.Module):
-    """A state (B, width) on its way down and the level's feature (B, width) from below, by `chain`, to (B, out)."""
+    """Joins a state (B, width) on the way down with the level's feature (B, width) from the way up.
+
+    The two go through `chain` to (B, out).
+    """
 
     def __init__(self, width: int, chain: nn.Module, out: int, activation: str = "silu") -> None:
         super().__init__()
@@ -99,7 +103,10 @@ class DenseMeet(nn.Module):
 
 
 class DenseMerge(nn.Module):
-    """A latent (B, latent) taken into the state (B, width), or made into the first state; then `chain`."""
+    """Adds a latent (B, latent) to the state (B, width), then applies `chain`.
+
+    Without a state, the latent makes the first one.
+    """
 
     def __init__(self, latent: int, width: int, chain: nn.Module) -> None:
         super().__init__()
@@ -114,9 +121,10 @@ class DenseMerge(nn.Module):
 
 @dataclass(frozen=True)
 class Scales:
-    """The sizes (height, width) and channels of a picture's maps, fine to coarse, and where the lower latents sit.
+    """The sizes (height, width) and channels of a picture's maps, and where the lower latents are.
 
-    `places` are scales, coarse to fine, evenly spread from the coarsest to one of at most half the picture's size.
+    `sizes` and `widths` go from fine to coarse. `places` are their scales, coarse to fine, evenly
+    spread from the coarsest to one of at most half the picture's size.
     """
 
     shape: tuple[int, ...]
@@ -127,7 +135,10 @@ class Scales:
 
     @staticmethod
     def of(shape: Sequence[int], width: int, stride: int, lower: int) -> Scales:
-        """For pictures (C, H, W) read with `stride`, `width` channels at the finest scale, and `lower` latent maps."""
+        """For pictures (C, H, W) that are read with `stride`.
+
+        The finest scale has `width` channels, and there are `lower` latent maps.
+        """
         sizes, widths = pyramid(shape[1:], width, stride, SMALLEST)
         finest = 0 if stride > 1 else min(1, len(sizes) - 1)
         spread = len(sizes) - finest
@@ -136,7 +147,10 @@ class Scales:
 
 
 class ConvRise(nn.Module):
-    """(B, C, H, W) to the coarsest map, with `blocks` residual blocks a scale, and the maps at the latents' scales."""
+    """(B, C, H, W) to the coarsest map, followed by the maps at the latents' scales.
+
+    There are `blocks` residual blocks per scale.
+    """
 
     def __init__(self, scales: Scales, blocks: int, context: int = 0) -> None:
         super().__init__()
@@ -170,7 +184,7 @@ class ConvTop(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """A map (B, width, h, w) to (B, out, h, w): what is read off a state."""
+    """The output (B, out, h, w) for a state (B, width, h, w)."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -182,7 +196,10 @@ class ConvHead(nn.Module):
 
 
 class ConvMeet(nn.Module):
-    """A state (B, width, h, w) on its way down and the level's feature from below, alike, to (B, out, h, w)."""
+    """Joins a state on the way down with the level's feature from the way up, to (B, out, h, w).
+
+    Both have the shape (B, width, h, w).
+    """
 
     def __init__(self, width: int, blocks: int, out: int, context: int = 0) -> None:
         super().__init__()
@@ -195,7 +212,7 @@ class ConvMeet(nn.Module):
 
 
 class ConvFoot(nn.Module):
-    """The top's latent (B, latent) made into the state at the first of the latents' scales."""
+    """Turns the top latent (B, latent) into the state at the scale of the first latent map."""
 
     def __init__(
         self, latent: int, scales: Scales, blocks: int, end: int, context: int = 0
@@ -210,7 +227,7 @@ class ConvFoot(nn.Module):
 
 
 class ConvMerge(nn.Module):
-    """A latent map (B, latent, h, w) taken into the state (B, width, h, w), which climbs to the scale `end`."""
+    """Adds a latent map (B, latent, h, w) to the state (B, width, h, w), then goes to `end`."""
 
     def __init__(
         self, latent: int, scales: Scales, blocks: int, start: int, end: int, context: int = 0
@@ -224,7 +241,7 @@ class ConvMerge(nn.Module):
 
 
 class ConvFall(nn.Module):
-    """The last state to the picture (B, out, H, W)."""
+    """Maps the last state to the picture (B, out, H, W)."""
 
     def __init__(self, scales: Scales, blocks: int, start: int, out: int, context: int = 0) -> None:
         super().__init__()
@@ -239,7 +256,10 @@ class ConvFall(nn.Module):
 
 
 class Climb(nn.Module):
-    """A map from the scale `start` to the same or a finer one, `end`, with `blocks` residual blocks at each."""
+    """Maps from the scale `start` to the same or a finer scale `end`.
+
+    There are `blocks` residual blocks at each scale.
+    """
 
     def __init__(self, scales: Scales, start: int, end: int, blocks: int, context: int = 0) -> None:
         super().__init__()

@@ -17,11 +17,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "gated": nn.GLU,
 }
-"""`gated` takes twice the outputs of its layer: one half passes by the sigmoid of the other (Dauphin et al. 2017)."""
+"""`gated` needs a layer with twice the outputs: one half is multiplied by the sigmoid of the other.
+
+Dauphin et al. 2017.
+"""
 
 
 class MLP(nn.Module):
-    """(B, *in_shape) and a context (B, `context`) to (B, *out_shape), by way of the widths in `hidden`."""
+    """(B, *in_shape) and a context (B, `context`) to (B, *out_shape).
+
+    `hidden` are the widths of the hidden layers.
+    """
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vaekit.nn.conv import group_norm
 
 REACH = 5
-"""Each block looks at a square of so many patches a side."""
+"""The side, in patches, of the square that each block looks at."""
 
 
 class Neighbours(nn.Module):
@@ -92,7 +92,7 @@ class PatchDecoder(nn.Module):
 class Picture(nn.Module):
     """Adds a learned picture (C, H, W) to pictures (B, C, H, W).
 
-    What all pictures have in common need not come from the latent.
+    So the latent need not encode what all pictures have in common.
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -113,11 +113,14 @@ def patch_side(size: Sequence[int]) -> int:
 
 
 def patch_grid(size: Sequence[int]) -> tuple[int, int]:
-    """How many patches cover a picture of (height, width): 8x8 for 64x64 pixels, 7x7 for 28x28, 8x13 for 30x50."""
+    """The number of patches (rows, columns) that cover a picture of (height, width).
+
+    It is 8x8 for 64x64 pixels, 7x7 for 28x28, and 8x13 for 30x50.
+    """
     side = patch_side(size)
     return -(-size[0] // side), -(-size[1] // side)
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """The same values in the memory order in which these layers are fastest on a CPU."""
+    """The same values in the memory layout that is fastest for these layers on a CPU."""
     return x.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""What torch compiles for one processor is never run on another."""
+"""Keeps code that torch compiled for one processor from running on another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-"""The variable that says where torch keeps what it compiled."""
+"""The environment variable that names the folder for torch's compiled code."""
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -24,10 +24,11 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def keep_by_processor() -> None:
-    """Have torch keep compiled code apart for each processor, unless the user says where to keep it.
+    """Make torch keep compiled code in one folder per processor, unless the user names a folder.
 
-    torch compiles for the very processor that it runs on, and for the capability that ATEN_CPU_CAPABILITY asks for. But
-    it finds compiled code again by neither: code from elsewhere crashes, or gives NaN.
+    torch compiles for the processor that it runs on, and for the capability in ATEN_CPU_CAPABILITY.
+    But it uses neither to find compiled code again, and code from another processor crashes or
+    gives NaN.
     """
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
@@ -38,13 +39,13 @@ def keep_by_processor() -> None:
 
 
 def processor() -> str:
-    """The capability that torch uses, and a hash of all that the processor can do: "avx2-1f0c3a5d"."""
+    """The capability that torch uses and a hash of the processor's features: "avx2-1f0c3a5d"."""
     abilities = hashlib.sha256(_abilities().encode()).hexdigest()
     return f"{torch.backends.cpu.get_cpu_capability().lower()}-{abilities[:8]}"
 
 
 def _abilities() -> str:
-    """The processor's name and the instructions that it knows; where the system does not list them, its name."""
+    """The processor's name and its instructions, or only its name if the system lists none."""
     if not CPUINFO.exists():
         return f"{platform.machine()} {platform.processor()}"
     first = CPUINFO.read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]

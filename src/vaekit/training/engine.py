@@ -1,4 +1,4 @@
-"""The only file that knows the distributed engine (Lightning Fabric): devices, processes, precision."""
+"""The only file that uses Lightning Fabric, for devices, processes and precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Where the arithmetic happens: one device or many, one node or many, in float32 or bfloat16 autocast."""
+    """Where the arithmetic runs: on one or many devices and nodes, in float32 or bfloat16."""
 
     def __init__(
         self,
@@ -33,13 +33,16 @@ class Engine:
         from lightning_fabric.plugins.precision import MixedPrecision
 
         class Autocast(MixedPrecision):
-            """Lowers products alone: the library's own plugin rounds what goes in too, so data and weights of terms."""
+            """Uses bfloat16 for matrix products only.
+
+            Lightning's own plugin also rounds the inputs: the data and the weights of the terms.
+            """
 
             def convert_input(self, data: T) -> T:
                 return data
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))  # under torchrun its word counts
+        world = int(os.environ.get("LOCAL_WORLD_SIZE", devices))  # torchrun's number comes first
         self.fabric = Fabric(
             accelerator=device,
             devices=world,
@@ -66,7 +69,7 @@ class Engine:
     def setup(
         self, step: nn.Module | Callable, optimiser: Callable[[nn.Module], torch.optim.Optimizer]
     ) -> tuple[Any, Any]:
-        """The step, placed on the device and wrapped, and the optimiser that is then made for it."""
+        """The step, placed on the device and wrapped, and the optimiser made for it."""
         wrapped = self.fabric.setup_module(cast(nn.Module, step))
         return wrapped, self.fabric.setup_optimizers(optimiser(wrapped))
 
@@ -86,19 +89,22 @@ class Engine:
         if self.world == 1:
             return value[None].cpu()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the engine's own, about what it calls
+            warnings.simplefilter("ignore", FutureWarning)  # from inside the engine
             warnings.simplefilter("ignore", DeprecationWarning)
             return cast(Tensor, self.fabric.all_gather(value.to(self.device))).cpu()
 
     def agree(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the leading process, in every process; its VaekitError likewise."""
+        """The result of `make` in the leading process, given to every process.
+
+        If `make` raises a VaekitError there, every process raises it.
+        """
         made, error = cast(Any, self.fabric.broadcast(_attempt(make) if self.rank == 0 else None))
         if error:
             raise VaekitError(error)
         return made
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
+        """Whether `flag` is true in any process."""
         return (
             flag
             if self.world == 1
@@ -109,7 +115,10 @@ class Engine:
         self.fabric.barrier()
 
     def leave(self) -> None:
-        """End this process, once all of them are done; at a normal end the threads of a process group may abort it."""
+        """End this process once all processes are done.
+
+        At a normal exit, the threads of a process group may abort the process.
+        """
         if self.world > 1:
             self.barrier()
             sys.stdout.flush()
@@ -117,7 +126,10 @@ class Engine:
             os._exit(0)
 
     def states(self, module: nn.Module, optimiser: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All weights and the whole optimiser state, on the CPU, by parameter name: the same from every strategy."""
+        """All weights and the whole optimiser state, on the CPU, by parameter name.
+
+        They are the same with every strategy.
+        """
         from torch.distributed.checkpoint.state_dict import get_state_dict
 
         inner = getattr(optimiser, "optimizer", optimiser)
@@ -126,7 +138,7 @@ class Engine:
     def load_states(
         self, module: nn.Module, optimiser: Any, weights: dict[str, Any], state: dict[str, Any]
     ) -> None:
-        """Undo `states`."""
+        """Load what `states` returned."""
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
         inner = getattr(optimiser, "optimizer", optimiser)
@@ -135,14 +147,17 @@ class Engine:
         )
 
     def shard(self, whole: Tensor, like: Tensor) -> Tensor:
-        """This process's part of a whole tensor, cut up as `like` is."""
+        """This process's part of a whole tensor, split like `like`."""
         from torch.distributed.tensor import distribute_tensor
 
         return distribute_tensor(whole, like.device_mesh, like.placements)  # type: ignore[attr-defined]
 
 
 def _whole() -> Any:
-    """All of a state, on the CPU. It takes half as long to import as torch: only for who keeps or resumes a run."""
+    """Options for the whole state, on the CPU.
+
+    The import takes half as long as importing torch, so only saving and resuming pay for it.
+    """
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
     return StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -156,13 +171,19 @@ def _attempt(make: Callable[[], T]) -> tuple[T | None, str]:
 
 
 def _leave() -> None:
-    """End the process group while its threads can still be joined: at the interpreter's end they abort the process."""
+    """End the process group while its threads can be joined.
+
+    At the exit of the interpreter they would abort the process.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
-    """The accelerator's name and why: `auto` takes the first of cuda, mps and cpu that is there."""
+    """The accelerator's name and the reason for it.
+
+    `auto` is the first of cuda, mps and cpu that is available.
+    """
     there = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -200,7 +221,7 @@ def _strategy(name: str, world: int) -> Any:
 
 
 def _fully_shard(module: nn.Module, mesh: Any) -> nn.Module:
-    """FSDP2: parameters, gradients and moments live in shards, one a process."""
+    """FSDP2: parameters, gradients and moments are split into shards, one per process."""
     from torch.distributed.fsdp import fully_shard
 
     fully_shard(module, mesh=mesh["data_parallel"])

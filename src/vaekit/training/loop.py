@@ -1,4 +1,7 @@
-"""The loop: batches, the schedule, the average. It knows nothing of VAEs, nor of how the weights are moved."""
+"""The training loop: batches, the schedule, the moving average.
+
+It knows nothing of VAEs, nor of how the weights are updated.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,19 @@ from vaekit.training.step import Update, whole_tensor
 M = TypeVar("M", bound=nn.Module)
 
 EVERY = 8
-"""The average of the weights is moved so seldom, since each move costs a pass over all of them."""
+"""The number of steps between two updates of the weights' average.
+
+Updates are not more frequent because each one costs a pass over all weights.
+"""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: linear warm-up to `lr` over `warmup` of the steps, then a cosine down to `floor` of it."""
+    """How long and how fast to train.
+
+    The learning rate rises linearly to `lr` over the fraction `warmup` of the steps, then falls as
+    a cosine to `floor` times `lr`.
+    """
 
     steps: int
     lr: float
@@ -31,10 +41,16 @@ class Schedule:
     clip: float = 10.0
     """A gradient longer than `clip` times the running mean length is shortened to that."""
     ema: float = 0.999
-    """Decay of the moving average of the weights, which is the model that is kept; 0 keeps the last weights."""
+    """Decay of the moving average of the weights, which is kept as the model.
+
+    0 keeps the last weights.
+    """
 
     def rate(self, step: float) -> float:
-        """The learning rate of step `step` (from 0); of a run with a time limit, a fraction of a step."""
+        """The learning rate of step `step` (from 0).
+
+        In a run with a time limit, `step` can be a fraction.
+        """
         rise = max(1, round(self.steps * self.warmup))
         if step < rise:
             return self.lr * (step + 1) / rise
@@ -46,7 +62,7 @@ class Schedule:
 
 @dataclass
 class Position:
-    """Where a run stands: everything but tensors that resuming needs."""
+    """Where a run is: everything that resuming needs, except tensors."""
 
     step: int = 0
     epoch: int = 0
@@ -55,9 +71,9 @@ class Position:
     best_step: int = 0
     stale: int = 0
     seconds: float = 0.0
-    """Of training, validations left out."""
+    """Seconds of training, without validations."""
     spent: float = 0.0
-    """Seconds of the run's time limit that are used up, validations included; 0 where there is no limit."""
+    """Seconds of the time limit that are used up, with validations; 0 without a limit."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,9 +81,10 @@ class Position:
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of a data set: shuffled each epoch by (seed, epoch), split evenly over `world` processes.
+    """Batches of a data set, shuffled by (seed, epoch) and split evenly over `world` processes.
 
-    take: indices (B,) -> (raw, context); prepare: raw -> x. The last, short batch of an epoch is used too.
+    take: indices (B,) -> (raw, context); prepare: raw -> x. The last, short batch of an epoch is
+    used too.
     """
 
     take: Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -78,7 +95,7 @@ class Feed:
     rank: int = 0
     world: int = 1
     ahead: int = 0
-    """How many batches are fetched in advance by a thread (for data on disk)."""
+    """The number of batches that a thread fetches in advance (for data on disk)."""
 
     @property
     def per_epoch(self) -> int:
@@ -86,7 +103,10 @@ class Feed:
         return -(-self.size // self.batch)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor | None, float]]:
-        """(x, context, share) of the epoch's batches from `start` on; `share` re-weighs a process's uneven part."""
+        """(x, context, share) for the epoch's batches from `start` on.
+
+        `share` corrects the weight of a process's part if the parts of a batch are not equal.
+        """
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
         order = torch.randperm(self.size, generator=generator).split(self.batch)[start:]
         fetched = map(self._fetch, order)
@@ -100,10 +120,11 @@ class Feed:
 
 
 class Average(Generic[M]):
-    """An exponential moving average of a model's parameters, its buffers copied: `model` is the average.
+    """An exponential moving average of a model's parameters, and copies of its buffers.
 
-    `model` begins as a whole copy of `source`. Where an engine has sharded the source's parameters over processes,
-    the average is kept in shards too, and `settle` gathers them into `model`.
+    The average is `model`, which starts as a whole copy of `source`. If an engine has sharded the
+    source's parameters over processes, the average is sharded too, and `settle` gathers it in
+    `model`.
     """
 
     def __init__(self, model: M, source: nn.Module, decay: float) -> None:
@@ -116,7 +137,11 @@ class Average(Generic[M]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Every `EVERY` steps, move towards the source as far as in so many; early steps forget the start sooner."""
+        """Every `EVERY` steps, move towards the source as far as one update per step would.
+
+        Before step 100, each step updates. In early steps the decay is smaller, so that the start
+        is forgotten sooner.
+        """
         every = EVERY if self.decay and step >= 100 else 1
         if step % every:
             return
@@ -127,7 +152,7 @@ class Average(Generic[M]):
 
     @torch.no_grad()
     def settle(self) -> M:
-        """The averaged model, whole."""
+        """The averaged model, gathered from its shards."""
         if self.sharded:
             for whole, mine in zip(self._whole, self._mine, strict=True):
                 whole.copy_(whole_tensor(mine))
@@ -135,7 +160,7 @@ class Average(Generic[M]):
 
     @torch.no_grad()
     def adopt(self, shard: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Go on from what `model` holds now; `shard(whole, like)` cuts a tensor up."""
+        """Continue from what `model` is now; `shard(whole, like)` splits a tensor like another."""
         if self.sharded:
             for whole, mine in zip(self._whole, self._mine, strict=True):
                 mine.copy_(shard(whole, mine))
@@ -150,10 +175,10 @@ def fit(
     average: Average,
     at: Callable[[], float] | None = None,
 ) -> Iterator[Tensor]:
-    """Train until `plan.steps`, yielding each step's costs (T,); the caller logs, saves and stops as it likes.
+    """Train until `plan.steps`, yielding each step's costs (T,). The caller logs, saves and stops.
 
-    `progress` is advanced in place, before the yield, so that what it says then is what a resumed run goes on from.
-    `at` says how far the schedules are, in steps; without it they go by `progress.step`.
+    `progress` is updated in place before each yield, so that a run can be resumed from it. `at`
+    returns the position on the schedules in steps; without it, the position is `progress.step`.
     """
     while progress.step < plan.steps:
         for x, context, share in feed.epoch(progress.epoch, progress.batch):
@@ -174,7 +199,10 @@ def _count(progress: Position, feed: Feed) -> None:
 
 
 def _ahead(items: Iterator[Any], depth: int) -> Iterator[Any]:
-    """The same items, made up to `depth` in advance by a thread; an error in the thread is raised here."""
+    """The same items, made by a thread up to `depth` in advance.
+
+    An error in the thread is raised here.
+    """
     queue: Queue[tuple[str, Any]] = Queue(depth)
     closed = False
 
@@ -185,7 +213,7 @@ def _ahead(items: Iterator[Any], depth: int) -> Iterator[Any]:
                     return
                 queue.put(("item", item))
             queue.put(("end", None))
-        except Exception as error:  # handed over, not swallowed: the consumer raises it
+        except Exception as error:  # the consumer raises it
             queue.put(("error", error))
 
     thread = Thread(target=produce, daemon=True)

@@ -1,6 +1,6 @@
-"""Optimisers: AdamW as torch ships it, and SOAP. Both take part in `vaekit.training.step.Guard`'s protocol.
+"""Optimisers: torch's AdamW, and SOAP. Both work with `vaekit.training.step.Guard`.
 
-`grad_scale` (a tensor) divides the gradients and `found_inf` (a tensor) of 1 makes a step do nothing.
+The tensor `grad_scale` divides the gradients. If the tensor `found_inf` is 1, a step does nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ MULTIPLIED = (
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )
-"""The layers of matrices and kernels: weights that are decayed, and that autocast lowers at every use."""
+"""Layers with matrices or kernels.
+
+These weights are decayed, and autocast converts them to lower precision at every use.
+"""
 
 
 def adamw(
     model: nn.Module, weight_decay: float, products: torch.dtype = torch.float32
 ) -> torch.optim.AdamW:
-    """AdamW, fused, that decays the matrices and kernels of layers, and nothing else.
+    """AdamW, fused, with weight decay only for the matrices and kernels of layers.
 
-    Biases, gains, and what has a meaning of its own (a prior's means, pseudo-inputs, embeddings) stay as they are.
+    Biases, gains, and parameters with a meaning of their own (a prior's means, pseudo-inputs,
+    embeddings) are not decayed.
     """
     return torch.optim.AdamW(_groups(model, weight_decay), lr=1e-3, betas=(0.9, 0.999), fused=True)
 
 
 def soap(model: nn.Module, weight_decay: float, products: torch.dtype = torch.float32) -> Soap:
-    """SOAP with the same parameter groups, its rotations multiplied in `products`."""
+    """SOAP with the same parameter groups; its rotations are multiplied in the type `products`."""
     return Soap(_groups(model, weight_decay), lr=1e-3, products=products)
 
 
@@ -57,10 +61,12 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 class Soap(torch.optim.Optimizer):
     """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, algorithm 3).
 
-    For a gradient G (m, n): L and R are moving averages of G G' and G' G, Q_L and Q_R their eigenvectors, followed by
-    one step of orthogonal iteration every `refresh` steps. Adam runs on Q_L' G Q_R and its step is rotated back. A side
-    longer than `longest` is left as it is; kernels count as (out, rest) matrices; vectors get Adam. The first `settle`
-    steps only gather L and R. An Adam step is limited to `limit` times the learning rate a coordinate.
+    For a gradient G (m, n), L and R are moving averages of G G' and G' G, updated every `measure`
+    steps. Q_L and Q_R are their eigenvectors, which follow by one step of orthogonal iteration
+    every `refresh` steps. Adam runs on Q_L' G Q_R, and its step is rotated back. A side longer than
+    `longest` is not rotated; kernels are treated as (out, rest) matrices; vectors get plain Adam.
+    The first `settle` steps only collect L and R. An Adam step is limited to `limit` times the
+    learning rate in each coordinate.
     """
 
     grad_scale: Tensor | None = None
@@ -87,11 +93,11 @@ class Soap(torch.optim.Optimizer):
             "measure": measure,
         }
         super().__init__(params, settings | {"longest": longest, "settle": settle, "limit": limit})
-        self.products = products  # in which the rotations of gradients are computed
+        self.products = products  # the type for rotations of gradients
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step; nothing at all when `found_inf` is set."""
+        """One step. It does nothing if `found_inf` is set."""
         if self.found_inf is not None and self.found_inf > 0:
             return
         for group in self.param_groups:
@@ -120,7 +126,10 @@ class Soap(torch.optim.Optimizer):
 
 
 def _fresh(g: Tensor, longest: int) -> dict[str, Tensor]:
-    """Zero moments, and for every side to be rotated its covariance and basis (left: L, QL; right: R, QR)."""
+    """Zero moments, and for each side to be rotated its covariance and basis.
+
+    They are L and QL on the left, R and QR on the right.
+    """
     state = {"step": torch.zeros(()), "mean": torch.zeros_like(g), "square": torch.zeros_like(g)}
     for side, size in zip("LR", g.shape, strict=False):
         if size <= longest:
@@ -137,7 +146,7 @@ def _measure(state: dict[str, Tensor], g: Tensor, keep: float) -> None:
 
 
 def _turn(state: dict[str, Tensor], first: bool) -> None:
-    """Follow the eigenvectors, and carry the first moment over to the new basis."""
+    """Update the eigenvectors, and rotate the first moment to the new basis."""
     mean = _rotate(state["mean"], state, back=True)
     for side in "LR":
         if side in state:

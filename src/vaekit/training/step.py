@@ -1,4 +1,7 @@
-"""One move of the weights, in one of two ways: part by part through the engine, or compiled whole."""
+"""One update of the weights, in one of two ways.
+
+It is done part by part through the engine, or in one compiled graph.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ from vaekit.training.compiling import compiled
 from vaekit.training.optimisers import MULTIPLIED
 
 LONGEST_BAD_STREAK = 50
-"""So many non-finite steps in a row end the run."""
+"""The number of non-finite steps in a row that ends the run."""
 
 
 class Step(nn.Module):
-    """What the engine wraps: a batch and the terms' weights in, the loss and every term's mean cost out.
+    """The module that the engine wraps.
 
-    Costs that are modules are parts of it, so that what they learn is trained, moved and saved with the model.
+    It takes a batch and the terms' weights, and returns the loss and the mean cost of every term.
+    Costs that are modules are sub-modules of it, so that their parameters are trained, moved and
+    saved with the model.
     """
 
     def __init__(self, model: nn.Module, objective: Objective) -> None:
@@ -41,17 +46,20 @@ class Step(nn.Module):
 
 
 class Guard:
-    """Shortens outlying gradients and leaves out non-finite steps, on the device: nothing waits for its verdict."""
+    """Shortens outlying gradients and skips non-finite steps.
+
+    This happens on the device, so nothing waits for the result.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], clip: float, device: torch.device) -> None:
         self.parameters, self.clip = list(parameters), clip
         self.length = torch.zeros((), device=device)  # running mean of the gradient's length
         self.bad = torch.zeros((), device=device)  # non-finite steps so far
-        self.streak = torch.zeros((), device=device)  # and in a row
+        self.streak = torch.zeros((), device=device)  # non-finite steps in a row, up to now
 
     @torch.no_grad()
     def judge(self, length: Tensor) -> tuple[Tensor, Tensor]:
-        """A gradient's length () -> what divides the gradient (), at least 1, and whether the step counts ()."""
+        """From a gradient's length (): its divisor (), at least 1; whether the step counts ()."""
         good = torch.isfinite(length)
         seen = torch.where(self.length > 0, self.length, length)
         limit = seen * self.clip
@@ -63,17 +71,18 @@ class Guard:
 
     @torch.no_grad()
     def inspect(self, optimiser: torch.optim.Optimizer) -> None:
-        """Look at the gradients, which all processes share, and tell the optimiser what to make of them.
+        """Check the gradients, which all processes share, and tell the optimiser the result.
 
-        A fused optimiser divides by `grad_scale` and does nothing at all where `found_inf` is 1: the protocol of
-        torch's own gradient scaler, so that neither a copy of the gradients nor a wait for the device is needed.
+        A fused optimiser divides by `grad_scale` and does nothing where `found_inf` is 1. This is
+        the protocol of torch's own gradient scaler, so neither a copy of the gradients nor a wait
+        for the device is needed.
         """
         grads = [p.grad for p in self.parameters if p.grad is not None]
         scale, good = self.judge(whole_tensor(torch.nn.utils.get_total_norm(grads)))
         optimiser.grad_scale, optimiser.found_inf = scale, (~good).float()  # type: ignore[attr-defined]
 
     def check(self) -> None:
-        """Raise once the steps have been non-finite for too long."""
+        """Raise VaekitError after `LONGEST_BAD_STREAK` non-finite steps in a row."""
         if self.streak >= LONGEST_BAD_STREAK:
             raise VaekitError(
                 f"the loss or its gradient has not been finite for {int(self.streak)} steps in a row, so training "
@@ -89,7 +98,11 @@ class Guard:
 
 
 class Update(Protocol):
-    """One move of the weights: a batch, its share of the mean, the terms' weights, the learning rate -> costs (T,)."""
+    """One update of the weights.
+
+    It takes a batch, its share of the mean, the terms' weights and the learning rate, and returns
+    the costs (T,).
+    """
 
     def __call__(
         self, x: Tensor, context: Tensor | None, share: float, weights: list[float], rate: float
@@ -97,9 +110,10 @@ class Update(Protocol):
 
 
 class StepByStep:
-    """Forward, backward, guard and optimiser one after the other: any engine, any fused optimiser.
+    """Forward, backward, guard and optimiser in turn, with any engine and fused optimiser.
 
-    `usual` is the batch size that `step` was compiled for, if it was: batches of another run uncompiled.
+    `usual` is the batch size that `step` was compiled for, if it was. Batches of another size run
+    uncompiled.
     """
 
     def __init__(
@@ -138,11 +152,12 @@ class StepByStep:
 
 
 class CompiledStep:
-    """Everything from the batch to the moved weights in one compiled graph: one process, AdamW.
+    """Everything from the batch to the new weights in one compiled graph: one process, AdamW.
 
-    The optimiser's own state is used and moved, so that saving and resuming know no difference. Under bfloat16 the
-    weights that autocast would lower at every use are kept as lowered copies, written by the kernel that moves the
-    float32 ones. A batch of unusual size goes the other way, `apart`.
+    It uses and updates the optimiser's own state, so saving and resuming work as without it. Under
+    bfloat16, weights that autocast would convert at every use are kept as bfloat16 copies, and the
+    kernel that updates the float32 weights also updates these. `apart` handles batches of unusual
+    size.
     """
 
     def __init__(self, step: Step, apart: StepByStep, dtype: torch.dtype) -> None:
@@ -170,7 +185,10 @@ class CompiledStep:
 
     @torch.no_grad()
     def _begin(self) -> dict[str, Moved]:
-        """Lower the weights; AdamW's moments start where `torch.optim.AdamW` has them, or at zero."""
+        """Copy the weights, in lower precision where autocast would lower them.
+
+        AdamW's moments start where `torch.optim.AdamW` has them, or at zero.
+        """
         lowered = _multiplied(self.step) if self.dtype is not torch.float32 else set()
         groups = {p: group for group in self.apart.inner.param_groups for p in group["params"]}
         moved = {}
@@ -209,7 +227,7 @@ class CompiledStep:
 
 @dataclass(frozen=True)
 class Moved:
-    """A weight, its lowered copy, the settings of its parameter group and AdamW's state."""
+    """A weight, its copy for the forward pass, its group's settings and AdamW's state."""
 
     weight: Tensor
     copy: Tensor
@@ -219,13 +237,16 @@ class Moved:
     square: Tensor
 
     def adamw(self, g: Tensor, rate: Tensor, good: Tensor) -> None:
-        """One step of Loshchilov & Hutter 2019, algorithm 2, as torch computes it; nothing where `good` is false."""
+        """One step of Loshchilov & Hutter 2019, algorithm 2, as torch computes it.
+
+        Where `good` is false, nothing changes.
+        """
         beta1, beta2 = self.group["betas"]
         mean, square = self.mean.lerp(g, 1 - beta1), self.square.lerp(g * g, 1 - beta2)
         self.step.add_(good)
         size = (
             square.sqrt() * (1 - beta2**self.step).rsqrt() + self.group["eps"]
-        )  # one division a weight, not three
+        )  # one division per weight instead of three
         decayed = self.weight * (1 - rate * self.group["weight_decay"])
         weight = decayed - mean * (rate / (1 - beta1**self.step)) / size
         for old, new in (
@@ -243,7 +264,7 @@ def whole_tensor(tensor: Tensor) -> Tensor:
 
 
 def _laid_out(weight: Tensor) -> Tensor:
-    """Kernels of images with their channels last, which is how compiled convolutions are fastest."""
+    """Image kernels with channels last, the fastest layout for compiled convolutions."""
     return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 

@@ -1,7 +1,7 @@
-"""Codebooks: modules that put features (B, D, *grid) on the nearest of K codes; what a code means is others' business.
+"""Codebooks: modules that replace features (B, D, *grid) by the nearest of K codes.
 
-The T = prod(grid) * depth codes of a datum are in the grid's row-major order, the levels of a position side by side.
-Everything runs in float32 whatever the autocast type.
+The T = prod(grid) * depth codes of a datum are in the grid's row-major order, with the levels of a
+position side by side. Everything runs in float32, even under autocast.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CELLS = 2**26
-"""At most so many distances of a feature from a code are held at a time."""
+"""The largest number of distances between features and codes that are in memory at a time."""
 
 POINTS_PER_CODE = 64
-"""More features than this for each code teach k-means nothing."""
+"""The number of features per code that k-means uses; more do not improve it."""
 
 
 class Quantised(NamedTuple):
-    """What a codebook makes of features (B, D, *grid)."""
+    """The result of a codebook for features (B, D, *grid)."""
 
     z: Tensor
-    """(B, D, *grid): exactly the codes, with the gradient going straight through to the features."""
+    """(B, D, *grid): exactly the codes; the gradient goes straight through to the features."""
     indices: Tensor
     """(B, T), int64."""
     commitment: Tensor
-    """(B,): summed squared distance of the features from their codes, which teaches the features only."""
+    """(B,): squared distance of the features from their codes; trains the features only."""
     codebook_cost: Tensor
-    """(B,): the same distance, which teaches the codes only; 0 where they do not learn by gradient."""
+    """(B,): the same distance; trains the codes only. It is 0 if they do not learn by gradient."""
 
 
 class AnyCodebook(nn.Module, ABC):
-    """`size` K codes of `dim` D numbers, `depth` of them summed at a position."""
+    """`size` K codes of `dim` D numbers; `depth` of them are summed at each position."""
 
     def __init__(self, size: int, dim: int, depth: int = 1) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class AnyCodebook(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Quantised:
-        """Features (B, D, *grid) on their codes."""
+        """Replace features (B, D, *grid) by their codes."""
 
     @abstractmethod
     def indices(self, z: Tensor) -> Tensor:
@@ -63,14 +63,18 @@ class AnyCodebook(nn.Module, ABC):
 class Codebook(AnyCodebook):
     """K codes that follow the features by moving averages. Van den Oord et al. 2017, appendix A.1.
 
-    Of N features n_k are nearest to code e_k; their sum is s_k. While training, after the codes were looked up:
+    Of N features, n_k are nearest to code e_k, and their sum is s_k. In training, after the codes
+    were looked up:
 
-        usage_k <- d usage_k + (1 - d) n_k / N,    sums_k <- d sums_k + (1 - d) s_k / N,    e_k = sums_k / usage_k
+        usage_k <- d usage_k + (1 - d) n_k / N,    sums_k <- d sums_k + (1 - d) s_k / N,
+        e_k = sums_k / usage_k
 
-    with the usage Laplace-smoothed by `SMOOTHING` fair shares 1/K. Then a code whose usage is below `revive` fair
-    shares is set on a feature of the batch, drawn with probability in proportion to its squared distance from its own
-    code, and is granted `GRANT` times that usage, which fades in ln(GRANT) / (1 - d) steps if nothing comes to it.
-    Usage is a fraction of the batch, so that its size does not matter; counts and sums are those of all processes.
+    The usage in the last line is Laplace-smoothed by `SMOOTHING` fair shares 1/K. Then each code
+    whose usage is below `revive` fair shares is replaced by a feature of the batch, drawn with
+    probability proportional to its squared distance from its own code. The new code starts with
+    `GRANT` times that usage, which fades in ln(GRANT) / (1 - d) steps if no features come to it.
+    Usage is a fraction of the batch, so the batch size does not matter. Counts and sums are those
+    of all processes.
     """
 
     SMOOTHING, GRANT = 1e-5, 2.0
@@ -127,7 +131,7 @@ class Codebook(AnyCodebook):
         codes = sums / _smoothed(usage, self.SMOOTHING / self.size)[:, None]
         dead = (
             usage < self.revive / self.size
-        )  # judged after the update, which would overwrite what is put there
+        )  # after the update, which would overwrite the new codes
         self.codes.copy_(torch.where(dead[:, None], picked, codes))
         self.sums.copy_(torch.where(dead[:, None], picked * self._granted, sums))
         self.usage.copy_(torch.where(dead, self._granted, usage))
@@ -163,10 +167,10 @@ class LearnedCodebook(AnyCodebook):
 
 
 class ResidualCodebook(AnyCodebook):
-    """`depth` codebooks, each for what the ones before it leave over: z = sum_d e_d.
+    """`depth` codebooks, each for the residual of those before it: z = sum_d e_d.
 
-    Zeghidour et al. 2021, algorithm 1. The commitment is the sum over levels of the squared distance that is left (Lee
-    et al. 2022, eq. 7).
+    Zeghidour et al. 2021, algorithm 1. The commitment is the sum over levels of the squared
+    distance that is left (Lee et al. 2022, eq. 7).
     """
 
     BEAM = 16
@@ -190,9 +194,10 @@ class ResidualCodebook(AnyCodebook):
         )
 
     def indices(self, z: Tensor) -> Tensor:
-        """(N, D, *grid) -> (N, T): the codes whose sum is nearest to z, by a beam search of width `BEAM`.
+        """(N, D, *grid) -> (N, T): the codes whose sum is nearest to z.
 
-        Taking the nearest code level by level would not find the codes of a sum again.
+        This is a beam search of width `BEAM`. Taking the nearest code at each level would not
+        always recover the codes of a sum.
         """
         rest = _rows(z.float(), self.dim)[:, None]  # (M, beam, D)
         path = rest.new_zeros((len(rest), 1, 0), dtype=torch.long)
@@ -215,7 +220,7 @@ class ResidualCodebook(AnyCodebook):
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
-        """Set the codes of every level by k-means on what the levels before it leave over."""
+        """Set the codes of each level by k-means on the residual of the levels before it."""
         rest = features.float()
         for level in cast(list[Codebook], self.levels):
             level.fit(rest)
@@ -223,12 +228,13 @@ class ResidualCodebook(AnyCodebook):
 
 
 class ScalarCodebook(AnyCodebook):
-    """Finite scalar quantisation: channel i is squashed and rounded to L_i values. Mentzer et al. 2024, section 3.1.
+    """Finite scalar quantisation: channel i is squashed and rounded to L_i values.
 
-    u_i = (1 + e) (L_i - 1) / 2 tanh(f_i + s_i) - o_i, z_i = round(u_i) / floor(L_i / 2), with o_i = 1/2 and s_i such
-    that f_i = 0 gives u_i = 0 where L_i is even, both 0 where it is odd. There are K = prod(L_i) codes, nothing to
-    learn and nothing to collapse; the gradient passes through the rounding. Levels below 5 learn poorly (section 4.1);
-    with 2 a feature would have to pass -3.8 to change its value, so that is refused.
+    Mentzer et al. 2024, section 3.1. u_i = (1 + e) (L_i - 1) / 2 tanh(f_i + s_i) - o_i and z_i =
+    round(u_i) / floor(L_i / 2), with e = `MARGIN`. For even L_i, o_i = 1/2 and s_i is such that f_i
+    = 0 gives u_i = 0; for odd L_i, both are 0. There are K = prod(L_i) codes; nothing is learned,
+    so nothing can collapse. The gradient passes through the rounding. Levels below 5 learn poorly
+    (section 4.1). With 2, a feature would have to pass -3.8 to change its value, so 2 is refused.
     """
 
     MARGIN = 1e-3
@@ -267,7 +273,7 @@ class ScalarCodebook(AnyCodebook):
         return ((digits - levels // 2) / (levels // 2)).reshape(len(indices), self.dim, *grid)
 
     def fit(self, features: Tensor) -> None:
-        """Nothing: the codes are fixed."""
+        """Does nothing, because the codes are fixed."""
 
     def _squashed(self, features: Tensor) -> Tensor:
         levels = self.levels[:, None]
@@ -282,22 +288,25 @@ class ScalarCodebook(AnyCodebook):
     def _check(self, flat: Tensor) -> None:
         if flat.shape[1] != self.dim:
             raise ValueError(
-                f"{self.dim} levels want features of {self.dim} channels, got {flat.shape[1]}"
+                f"{self.dim} levels need features of {self.dim} channels, got {flat.shape[1]}"
             )
 
 
 def straight_through(value: Tensor, carrier: Tensor) -> Tensor:
-    """Exactly `value`, with the gradient going to `carrier` (Bengio et al. 2013) and not to `value`."""
+    """Exactly `value`, but its gradient goes to `carrier` instead (Bengio et al. 2013)."""
     return value.detach() + (carrier - carrier.detach())
 
 
 def nearest(points: Tensor, codes: Tensor) -> Tensor:
-    """The index of the code (K, D) nearest to every point (M, D), shape (M,): argmin_k |e_k|^2 / 2 - <x, e_k>."""
+    """The index of the code (K, D) nearest to each point (M, D), shape (M,).
+
+    It is argmin_k |e_k|^2 / 2 - <x, e_k>.
+    """
     with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
         points, codes = points.float(), codes.float()
         middle = codes.mean(
             0
-        )  # far from the origin the difference of large numbers would lose digits
+        )  # far from the origin, differences of large numbers would lose digits
         points, codes = points - middle, codes - middle
         half = codes.square().sum(1) / 2
         few = max(1, CELLS // len(codes))
@@ -313,17 +322,21 @@ def tally(points: Tensor, indices: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def far_from_code(squares: Tensor, count: int) -> Tensor:
-    """`count` indices (with repetition) of points, in proportion to their squared distances (M,) from their codes."""
+    """`count` indices of points, drawn (with repetition) in proportion to their squares (M,).
+
+    The squares are squared distances from their codes.
+    """
     heights = (squares.double() + 1e-12).cumsum(0)
     throws = torch.rand(count, device=squares.device, dtype=torch.float64) * heights[-1]
     return torch.searchsorted(heights, throws).clamp_max(len(squares) - 1)
 
 
 def k_means(points: Tensor, size: int, rounds: int = 10) -> Tensor:
-    """`size` centres (size, D) of points (M, D) by Lloyd's algorithm; an empty cluster moves to a far point.
+    """`size` centres (size, D) of points (M, D) by Lloyd's algorithm.
 
-    It starts from points far from each other: as often as needed, as many as there are again are drawn by their squared
-    distances from those (Arthur & Vassilvitskii 2007, who draw one at a time).
+    An empty cluster moves to a far point. The start is points that are far from each other. In each
+    round as many are added as there are already, drawn in proportion to their squared distances
+    from those (Arthur & Vassilvitskii 2007 draw one at a time).
     """
     points = points[torch.randperm(len(points), device=points.device)[: POINTS_PER_CODE * size]]
     centres = points[:1]
@@ -345,7 +358,7 @@ def _far(points: Tensor, codes: Tensor, indices: Tensor, count: int) -> Tensor:
 
 
 def _shared(counts: Tensor, sums: Tensor, picked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts and sums of all processes together, and the first one's picks for all: one exchange."""
+    """Counts and sums over all processes, and the first process's picks, in one exchange."""
     if not (dist.is_available() and dist.is_initialized()):
         return counts, sums, picked
     both = torch.cat(
@@ -357,7 +370,7 @@ def _shared(counts: Tensor, sums: Tensor, picked: Tensor) -> tuple[Tensor, Tenso
 
 
 def _smoothed(usage: Tensor, little: float) -> Tensor:
-    """Laplace smoothing: every share a little more, their sum unchanged."""
+    """Laplace smoothing: adds a little to each share and keeps their sum."""
     total = usage.sum()
     return (usage + little) / (total + little * len(usage)) * total
 
@@ -366,7 +379,7 @@ def _rows(features: Tensor, dim: int) -> Tensor:
     """(B, D, *grid) -> (B * positions, D)."""
     if features.shape[1] != dim:
         raise ValueError(
-            f"codes of {dim} numbers want features of {dim} channels, got {features.shape[1]}"
+            f"codes of {dim} numbers need features of {dim} channels, got {features.shape[1]}"
         )
     return features.reshape(*features.shape[:2], -1).transpose(1, 2).reshape(-1, dim)
 

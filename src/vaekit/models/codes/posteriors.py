@@ -1,7 +1,7 @@
-"""Discrete latents: features put on codes of a codebook, and groups of categories with a relaxed gradient.
+"""Discrete latents: codes from a codebook, and groups of categories with a relaxed gradient.
 
-Both enter a model as posteriors like any other. What they cost beyond the bound (`commitment`, `codebook_cost`) are
-terms of an objective, never in the bound.
+A model uses both like any other posterior. Their costs beyond the bound (`commitment`,
+`codebook_cost`) are terms of an objective and never part of the bound.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Shape = Size | list[int] | tuple[int, ...]
 
 
 class CodePosterior(Distribution):
-    """q(z|x) with all its mass on the codes of x: log q(z|x) = 0 there and -inf elsewhere.
+    """q(z|x) with all its mass on the codes of x: log q(z|x) is 0 there and -inf elsewhere.
 
-    Batch shape (B,), event shape (D, *grid). `indices` (B, T) are the codes, `size` K and `depth` those of the
-    codebook; `commitment` and `codebook_cost` (B,) are summed squared distances.
+    Batch shape (B,), event shape (D, *grid). `indices` (B, T) are the codes; `size` K and `depth`
+    are those of the codebook; `commitment` and `codebook_cost` (B,) are summed squared distances.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -49,7 +49,7 @@ class CodePosterior(Distribution):
         return torch.zeros_like(self._z)
 
     def rsample(self, sample_shape: Shape = Size()) -> Tensor:
-        """The codes, for every sample the same; the gradient goes straight through to the features."""
+        """The codes, the same in each sample; the gradient goes straight to the features."""
         return self._z.expand(*sample_shape, *self._z.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ class CodePosterior(Distribution):
 
 
 class VectorQuantiser(nn.Module):
-    """q(z|x, c) = all on the codebook's nearest codes to net(x, c). Van den Oord et al. 2017.
+    """q(z|x, c) with all its mass on the codes nearest to net(x, c). Van den Oord et al. 2017.
 
-    The net gives (B, D, *grid), D being the codebook's `dim`.
+    The net gives (B, D, *grid), where D is the codebook's `dim`.
     """
 
     def __init__(self, net: nn.Module, codebook: AnyCodebook) -> None:
@@ -78,17 +78,18 @@ class VectorQuantiser(nn.Module):
 
     @torch.no_grad()
     def start(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Let the codebook see the features of data x (N, ...) before training."""
+        """Fit the codebook to the features of data x (N, ...) before training."""
         contexts = [None] * len(x) if context is None else context.split(500)
         parts = [self.net(a, c) for a, c in zip(x.split(500), contexts, strict=False)]
         self.codebook.fit(torch.cat(parts))
 
 
 class GroupedCategorical(Distribution, ABC):
-    """G independent categories of K classes as one vector of G one-hot groups, event shape (G K,).
+    """G independent categorical variables of K classes as one vector of G one-hot groups.
 
-    log p(z) = sum_g <z_g, log pi_g> in nats: the probability of a one-hot z. A relaxed z (inside the simplex) is given
-    the same linear form, not the relaxed density of Maddison et al. 2017, and the KL is that of the categories.
+    The event shape is (G K,). log p(z) = sum_g <z_g, log pi_g> in nats: the probability of a
+    one-hot z. A relaxed z (inside the simplex) gets the same linear form, not the relaxed density
+    of Maddison et al. 2017. The KL is that of the categorical variables.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -102,7 +103,7 @@ class GroupedCategorical(Distribution, ABC):
 
     @abstractmethod
     def rsample(self, sample_shape: Shape = Size()) -> Tensor:
-        """z of shape sample_shape + batch_shape + (G K,), with a gradient in the logits."""
+        """z of shape sample_shape + batch_shape + (G K,), with a gradient for the logits."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         return (value.unflatten(-1, self.log_probs.shape[-2:]) * self.log_probs).sum((-2, -1))
@@ -132,14 +133,17 @@ class GroupedCategorical(Distribution, ABC):
 
 
 class RelaxedCategorical(GroupedCategorical):
-    """Draws inside the simplex, with their own gradient: for training."""
+    """Draws inside the simplex, with their own gradient; used in training."""
 
     def rsample(self, sample_shape: Shape = Size()) -> Tensor:
         return self.relaxed(sample_shape).flatten(-2)
 
 
 class HardCategorical(GroupedCategorical):
-    """Exact one-hot draws (Gumbel-max), whose gradient is that of the relaxed draw. Jang et al. 2017, section 2.2."""
+    """Exact one-hot draws (Gumbel-max), with the gradient of the relaxed draw.
+
+    Jang et al. 2017, section 2.2.
+    """
 
     def rsample(self, sample_shape: Shape = Size()) -> Tensor:
         soft = self.relaxed(sample_shape)
@@ -152,7 +156,10 @@ def _kl_of_categories(q: GroupedCategorical, p: GroupedCategorical) -> Tensor:
 
 
 class _Annealed(nn.Module):
-    """`groups` * `classes` raw numbers, and a temperature that falls from `start` to `end` as start (end/start)^p."""
+    """Reads `groups` * `classes` raw numbers, with a temperature that falls from `start` to `end`.
+
+    It is start (end/start)^p, where p is the fraction of the run that is done.
+    """
 
     progress: Tensor
 
@@ -171,8 +178,9 @@ class _Annealed(nn.Module):
 class GumbelSoftmax(_Annealed):
     """Categories from raw (..., G K): relaxed draws in training, exact one-hot draws in evaluation.
 
-    Jang et al. 2017; Maddison et al. 2017. Of both, the relaxed draw is used and the KL is the categories' own, so that
-    the training objective is biased by the temperature and the bound in evaluation is exact.
+    Jang et al. 2017; Maddison et al. 2017. Training uses the relaxed draw with the exact KL of the
+    categories, so the training objective has a bias that depends on the temperature. The bound in
+    evaluation is exact.
     """
 
     def forward(self, raw: Tensor) -> GroupedCategorical:
@@ -181,45 +189,58 @@ class GumbelSoftmax(_Annealed):
 
 
 class StraightThroughGumbelSoftmax(_Annealed):
-    """Categories from raw (..., G K): always one-hot draws, with the relaxed gradient. Jang et al. 2017, 2.2."""
+    """Categories from raw (..., G K): always one-hot draws, with the relaxed gradient.
+
+    Jang et al. 2017, 2.2.
+    """
 
     def forward(self, raw: Tensor) -> GroupedCategorical:
         return HardCategorical(self.logits(raw), self.temperature())
 
 
 def commitment(trace: Trace, x: Tensor) -> Tensor:
-    """sum |f - sg(e)|^2 over a datum's features f and codes e, shape (B,): keeps the encoder at its codes."""
+    """sum |f - sg(e)|^2 over a datum's features f and codes e, shape (B,); sg stops the gradient.
+
+    It keeps the encoder's features near their codes.
+    """
     return torch.stack([q.commitment for q in _quantised(trace)]).sum(0)
 
 
 def codebook_cost(trace: Trace, x: Tensor) -> Tensor:
-    """sum |sg(f) - e|^2, shape (B,): moves learned codes to the features; 0 for codes that move otherwise."""
+    """sum |sg(f) - e|^2, shape (B,): moves learned codes towards the features.
+
+    It is 0 for codes that do not learn by gradient.
+    """
     return torch.stack([q.codebook_cost for q in _quantised(trace)]).sum(0)
 
 
 def perplexity(trace: Trace, x: Tensor) -> Tensor:
-    """exp of the entropy of the batch's use of codes or classes, (): how many are in effect in use, at most K.
+    """exp of the entropy of how often the batch uses each code or class, shape ().
 
-    The mean over the levels of a residual codebook, over groups of categories, and over the draws.
+    This is the effective number of codes or classes in use, at most K. It is the mean over the
+    levels of a residual codebook, over groups of categories, and over the latents.
     """
     shares = [_shares(draw.posterior) for draw in trace.draws if _is_discrete(draw.posterior)]
     if not shares:
         raise ValueError(
-            "perplexity wants a model with codes or categories, and this one has neither"
+            "perplexity needs a model with codes or categories, but this one has neither"
         )
     effective = [torch.exp(-torch.xlogy(p, p).sum(-1)).mean() for p in shares]
     return torch.stack(effective).mean()
 
 
 def usage(trace: Trace, x: Tensor) -> Tensor:
-    """The fraction of the codes that occur in the batch, (), over the levels of a residual codebook and the draws."""
+    """The fraction of the codes that occur in the batch, ().
+
+    It is the mean over the levels of a residual codebook and over the latents.
+    """
     return torch.stack([(_shares(q) > 0).float().mean() for q in _quantised(trace)]).mean()
 
 
 def _quantised(trace: Trace) -> Iterator[CodePosterior]:
     found = [draw.posterior for draw in trace.draws if isinstance(draw.posterior, CodePosterior)]
     if not found:
-        raise ValueError("this cost wants a model with a codebook, and this one has none")
+        raise ValueError("this cost needs a model with a codebook, but this one has none")
     yield from found
 
 
@@ -228,7 +249,7 @@ def _is_discrete(q: Distribution) -> bool:
 
 
 def _shares(q: Distribution) -> Tensor:
-    """How often each code or class is used over the batch, (depth, K) or (G, K); rows sum to one."""
+    """How often the batch uses each code or class, (depth, K) or (G, K); rows sum to one."""
     if isinstance(q, GroupedCategorical):
         return q.log_probs.detach().exp().flatten(0, -3).mean(0)
     assert isinstance(q, CodePosterior)
@@ -239,5 +260,5 @@ def _shares(q: Distribution) -> Tensor:
 
 
 def _one_hot(scores: Tensor) -> Tensor:
-    """1 at the largest of the last axis, else 0."""
+    """1 at the largest value along the last axis, else 0."""
     return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1.0)

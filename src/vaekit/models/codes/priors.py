@@ -19,9 +19,10 @@ from vaekit.nn.attention import CausalTransformer
 
 
 class CodePrior(Distribution, ABC):
-    """p(z) over features (D, *grid) that lie on a codebook's codes: p(z) = P(indices of z), in nats per datum.
+    """p(z) over features (D, *grid) that are a codebook's codes: p(z) = P(indices of z).
 
-    `length` is T, the number of codes a datum; indices (..., T) are int64.
+    Log-probabilities are in nats per datum. `length` is T, the number of codes per datum; indices
+    (..., T) are int64.
     """
 
     arg_constraints: ClassVar[dict] = {}
@@ -61,7 +62,7 @@ def _kl_of_codes(q: CodePosterior, p: CodePrior) -> Tensor:
 
 
 class UniformCodePrior(CodePrior):
-    """Every code as likely as every other: log p = `nats` = -T log K."""
+    """All codes are equally likely: log p = `nats` = -T log K."""
 
     def __init__(self, nats: Tensor, codebook: AnyCodebook, grid: Sequence[int]) -> None:
         self.nats = nats
@@ -77,7 +78,7 @@ class UniformCodePrior(CodePrior):
 
 
 class AutoregressiveCodePrior(CodePrior):
-    """log p = sum_t log P(i_t | i_1 ... i_(t-1), context), the scores being a causal network's."""
+    """log p = sum_t log P(i_t | i_1 ... i_(t-1), context), with logits from a causal network."""
 
     def __init__(
         self,
@@ -110,11 +111,17 @@ class AutoregressiveCodePrior(CodePrior):
 
 
 class _OverCodes(nn.Module):
-    """Knows the codebook without owning it: the codebook's state and its moves are the encoder's."""
+    """Refers to the codebook without owning it.
+
+    The encoder owns the codebook, with its state and its updates.
+    """
 
     def __init__(self, codebook: AnyCodebook, grid: Sequence[int]) -> None:
         super().__init__()
-        self.grid, self._codebook = tuple(grid), (codebook,)  # a tuple is no sub-module
+        self.grid, self._codebook = (
+            tuple(grid),
+            (codebook,),
+        )  # in a tuple, so that it is not a sub-module
 
     @property
     def codebook(self) -> AnyCodebook:
@@ -136,10 +143,11 @@ class UniformCodes(_OverCodes):
 
 
 class AutoregressiveCodes(_OverCodes):
-    """p(z | context) by a causal transformer over the T codes, in the codebook's order; at the start the uniform one.
+    """p(z | context) by a causal transformer over the T codes, in the codebook's order.
 
-    It learns from the rate, together with the codes or after them. Codes are integers to it, with embeddings of its
-    own, so no gradient of it reaches encoder or codebook. Van den Oord et al. 2017, section 3.3, with a PixelCNN.
+    It starts uniform and learns from the rate, together with the codes or after them. It gets the
+    codes as integers and has its own embeddings, so encoder and codebook get no gradient from it.
+    Van den Oord et al. 2017, section 3.3, use a PixelCNN.
     """
 
     def __init__(
@@ -177,7 +185,10 @@ class UniformCategories(nn.Module):
 
 
 class LearnedCategories(nn.Module):
-    """`groups` independent categories of `classes`, with learned logits (linear in a context); uniform at the start."""
+    """`groups` independent categories of `classes`, with learned logits (linear in a context).
+
+    They start uniform.
+    """
 
     def __init__(self, groups: int, classes: int, context: int = 0) -> None:
         super().__init__()
