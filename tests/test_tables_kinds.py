@@ -414,8 +414,8 @@ def test_whole_numbers_that_floats_cannot_tell_apart_are_left_out_and_why(
     (left,) = load(path).schema.left_out
     assert (left.name, left.reason) == ("v", "large")
     assert (
-        "beyond 2^53, which floats cannot tell apart; say {v: number} if rounding does not matter"
-        in left.why
+        "beyond 2^53, which floats cannot represent exactly; "
+        "set data.kinds='{v: number}' if rounding does not matter" in left.why
     )
     if max(map(abs, values(rows))) < 2**63:
         assert decided(values(rows)).reason == "large"
@@ -463,6 +463,7 @@ def test_why_what_looks_like_dates_is_none(year: str) -> None:
     values = [year.format(i % 24, i % 12 + 1, i % 5 + 1) for i in range(60)]
     for cells in (values, values[:12] * 40):
         assert (
-            "; dates are known of the years 1000 to 2999, all written alike" in decided(cells).why
+            "; dates are read only in the years 1000 to 2999, all in one format"
+            in decided(cells).why
         )
     assert "dates" not in decided([f"word {i}" for i in range(60)]).why
