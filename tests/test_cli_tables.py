@@ -275,7 +275,7 @@ def test_the_oddest_rows_are_shown(run, place) -> None:
     assert "height=411" in lines[1]
     rows = read(place / "shown-scores.csv")
     assert "colour of a class never seen" in rows[12]["because"]
-    assert "colour: 1 cell of classes that training did not see (mauve), odd as such" in result.err
+    assert "classes that training did not see (mauve), which are odd in themselves" in result.err
     assert float(rows[13]["score of colour"]) + 1 < float(rows[12]["score of colour"])
 
 

@@ -71,7 +71,7 @@ def test_text_far_down_in_a_column_of_numbers_is_named(tmp_path: Path) -> None:
     (tmp_path / "far.csv").write_text("a,b\n" + "\n".join(rows))
     with pytest.raises(
         VaekitError,
-        match=r"column 'b', line 90,000: 'abc' is no number; correct such cells or leave them empty",
+        match=r"column 'b', line 90,000: 'abc' is not a number; correct such cells or leave them empty",
     ):
         load(tmp_path / "far.csv")
 
@@ -84,7 +84,7 @@ def test_one_word_among_few_different_numbers_is_named(values: list[str], tmp_pa
     path = tmp_path / "few.csv"
     path.write_text("grade,b\n" + "\n".join(rows))
     with pytest.raises(
-        VaekitError, match="column 'grade', line 502: 'l' is no number; correct such cells"
+        VaekitError, match="column 'grade', line 502: 'l' is not a number; correct such cells"
     ) as caught:
         load(path)
     assert "data.kinds='{grade: category}'" in str(caught.value)
@@ -117,7 +117,7 @@ def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
     )
     (tmp_path / "days.csv").write_text(text)
     with pytest.raises(
-        VaekitError, match=r"column 'day', line 302: '2020-13-01' is no date written as %Y-%m-%d"
+        VaekitError, match=r"column 'day', line 302: '2020-13-01' is not a date written as %Y-%m-%d"
     ):
         load(tmp_path / "days.csv")
 

@@ -156,9 +156,9 @@ def test_kinds_can_be_forced() -> None:
     assert isinstance(dropped, LeftOut)
     assert dropped.reason == "asked"
     for values, wanted, said in [
-        (["a", "b"] * 9, "number", "'a' is no number"),
+        (["a", "b"] * 9, "number", "'a' is not a number"),
         (["a", "b", "c"] * 9, "boolean", "3 different values"),
-        ([-1, 2] * 9, "count", "no count"),
+        ([-1, 2] * 9, "count", "cannot be a count"),
         (["a", "b"] * 9, "date", "expected dates"),
         (["a", "b"] * 9, "numbers", "no kind 'numbers'"),
         ([date(2020, 1, 1), date(2020, 1, 2)] * 9, "number", "holds dates"),
@@ -293,13 +293,13 @@ def test_new_rows_in_the_form_of_a_model() -> None:
     assert known.context is not None
     assert known.context.isnan().all()
     assert known.notes == (
-        "Not known to the model, so passed over: more",
+        "Not known to the model, so ignored: more",
         "Not known of these rows, so left open: c",
-        "yes: 1 cell of classes that training did not see (perhaps), taken as missing",
+        "yes: 1 cell of classes that training did not see (perhaps), read as missing",
     )
     with pytest.raises(VaekitError, match="lacks the column 'n'"):
         load(new.drop("n"), schema=schema)
-    with pytest.raises(VaekitError, match=r"column 'n', row 1 \(from 0\): 'x' is no number"):
+    with pytest.raises(VaekitError, match=r"column 'n', row 1 \(from 0\): 'x' is not a number"):
         encode(pl.DataFrame({"n": ["1", "x"], "yes": ["Yes", "No"]}), schema)
 
 
@@ -329,7 +329,7 @@ def test_unseen_classes_join_the_rare_ones_where_there_is_a_class_for_them() -> 
         OTHER,
     ]
     assert raw[3].isnan().all()
-    assert "taken as (other)" in notes[0]
+    assert "read as (other)" in notes[0]
 
 
 def test_a_subset_keeps_everything_in_step() -> None:
@@ -352,12 +352,12 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "rooms",
             np.arange(400) % 13 + 1,
-            "13 different whole numbers, 1 to 13: 30 rows on average",
+            "13 different whole numbers, 1 to 13: 30 rows each on average",
         ),
         (
             "rooms",
             np.arange(200) % 13 + 1,
-            "13 different whole numbers, 1 to 13: fewer than 20 rows on average, so amounts",
+            "13 different whole numbers, 1 to 13: fewer than 20 rows each on average, so amounts",
         ),
         (
             "visits",
@@ -367,12 +367,12 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "zip",
             np.arange(900) % 30 + 98001,
-            "98001 to 98030: 30 rows on average, codes by its name",
+            "98001 to 98030: 30 rows each on average, codes by the column's name",
         ),
         (
             "zip",
             np.arange(400) % 30 + 98001,
-            "98001 to 98030: fewer than 20 rows on average, so amounts",
+            "98001 to 98030: fewer than 20 rows each on average, so amounts",
         ),
         (
             "year",
