@@ -375,7 +375,7 @@ MISTAKES = {
     ("generate", "--where", "colur=blue"): "did you mean 'colour'?",
     ("generate", "--where", "colour=bleu"): "did you mean 'blue'?",
     ("generate", "--where", "height=tall"): "height",
-    ("generate", "--where", "height=1e9"): "outside of all that was seen",
+    ("generate", "--where", "height=1e9"): "outside the range seen in training",
     ("generate", "--where", "key=k1"): "it is left out",
     ("generate", "--pixels", "mean"): "--pixels: is for images, and this run is of tables",
     ("generate", "--guidance", "2"): "--guidance: is for images",
@@ -396,12 +396,12 @@ MISTAKES = {
     ("evaluate", "--metrics", "nll", "--out", "page.html"): "add --metrics nll,samples",
     ("encode", "missing.csv"): "there is no such file",
     ("generate", "-n", "0"): "-n 0: expected at least 1",
-    ("generate", "--where", "height>1e9"): "outside of all that was seen",
+    ("generate", "--where", "height>1e9"): "outside the range seen in training",
     (
         "generate",
         "--where",
         "day>=soon",
-    ): "where day>=soon: 'soon' is no date; write it as in 2024-01-01 (year-month-day)",
+    ): "where day>=soon: 'soon' is not a date; write it like 2024-01-01 (year-month-day)",
     ("generate", "--where", "colour>red"): "a range is for numbers and dates",
 }
 
@@ -558,8 +558,8 @@ RULES = {
     "totl = price * pieces": "did you mean 'total'",
     "total = price * __import__('os')": "there is no column '__import__'",
     "total = price": "is broken by",
-    "price > kind": "constraints are of numbers and dates",
-    "kind = basic": "there is no column 'basic'; there are: price, pieces, total, kind (a rule is of columns, numbers",
+    "price > kind": "constraints need numbers or dates",
+    "kind = basic": "there is no column 'basic'; there are: price, pieces, total, kind (a rule can use",
 }
 
 

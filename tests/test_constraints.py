@@ -115,7 +115,7 @@ def test_training_tells_how_its_rows_keep_the_rules(tmp_path) -> None:
         (["price >= kind"], "'kind' is a category"),
         (["sent >= 5"], "compares dates with numbers"),
         ("nothing", "there is no column 'nothing'"),
-        ([3], "expected words"),
+        ([3], "expected text"),
         (5, "constraints=5: expected rules"),
     ],
 )
