@@ -428,8 +428,8 @@ def test_a_detector_of_one_training_row_is_refused_in_the_users_words(place) -> 
 TRAINING = {
     ("--levels", "2"): "there is no hierarchy for tables",
     ("--latent", "vq:16"): "codes lie on a grid",
-    ("--architecture", "conv"): "rows have chain, or mlp",
-    ("--likelihood", "bernoulli"): "there is no likelihood 'bernoulli' of columns",
+    ("--architecture", "conv"): "rows need chain or mlp",
+    ("--likelihood", "bernoulli"): "there is no likelihood 'bernoulli' for columns",
     ("--resize", "8"): "--resize is for pictures",
     ("--condition", "colur"): "did you mean 'colour'?",
     ("--condition", "always"): "cannot tell the rows apart",
