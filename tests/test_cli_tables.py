@@ -392,7 +392,7 @@ MISTAKES = {
     ): "contamination is for the score by ensemble",
     ("encode", "--resize", "8"): "--resize: is for images",
     ("evaluate", "--target", "nothing"): "no such column",
-    ("evaluate", "--out", "page.csv"): "that ends on .html",
+    ("evaluate", "--out", "page.csv"): "that ends in .html",
     ("evaluate", "--metrics", "nll", "--out", "page.html"): "add --metrics nll,samples",
     ("encode", "missing.csv"): "there is no such file",
     ("generate", "-n", "0"): "-n 0: expected at least 1",
@@ -416,7 +416,7 @@ def test_a_detector_of_one_training_row_is_refused_in_the_users_words(place) -> 
     source = write(place / "two.csv", [["1.5", "2.5"], ["2.5", "3.7"]], ["a", "b"])
     assert call("train", source, *SHORT, "--out", place / "two").code == 0
     said = refused("score", place / "two")
-    assert "the run's training rows, at least 2; this run has 1, beside what it held out" in said
+    assert "at least 2 training rows; this run has 1, besides its held-out rows" in said
     assert (
         done("score", place / "two", "--by", "reconstruction", "--out", place / "two-scores.csv")[
             "n"
