@@ -193,13 +193,13 @@ def test_what_the_model_does_not_draw_stays_as_it_came(told, place) -> None:
 def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     plain = call("generate", told, "-n", 5, "--out", place / "without.csv").err
     assert "New rows come without key (an id: 400 rows, all different)" in plain
-    assert "so new rows are without; say it, such as --where colour=red" in plain
+    assert "so new rows come without them: colour; give one, such as --where colour=red" in plain
     asked = call(
         "generate", told, "-n", 5, "--where", "colour=red", "--out", place / "with.csv"
     ).err
     assert "say it, such as" not in asked
     both = call("augment", run, "--balance", "paid", "-n", 300, "--out", place / "both.csv").err
-    assert "Rows, real ones too, come without key" in both
+    assert "All rows, also the real ones, come without key" in both
 
 
 def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:
@@ -379,8 +379,8 @@ MISTAKES = {
     ("generate", "--where", "key=k1"): "it is left out",
     ("generate", "--pixels", "mean"): "--pixels: is for images, and this run is of tables",
     ("generate", "--guidance", "2"): "--guidance: is for images",
-    ("generate", "--out", "rows.xlsx"): "expected a file that ends on",
-    ("augment", "--balance", "height"): "is no category; there are: colour, paid",
+    ("generate", "--out", "rows.xlsx"): "expected a file that ends in",
+    ("augment", "--balance", "height"): "is not a category; there are: colour, paid",
     ("augment", "--balance", "nothing"): "no such column",
     ("score", "--by", "distance"): "expected ensemble, reconstruction, elbo, nll or latent",
     (
@@ -432,7 +432,7 @@ TRAINING = {
     ("--likelihood", "bernoulli"): "there is no likelihood 'bernoulli' for columns",
     ("--resize", "8"): "--resize is for pictures",
     ("--condition", "colur"): "did you mean 'colour'?",
-    ("--condition", "always"): "cannot tell the rows apart",
+    ("--condition", "always"): "cannot be a condition or the labels",
     ("data.kinds={colour: kategory}",): "kategory",
     ("--binarise", "dynamic"): "is for pictures",
 }

@@ -159,7 +159,7 @@ def test_what_hardly_ever_comes_is_refused(
 ) -> None:
     monkeypatch.setattr(rows, "TRIES", 2000)
     monkeypatch.setattr(rows, "RAREST", 0.9)
-    with pytest.raises(VaekitError, match="rows drawn are as asked; ask for fewer"):
+    with pytest.raises(VaekitError, match="drawn rows are as asked; ask for fewer"):
         fitted.sample(10_000, where={"place": "west"})
 
 

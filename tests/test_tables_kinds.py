@@ -272,7 +272,7 @@ def test_conditions_and_targets_are_not_modelled() -> None:
         ({"target": "n"}, "is measured"),
         ({"kinds": {"d": "number"}}, "there is no column 'd'"),
         ({"condition": ["n", "c"]}, "no column is left to model"),
-        ({"condition": ["one"]}, "cannot tell the rows apart: always 1"),
+        ({"condition": ["one"]}, "cannot be a condition or the labels: always 1"),
     ],
 )
 def test_what_cannot_be_asked(options: dict[str, Any], said: str) -> None:
