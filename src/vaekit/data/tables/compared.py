@@ -11,7 +11,7 @@ from vaekit.data.tables.schema import TableSchema
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows (N, C) of raw values: `made` are new, `seen` are training rows, `real` are held out."""
+    """Rows (N, C) of raw values: `made` are new, `seen` are training rows, `real` unseen rows."""
 
     schema: TableSchema
     made: np.ndarray

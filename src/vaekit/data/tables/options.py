@@ -15,7 +15,7 @@ OPTIONS: Options = {
         ),
         Option(
             "constraint",
-            'For tables: a rule for rows: "total = price * quantity", "0 <= share <= 1", "end >= start"; repeatable',
+            'For tables, a rule for rows: "total = price * quantity", "0 <= share <= 1", "end >= start"; repeatable',
             list[str],
             field="data.constraints",
             metavar="RULE",

@@ -80,7 +80,7 @@ def draw_as(
     told = None if context is None else context.expand(POOL, -1)
     kept: list[Tensor] = []
     tried = found = 0
-    largest = -math.inf  # log-weight so far
+    largest = -math.inf  # largest log-weight so far
     while found < n:
         if tried >= TRIES and found < RAREST * tried:
             raise VaekitError(
