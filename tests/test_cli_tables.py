@@ -193,13 +193,13 @@ def test_what_the_model_does_not_draw_stays_as_it_came(told, place) -> None:
 def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     plain = call("generate", told, "-n", 5, "--out", place / "without.csv").err
     assert "New rows come without key (an id: 400 rows, all different)" in plain
-    assert "so new rows are without; say it, such as --where colour=red" in plain
+    assert "so new rows come without them: colour; give one, such as --where colour=red" in plain
     asked = call(
         "generate", told, "-n", 5, "--where", "colour=red", "--out", place / "with.csv"
     ).err
     assert "say it, such as" not in asked
     both = call("augment", run, "--balance", "paid", "-n", 300, "--out", place / "both.csv").err
-    assert "Rows, real ones too, come without key" in both
+    assert "All rows, also the real ones, come without key" in both
 
 
 def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:
@@ -275,7 +275,7 @@ def test_the_oddest_rows_are_shown(run, place) -> None:
     assert "height=411" in lines[1]
     rows = read(place / "shown-scores.csv")
     assert "colour of a class never seen" in rows[12]["because"]
-    assert "colour: 1 cell of classes that training did not see (mauve), odd as such" in result.err
+    assert "classes that training did not see (mauve), which are odd in themselves" in result.err
     assert float(rows[13]["score of colour"]) + 1 < float(rows[12]["score of colour"])
 
 
@@ -375,12 +375,12 @@ MISTAKES = {
     ("generate", "--where", "colur=blue"): "did you mean 'colour'?",
     ("generate", "--where", "colour=bleu"): "did you mean 'blue'?",
     ("generate", "--where", "height=tall"): "height",
-    ("generate", "--where", "height=1e9"): "outside of all that was seen",
+    ("generate", "--where", "height=1e9"): "outside the range seen in training",
     ("generate", "--where", "key=k1"): "it is left out",
     ("generate", "--pixels", "mean"): "--pixels: is for images, and this run is of tables",
     ("generate", "--guidance", "2"): "--guidance: is for images",
-    ("generate", "--out", "rows.xlsx"): "expected a file that ends on",
-    ("augment", "--balance", "height"): "is no category; there are: colour, paid",
+    ("generate", "--out", "rows.xlsx"): "expected a file that ends in",
+    ("augment", "--balance", "height"): "is not a category; there are: colour, paid",
     ("augment", "--balance", "nothing"): "no such column",
     ("score", "--by", "distance"): "expected ensemble, reconstruction, elbo, nll or latent",
     (
@@ -392,16 +392,16 @@ MISTAKES = {
     ): "contamination is for the score by ensemble",
     ("encode", "--resize", "8"): "--resize: is for images",
     ("evaluate", "--target", "nothing"): "no such column",
-    ("evaluate", "--out", "page.csv"): "that ends on .html",
+    ("evaluate", "--out", "page.csv"): "that ends in .html",
     ("evaluate", "--metrics", "nll", "--out", "page.html"): "add --metrics nll,samples",
     ("encode", "missing.csv"): "there is no such file",
     ("generate", "-n", "0"): "-n 0: expected at least 1",
-    ("generate", "--where", "height>1e9"): "outside of all that was seen",
+    ("generate", "--where", "height>1e9"): "outside the range seen in training",
     (
         "generate",
         "--where",
         "day>=soon",
-    ): "where day>=soon: 'soon' is no date; write it as in 2024-01-01 (year-month-day)",
+    ): "where day>=soon: 'soon' is not a date; write it like 2024-01-01 (year-month-day)",
     ("generate", "--where", "colour>red"): "a range is for numbers and dates",
 }
 
@@ -416,7 +416,7 @@ def test_a_detector_of_one_training_row_is_refused_in_the_users_words(place) -> 
     source = write(place / "two.csv", [["1.5", "2.5"], ["2.5", "3.7"]], ["a", "b"])
     assert call("train", source, *SHORT, "--out", place / "two").code == 0
     said = refused("score", place / "two")
-    assert "the run's training rows, at least 2; this run has 1, beside what it held out" in said
+    assert "at least 2 training rows; this run has 1, besides its held-out rows" in said
     assert (
         done("score", place / "two", "--by", "reconstruction", "--out", place / "two-scores.csv")[
             "n"
@@ -428,11 +428,11 @@ def test_a_detector_of_one_training_row_is_refused_in_the_users_words(place) -> 
 TRAINING = {
     ("--levels", "2"): "there is no hierarchy for tables",
     ("--latent", "vq:16"): "codes lie on a grid",
-    ("--architecture", "conv"): "rows have chain, or mlp",
-    ("--likelihood", "bernoulli"): "there is no likelihood 'bernoulli' of columns",
+    ("--architecture", "conv"): "rows need chain or mlp",
+    ("--likelihood", "bernoulli"): "there is no likelihood 'bernoulli' for columns",
     ("--resize", "8"): "--resize is for pictures",
     ("--condition", "colur"): "did you mean 'colour'?",
-    ("--condition", "always"): "cannot tell the rows apart",
+    ("--condition", "always"): "cannot be a condition or the labels",
     ("data.kinds={colour: kategory}",): "kategory",
     ("--binarise", "dynamic"): "is for pictures",
 }
@@ -558,8 +558,8 @@ RULES = {
     "totl = price * pieces": "did you mean 'total'",
     "total = price * __import__('os')": "there is no column '__import__'",
     "total = price": "is broken by",
-    "price > kind": "constraints are of numbers and dates",
-    "kind = basic": "there is no column 'basic'; there are: price, pieces, total, kind (a rule is of columns, numbers",
+    "price > kind": "constraints need numbers or dates",
+    "kind = basic": "there is no column 'basic'; there are: price, pieces, total, kind (a rule can use",
 }
 
 

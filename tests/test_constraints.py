@@ -115,7 +115,7 @@ def test_training_tells_how_its_rows_keep_the_rules(tmp_path) -> None:
         (["price >= kind"], "'kind' is a category"),
         (["sent >= 5"], "compares dates with numbers"),
         ("nothing", "there is no column 'nothing'"),
-        ([3], "expected words"),
+        ([3], "expected text"),
         (5, "constraints=5: expected rules"),
     ],
 )
@@ -204,7 +204,7 @@ def test_rules_that_hardly_any_row_keeps_are_given_up(monkeypatch: pytest.Monkey
     random = np.random.default_rng(0).random((200, 2))
     table = pl.DataFrame({"low": random.min(axis=1), "high": random.max(axis=1)})
     model = quick(max_steps=2, constraints=["low <= high"]).fit(table)
-    with pytest.raises(VaekitError, match=r"rows drawn are as asked; .* loosen the constraints"):
+    with pytest.raises(VaekitError, match=r"drawn rows are as asked; .* loosen the constraints"):
         model.sample(10_000)
 
 

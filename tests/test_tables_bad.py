@@ -44,9 +44,9 @@ NOISE = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
         ("a,b\n" + "1,x\n" * 50, "no column is left to model"),
         ("a\n" + "\n".join(f"hello number {i}" for i in range(50)), "no column is left to model"),
         ('[{"a": 1}, {"a": 2}]', "this is JSON"),
-        ("<!doctype html>\n<p>a,b</p>", "a page of the web"),
-        (NOISE, "holds bytes that are no text"),
-        (WELL.encode("utf-16-le"), "holds bytes that are no text"),
+        ("<!doctype html>\n<p>a,b</p>", "a web page"),
+        (NOISE, "contains bytes that are not text"),
+        (WELL.encode("utf-16-le"), "contains bytes that are not text"),
         (WELL.encode() + b"1,2,\x81\n", "neither UTF-8 nor Windows text"),
         (b"PK\x03\x04" + NOISE, "Excel workbook"),
         (b"\x80\x04\x95" + NOISE, "is a pickle, which is never opened"),
@@ -71,7 +71,7 @@ def test_text_far_down_in_a_column_of_numbers_is_named(tmp_path: Path) -> None:
     (tmp_path / "far.csv").write_text("a,b\n" + "\n".join(rows))
     with pytest.raises(
         VaekitError,
-        match=r"column 'b', line 90,000: 'abc' is no number; correct such cells or leave them empty",
+        match=r"column 'b', line 90,000: 'abc' is not a number; correct such cells or leave them empty",
     ):
         load(tmp_path / "far.csv")
 
@@ -84,7 +84,7 @@ def test_one_word_among_few_different_numbers_is_named(values: list[str], tmp_pa
     path = tmp_path / "few.csv"
     path.write_text("grade,b\n" + "\n".join(rows))
     with pytest.raises(
-        VaekitError, match="column 'grade', line 502: 'l' is no number; correct such cells"
+        VaekitError, match="column 'grade', line 502: 'l' is not a number; correct such cells"
     ) as caught:
         load(path)
     assert "data.kinds='{grade: category}'" in str(caught.value)
@@ -117,7 +117,7 @@ def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
     )
     (tmp_path / "days.csv").write_text(text)
     with pytest.raises(
-        VaekitError, match=r"column 'day', line 302: '2020-13-01' is no date written as %Y-%m-%d"
+        VaekitError, match=r"column 'day', line 302: '2020-13-01' is not a date written as %Y-%m-%d"
     ):
         load(tmp_path / "days.csv")
 
@@ -129,7 +129,7 @@ def test_places_that_hold_no_table(tmp_path: Path) -> None:
         load(tmp_path / "nothing.csv")
     for name in ("broken.parquet", "empty.pq"):
         (tmp_path / name).write_bytes(b"PAR1 and no more" if "broken" in name else b"")
-        with pytest.raises(VaekitError, match="no Parquet file that can be read"):
+        with pytest.raises(VaekitError, match="cannot be read as a Parquet file"):
             load(tmp_path / name)
     with pytest.raises(VaekitError, match="expected a data frame"):
         load(object())

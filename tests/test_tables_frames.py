@@ -218,7 +218,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
     with pytest.raises(VaekitError, match="could not be written"):
         write(pl.DataFrame({"a": [1]}), tmp_path / "no such folder" / "out.csv")
-    with pytest.raises(VaekitError, match="expected a name that ends on"):
+    with pytest.raises(VaekitError, match="expected a name that ends in"):
         write(pl.DataFrame({"a": [1]}), tmp_path / "out.xlsx")
 
 

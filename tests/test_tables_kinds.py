@@ -156,9 +156,9 @@ def test_kinds_can_be_forced() -> None:
     assert isinstance(dropped, LeftOut)
     assert dropped.reason == "asked"
     for values, wanted, said in [
-        (["a", "b"] * 9, "number", "'a' is no number"),
+        (["a", "b"] * 9, "number", "'a' is not a number"),
         (["a", "b", "c"] * 9, "boolean", "3 different values"),
-        ([-1, 2] * 9, "count", "no count"),
+        ([-1, 2] * 9, "count", "cannot be a count"),
         (["a", "b"] * 9, "date", "expected dates"),
         (["a", "b"] * 9, "numbers", "no kind 'numbers'"),
         ([date(2020, 1, 1), date(2020, 1, 2)] * 9, "number", "holds dates"),
@@ -272,7 +272,7 @@ def test_conditions_and_targets_are_not_modelled() -> None:
         ({"target": "n"}, "is measured"),
         ({"kinds": {"d": "number"}}, "there is no column 'd'"),
         ({"condition": ["n", "c"]}, "no column is left to model"),
-        ({"condition": ["one"]}, "cannot tell the rows apart: always 1"),
+        ({"condition": ["one"]}, "cannot be a condition or the labels: always 1"),
     ],
 )
 def test_what_cannot_be_asked(options: dict[str, Any], said: str) -> None:
@@ -293,13 +293,13 @@ def test_new_rows_in_the_form_of_a_model() -> None:
     assert known.context is not None
     assert known.context.isnan().all()
     assert known.notes == (
-        "Not known to the model, so passed over: more",
+        "Not known to the model, so ignored: more",
         "Not known of these rows, so left open: c",
-        "yes: 1 cell of classes that training did not see (perhaps), taken as missing",
+        "yes: 1 cell of classes that training did not see (perhaps), read as missing",
     )
     with pytest.raises(VaekitError, match="lacks the column 'n'"):
         load(new.drop("n"), schema=schema)
-    with pytest.raises(VaekitError, match=r"column 'n', row 1 \(from 0\): 'x' is no number"):
+    with pytest.raises(VaekitError, match=r"column 'n', row 1 \(from 0\): 'x' is not a number"):
         encode(pl.DataFrame({"n": ["1", "x"], "yes": ["Yes", "No"]}), schema)
 
 
@@ -329,7 +329,7 @@ def test_unseen_classes_join_the_rare_ones_where_there_is_a_class_for_them() -> 
         OTHER,
     ]
     assert raw[3].isnan().all()
-    assert "taken as (other)" in notes[0]
+    assert "read as (other)" in notes[0]
 
 
 def test_a_subset_keeps_everything_in_step() -> None:
@@ -352,12 +352,12 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "rooms",
             np.arange(400) % 13 + 1,
-            "13 different whole numbers, 1 to 13: 30 rows on average",
+            "13 different whole numbers, 1 to 13: 30 rows each on average",
         ),
         (
             "rooms",
             np.arange(200) % 13 + 1,
-            "13 different whole numbers, 1 to 13: fewer than 20 rows on average, so amounts",
+            "13 different whole numbers, 1 to 13: fewer than 20 rows each on average, so amounts",
         ),
         (
             "visits",
@@ -367,12 +367,12 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "zip",
             np.arange(900) % 30 + 98001,
-            "98001 to 98030: 30 rows on average, codes by its name",
+            "98001 to 98030: 30 rows each on average, codes by the column's name",
         ),
         (
             "zip",
             np.arange(400) % 30 + 98001,
-            "98001 to 98030: fewer than 20 rows on average, so amounts",
+            "98001 to 98030: fewer than 20 rows each on average, so amounts",
         ),
         (
             "year",
@@ -414,8 +414,8 @@ def test_whole_numbers_that_floats_cannot_tell_apart_are_left_out_and_why(
     (left,) = load(path).schema.left_out
     assert (left.name, left.reason) == ("v", "large")
     assert (
-        "beyond 2^53, which floats cannot tell apart; say {v: number} if rounding does not matter"
-        in left.why
+        "beyond 2^53, which floats cannot represent exactly; "
+        "set data.kinds='{v: number}' if rounding does not matter" in left.why
     )
     if max(map(abs, values(rows))) < 2**63:
         assert decided(values(rows)).reason == "large"
@@ -463,6 +463,7 @@ def test_why_what_looks_like_dates_is_none(year: str) -> None:
     values = [year.format(i % 24, i % 12 + 1, i % 5 + 1) for i in range(60)]
     for cells in (values, values[:12] * 40):
         assert (
-            "; dates are known of the years 1000 to 2999, all written alike" in decided(cells).why
+            "; dates are read only in the years 1000 to 2999, all in one format"
+            in decided(cells).why
         )
     assert "dates" not in decided([f"word {i}" for i in range(60)]).why

@@ -178,7 +178,7 @@ def test_the_page_stands_alone_and_names_what_is_worst(table: Tables) -> None:
     pairs = page.split("<h2>Pairs of columns</h2>")[1]
     assert pairs.index("&lt;b&gt;one and two") < pairs.index("and three")
     assert page.index("<strong>Bad.") < page.index("<strong>Good.")
-    assert "tried on held-out rows" in page
+    assert "tested on held-out rows" in page
     assert "--target" in page_of(table, None)
 
 
@@ -197,6 +197,6 @@ def test_what_the_page_does_not_measure_or_draw_is_said(table: Tables) -> None:
     order = (*(column.name for column in columns), "a < b")
     schema = TableSchema(columns=columns, order=order, constraints=('"a < b" = two + three',))
     page = page_of(replace(table, schema=schema), None)
-    assert "Computed from others, not measured: a &lt; b." in page
-    assert "for the 4 columns of the 6 pairs furthest off" in page
-    assert "not measured" not in page_of(table, None)
+    assert "Not measured, because computed from other columns: a &lt; b." in page
+    assert "for the 4 columns of the 6 worst pairs" in page
+    assert "Not measured" not in page_of(table, None)

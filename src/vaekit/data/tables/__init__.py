@@ -1,1 +1,1 @@
-"""Tables: where they come from, how they become tensors, how they go back, how they are written."""
+"""Tables: read them, convert them to tensors and back, and write them."""

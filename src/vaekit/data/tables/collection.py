@@ -1,4 +1,4 @@
-"""A table with what is known of it."""
+"""A data set of rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Progress", "Table"]
 
 @dataclass(frozen=True)
 class Table(Dataset[TableSchema]):
-    """Rows and what is known of them.
+    """Rows with their context and labels.
 
-    `raw` holds the modelled columns (N, C), float64, in their own units, see `Column`; `context` what
-    `schema.conditions` say of each row, `labels` the target. `skipped` and `files` are always empty: a table is read
-    whole or not at all.
+    `raw` holds the modelled columns (N, C), float64, in their own units (see `Column`). `context`
+    holds the conditions of each row, `labels` the target. `skipped` and `files` are always empty,
+    because a table is read completely or not at all.
     """
 
     raw: Resident

@@ -11,7 +11,7 @@ from vaekit.data.tables.schema import TableSchema
 
 @dataclass(frozen=True)
 class Tables:
-    """Rows (N, C) in raw values: new ones, those trained on, and real ones that the model has not seen."""
+    """Rows (N, C) of raw values: `made` are new, `seen` are training rows, `real` unseen rows."""
 
     schema: TableSchema
     made: np.ndarray

@@ -1,4 +1,4 @@
-"""How odd rows are: by a detector that is fitted to a run's training rows."""
+"""Score how odd rows are, with a detector that is fitted to a run's training rows."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ class RowDetector:
 
     form: int = 3
     read: Mapping[str, Any] = field(default_factory=lambda: {"unseen": UNSEEN})
-    """For the detector a class that was never seen is one of its own."""
+    """The options for reading rows: classes that training did not see are a class of their own."""
 
     def fit(
         self, data: Dataset, schema: TableSchema, seed: int, contamination: float
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Fit it to rows; tensors and plain data from which `score` makes the same one. Raises VaekitError."""
+        """Fit the detector to rows. Returns tensors and plain data from which `score` restores it.
+
+        Raises VaekitError if there are fewer than 2 rows.
+        """
         raw = data.raw.take(torch.arange(len(data)))
         if len(raw) < 2:
             raise VaekitError(
-                f"the detector learns from the run's training rows, at least 2; this run has {len(raw)}, beside what "
-                "it held out: train on more rows, or score by reconstruction"
+                f"the detector needs at least 2 training rows; this run has {len(raw)}, besides its held-out rows: "
+                "train on more rows, or score by reconstruction"
             )
         plain = NumericRows.learned(schema.sizes, raw)
         found = fit(plain.fitted(raw), seed=seed, contamination=contamination, least=plain.least)
@@ -43,7 +46,10 @@ class RowDetector:
     def score(
         self, tensors: dict[str, Tensor], about: dict[str, Any], schema: TableSchema, data: Dataset
     ) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Scores (N,), p-values (N,), what each column adds (N, C), and of how many rows the p-values are."""
+        """Scores (N,), p-values (N,), the contribution of each column (N, C), and a number of rows.
+
+        The last is the number of rows that the p-values are based on.
+        """
         plain, detector = restored(tensors, about, schema)
         parts = detector.attributions(plain(data.raw.take(torch.arange(len(data)))))
         scores, calibration = parts.sum(1), detector.calibration
@@ -54,7 +60,7 @@ class RowDetector:
 def restored(
     tensors: dict[str, Tensor], about: dict[str, Any], schema: TableSchema
 ) -> tuple[NumericRows, Detector]:
-    """The detector that `RowDetector.fit` kept."""
+    """The detector that `RowDetector.fit` saved."""
     own = {
         name.removeprefix("detector."): tensor
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""How good the new rows of a model are, as one page: fidelity, utility, privacy, and what to think of them."""
+"""The page on how good a model's new rows are: fidelity, utility, privacy, and verdicts on them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from vaekit.measures.bounds import in_words
 from vaekit.measures.row_quality import NEAR, PAIRED, column_errors, pair_errors
 
 FIRST = 12
-"""Columns that are drawn, and seen without a click."""
+"""The number of columns that are plotted, and listed without a click."""
 
 WORST = 10
-"""Pairs of columns that are named, and whose columns are drawn."""
+"""The number of pairs of columns that are listed, and whose columns are plotted."""
 
 BESIDE = ("measure", "new rows", "training rows", "what it says")
 
@@ -34,7 +34,7 @@ BESIDE = ("measure", "new rows", "training rows", "what it says")
 def page(
     tables: Tables, target: str | None, title: str, numbers: Mapping[str, Any], tell: Tell
 ) -> tuple[str, dict[str, Any]]:
-    """The page, and the mark of each verdict; what is bad is told."""
+    """The page, and the mark of each verdict; cautions and bad verdicts are passed to `tell`."""
     said = verdicts(numbers["samples"], len(tables.real), len(tables.seen), target)
     for caution in cautions(numbers["samples"], len(tables.real)):
         tell(caution)
@@ -52,24 +52,24 @@ def evaluation(
     said: Sequence[Verdict],
     target: str | None,
 ) -> str:
-    """The whole page, of the results of `vaekit.tasks.measure.rows` beside those of `Trained.evaluate`."""
+    """The whole page, from `numbers` as `quality.rows` and `Trained.evaluate` return them."""
     samples = numbers["samples"]
     summary = (
         f"<p>{len(tables.made):,} new rows, drawn with seed {numbers['seed']}, beside {len(tables.real):,} held-out "
-        f"rows and the {len(tables.seen):,} training rows. What training rows show is as good as it gets.</p>"
+        f"rows and the {len(tables.seen):,} training rows. The values of training rows are the best possible.</p>"
     )
     with TemporaryDirectory() as folder:
         shown = [
             Section(
                 "Fidelity",
-                "How like held-out rows the new rows are.",
+                "How similar the new rows are to held-out rows.",
                 measures(BESIDE, _fidelity(samples)),
             ),
             *_columns(Path(folder), tables),
             *_pairs(Path(folder), tables),
             _utility(samples, target),
             _privacy(samples["privacy"]),
-            Section("The bound", "What the model gives held-out rows.", _bound(numbers)),
+            Section("The bound", "How likely the model finds held-out rows.", _bound(numbers)),
         ]
     return document(
         title, summary + _said(said, cautions(samples, len(tables.real))) + written(shown)
@@ -89,9 +89,10 @@ def _said(said: Sequence[Verdict], cautions: Iterable[str]) -> str:
 
 def _fidelity(samples: Mapping[str, Any]) -> list[tuple[str, ...]]:
     told = {
-        "column_error": "single columns: largest distance of distribution functions, or total variation; 0 is none",
-        "pair_error": "joint tables of two columns, numbers in ten bins: total variation; 0 is none",
-        "two_sample": "AUROC of boosted trees that tell them from held-out rows; 0.5 is chance, 1 always",
+        "column_error": "single columns: largest distance of the distribution functions, or total variation of "
+        "categories; 0 is best",
+        "pair_error": "joint tables of two columns, with numbers in ten bins: total variation; 0 is best",
+        "two_sample": "AUROC of boosted trees that distinguish them from held-out rows; 0.5 is chance, which is best",
     }
     floor, known = samples["floor"], [name for name in told if math.isfinite(samples[name])]
     return [(name, _number(samples[name]), _number(floor[name]), told[name]) for name in known]
@@ -118,7 +119,7 @@ def _columns(folder: Path, tables: Tables) -> list[Section]:
     return [
         Section(
             "Columns",
-            "How far each column's distribution is from that of held-out rows, those first that are furthest off."
+            "How far each column's distribution is from that of held-out rows, largest distance first."
             + unmeasured(tables.schema),
             measures(heads, rows[:FIRST]) + further,
         ),
@@ -131,7 +132,7 @@ def _columns(folder: Path, tables: Tables) -> list[Section]:
 
 
 def _pairs(folder: Path, tables: Tables) -> list[Section]:
-    """The pairs of columns that new rows have less right than training rows do."""
+    """The pairs of columns in which new rows are worse than training rows."""
     real, made, seen = (part[:, :PAIRED] for part in (tables.real, tables.made, tables.seen))
     if real.shape[1] < 2:
         return []
@@ -152,14 +153,14 @@ def _pairs(folder: Path, tables: Tables) -> list[Section]:
     return [
         Section(
             "Pairs of columns",
-            "The joint tables that new rows have further from those of held-out rows than training rows "
-            f"have{paired(tables.schema)}.",
+            "The pairs whose joint tables are further from those of held-out rows in new rows than in training "
+            f"rows{paired(tables.schema)}.",
             measures(("pair", *BESIDE[1:3], ""), rows),
         ),
         Section(
             "",
-            f"How much further, as colours, for the {len(few)} columns of the {len(worst)} pairs furthest off: of new "
-            "rows less that of training rows.",
+            f"How much further, as colours, for the {len(few)} columns of the {len(worst)} worst pairs: distance of "
+            "new rows minus that of training rows.",
             image(folder / "pairs.png", False),
         ),
     ]
@@ -178,8 +179,8 @@ def _utility(samples: Mapping[str, Any], target: str | None) -> Section:
         )
     told = {
         "f1": "mean F1 over the classes; 1 is best",
-        "auroc": "AUROC, of several classes the mean of each against the rest; 0.5 is chance, 1 is best",
-        "r2": "R², the share of the variance explained; 0 is what the mean explains, 1 is best",
+        "auroc": "AUROC, for several classes the mean of each against the rest; 0.5 is chance, 1 is best",
+        "r2": "R², the share of the variance that is explained; 0 for always predicting the mean, 1 is best",
     }
     found = samples["utility"]
     rows = [
@@ -189,7 +190,7 @@ def _utility(samples: Mapping[str, Any], target: str | None) -> Section:
     ]
     caption = (
         f"Boosted trees learned {html.escape(str(target))} from new or from training rows. "
-        "They are tried on held-out rows."
+        "They are tested on held-out rows."
     )
     return Section("Utility", caption, measures(BESIDE, rows))
 
@@ -200,38 +201,40 @@ def _privacy(found: Mapping[str, float]) -> Section:
             "copies",
             f"{found['copies']:.2%}",
             f"{found['held_copies']:.2%}",
-            "equal a training row. Many more than of held-out rows: training rows are given away",
+            "share of rows that equal a training row. If it is far above that of held-out rows, new rows reveal "
+            "training rows",
         ),
         (
             "near copies",
             f"{found['near_copies']:.2%}",
             f"{found['held_near_copies']:.2%}",
-            f"nearer to a training row than {NEAR:.0%} of training rows are to another. Many more than of held-out "
-            "rows: training rows are given away, but for a rounding",
+            "share of rows as near to a training row as only the nearest "
+            f"{NEAR:.0%} of training rows are to another. If it is far above that of held-out rows, new rows reveal "
+            "training rows up to small changes",
         ),
         (
             "distance ratio",
             _number(found["ratio"]),
             _number(found["held_ratio"]),
-            "distance to the nearest training row over that to the second nearest, median. Well below that of held-out "
-            "rows: new rows keep close to single training rows",
+            "distance to the nearest training row divided by that to the second nearest, median. If it is well below "
+            "that of held-out rows, new rows are close to single training rows",
         ),
         (
             "closer",
             _number(found["closer"]),
             "0.5",
-            "share of new rows nearer to a training row than to any of as many held-out ones. Well above 0.5: new rows "
-            "show which rows were trained on",
+            "share of new rows nearer to a training row than to any of the same number of held-out rows. If it is well "
+            "above 0.5, new rows reveal which rows were trained on",
         ),
         (
             "membership",
             _number(found["membership"]),
             "0.5",
-            "AUROC of guessing from the distance to the nearest new row what was trained on. Well above 0.5: who "
-            "holds a row can tell that it was",
+            "AUROC of guessing from the distance to the nearest new row whether a row was trained on. If it is well "
+            "above 0.5, anyone who has a row can find that out",
         ),
     ]
-    caption = "Whether new rows give training rows away. These are tests for gross leaks, not a proof of privacy."
+    caption = "Whether new rows reveal training rows. These are tests for gross leaks, not a proof of privacy."
     return Section(
         "Privacy", caption, measures(("measure", "new rows", "held-out rows", "what it says"), rows)
     )
@@ -239,9 +242,9 @@ def _privacy(found: Mapping[str, float]) -> Section:
 
 def _bound(numbers: Mapping[str, Any]) -> str:
     told = {
-        "elbo": "bound of log p(x), nats per row; higher is better",
+        "elbo": "lower bound of log p(x), nats per row; higher is better",
         "nll": "-log p(x) by importance sampling, nats per row; lower is better",
-        "rate": "nats that the latents tell of a row",
+        "rate": "information about a row in the latents, nats per row",
     }
     rows = [
         (NAMES[name], in_words(numbers[name]), text)

@@ -1,4 +1,7 @@
-"""A table with its holes filled: every other cell, and every column that no model knows, as it came."""
+"""Fill the holes of a table.
+
+All other cells, and all columns that the model does not know, stay as they came.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ from vaekit.data.tables.schema import Column, TableSchema
 
 @dataclass(frozen=True)
 class FilledTable:
-    """Polars series by name as the frame has its columns, copy below copy.
+    """A filled table. `columns` are Polars series by name, in the frame's order, copy below copy.
 
-    `filled` says how many cells of the first copy were empty and are not, `left` how many of each column that new
-    values were to be had for, or that the model is told, still are. `place` says in words where row i, from 0, stands.
+    `filled` is the number of cells of the first copy that were empty and are filled. `left` is the
+    number of cells that are still empty, for each column that was to be filled or that is a
+    condition. `place(i)` says in words where row i (from 0) is, such as "line 3".
     """
 
     columns: dict[str, Any]
@@ -30,9 +34,10 @@ class FilledTable:
 
 
 def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 1) -> FilledTable:
-    """The frame's rows (N,), `copies` times, with cells of `made` (copies * N,) where they have none.
+    """The frame's rows (N,), `copies` times, with holes replaced by cells of `made` (copies * N,).
 
-    A hole is a cell without a value: one that is there and was not understood, as a class never seen, stays as it is.
+    A hole is a cell without a value. A cell with a value that was not understood, such as a class
+    that training did not see, stays as it is.
     """
     new = as_frame(made, schema, "polars")
     columns: dict[str, Any] = {}
@@ -54,7 +59,7 @@ def mend(frame: frames.Frame, made: Columns, schema: TableSchema, copies: int = 
 
 
 def holes(cells: Cells, column: Column) -> np.ndarray:
-    """Which cells hold no value, bool (N,): words such as "NA" as the column's kind reads them."""
+    """Which cells have no value, bool (N,). The column's kind decides on words such as "NA"."""
     if cells.family != "words":
         return np.isnan(cells.numbers.values)
     words = cells.words
@@ -66,7 +71,7 @@ def holes(cells: Cells, column: Column) -> np.ndarray:
 
 
 def _series(cells: Cells) -> Any:
-    """The cells as they are, in Polars."""
+    """The cells, unchanged, as a Polars series."""
     pl = frames.polars()
     return (
         pl.Series(cells.name, cells.values)
@@ -80,7 +85,10 @@ def _repeated(column: Any, copies: int) -> Any:
 
 
 def _mixed(cells: Cells, empty: np.ndarray, new: Any, copies: int) -> Any:
-    """The cells (N,), `copies` times, with new ones (copies * N,) where `empty`: text as numbers where all of it is."""
+    """The cells (N,), `copies` times, with `new` ones (copies * N,) where `empty`.
+
+    Text becomes numbers if all of it is numbers.
+    """
     pl = frames.polars()
     here, old = pl.Series(np.tile(~empty, copies)), _repeated(_series(cells), copies)
     if old.dtype != pl.String or not new.dtype.is_numeric() or not _is_numbers(cells, empty):
@@ -90,5 +98,5 @@ def _mixed(cells: Cells, empty: np.ndarray, new: Any, copies: int) -> Any:
 
 
 def _is_numbers(cells: Cells, empty: np.ndarray) -> bool:
-    """Whether every cell that is no hole is a number."""
+    """Whether every cell that is not a hole is a number."""
     return not len(cells.numbers.odd) and not np.isnan(cells.numbers.values[~empty]).any()

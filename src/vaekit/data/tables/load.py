@@ -1,4 +1,4 @@
-"""The way in: a frame or a file, its columns' kinds, and the rows as tensors."""
+"""Load a table: open a frame or a file, decide the columns' kinds, and make tensors of the rows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
 
 MOST_COLUMNS = 2000
-"""A model of rows has at most so many columns: each has a likelihood of its own."""
+"""The largest number of modelled columns, each of which has a likelihood of its own."""
 
 SPLIT = "split"
-"""A column of this name whose words are train and test says which part a row belongs to."""
+"""The name of a column whose words, train and test, say which part a row belongs to."""
 
-NOTHING = "there are none beside conditions and target"
+NOTHING = "there are none besides conditions and target"
 
 LEFT = {
     "missing": "without any value",
@@ -44,11 +44,11 @@ LEFT = {
     "text": "of text, or of values that hardly repeat",
     "asked": "as asked",
 }
-"""Why columns are left out, as notes say it."""
+"""The reasons for leaving columns out, as they are written in notes."""
 
 
 def recognises(source: object) -> bool:
-    """Whether `source` is a table: a frame, or a file called as tables are, there or not."""
+    """Whether `source` is a table: a frame, or a file (existing or not) with the ending of one."""
     if not isinstance(source, (str, Path)):
         return frames.is_frame(source)
     return (
@@ -70,11 +70,13 @@ def load(
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
-    `kinds` overrides the inferred kinds of columns: `{"zip": "category", "name": "drop"}`, or one word for all.
-    `condition` names columns that the model is conditioned on instead of modelling them, `target` the column that holds
-    the labels. `constraints` are rules that new rows obey, see `vaekit.data.tables.rules.grammar`: a column that an
-    equality gives is not modelled. A column `split` of the words train and test makes the test part. With `schema`, the
-    rows are new data for an existing model, and come in its form; see `encode_all` for `unseen`.
+    `kinds` overrides the inferred kinds of columns: `{"zip": "category", "name": "drop"}`, or one
+    word for all columns. `condition` names columns that the model is conditioned on instead of
+    modelling them, `target` the column that holds the labels. `constraints` are rules that new rows
+    obey, see `vaekit.data.tables.rules.grammar`; a column that an equality computes is not
+    modelled. A column `split` with the words train and test defines the test part. With `schema`,
+    the rows are new data for an existing model and are converted to its schema; see `encode_all`
+    for `unseen`.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:
@@ -88,13 +90,13 @@ def load(
 
 
 def _prose(source: Any) -> str:
-    """A hint for files that may hold sentences and no table."""
+    """A hint for files that may hold sentences instead of a table, else ""."""
     is_text = isinstance(source, (str, Path)) and str(source).lower().endswith((".txt", ".txt.gz"))
     return ". A .txt file is read as a table, with a row in each line" if is_text else ""
 
 
 def open_frame(source: Any, delimiter: str | None = None) -> frames.Frame:
-    """A frame in memory, or a file with its rows looked over and not yet read. Raises VaekitError."""
+    """A frame in memory, or a file whose rows are found but not yet read. Raises VaekitError."""
     if not isinstance(source, (str, Path)):
         return frames.frame_of(source)
     path, name = Path(source).expanduser(), str(source).lower()
@@ -104,7 +106,7 @@ def open_frame(source: Any, delimiter: str | None = None) -> frames.Frame:
         )
     if name.endswith(PICKLES):
         raise VaekitError(
-            f"{source}: this is a pickle, which is never opened, for that would run what is in it; "
+            f"{source}: this is a pickle, which is never opened, because that would run code in it; "
             "save the frame as CSV or Parquet"
         )
     if not path.is_file():
@@ -113,16 +115,16 @@ def open_frame(source: Any, delimiter: str | None = None) -> frames.Frame:
 
 
 def require_few(table: Table) -> None:
-    """Raise a VaekitError where a table has more columns than rows can have."""
+    """Raise a VaekitError if a table has more modelled columns than MOST_COLUMNS."""
     if len(table.schema.columns) > MOST_COLUMNS:
         raise VaekitError(
-            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that rows can "
-            "have here; keep those that matter, or shorten them first, as by scikit-learn's PCA"
+            f"{table.source}: {len(table.schema.columns):,} columns are more than the {MOST_COLUMNS:,} that a model "
+            "can have; keep those that matter, or reduce them first, such as by scikit-learn's PCA"
         )
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """A `Progress` that says nothing."""
+    """A `Progress` that reports nothing."""
 
 
 def _is_parquet(path: Path) -> bool:
@@ -131,12 +133,12 @@ def _is_parquet(path: Path) -> bool:
             return file.read(4) == b"PAR1" or path.suffix.lower() in PARQUET
     except OSError as error:
         raise VaekitError(
-            f"{path}: cannot be read ({error.strerror}); check the file and its rights"
+            f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
         ) from None
 
 
 def _parted(frame: frames.Frame, wanted: ColumnRequest) -> tuple[frames.Frame, frames.Frame | None]:
-    """The rows for training, and those for tests where a column says so of each row."""
+    """The rows for training, and those for tests if a column says for each row which it is."""
     name = _split_name(frame)
     if not name or name in (*wanted.conditions, *wanted.kinds, wanted.target):
         return frame, None
@@ -157,7 +159,7 @@ def _split_name(frame: frames.Frame) -> str:
 
 
 class SchemaLearner:
-    """What the columns of a frame come to, one after another."""
+    """Learns the schema of a frame, one column after another."""
 
     def __init__(self, frame: frames.Frame, wanted: ColumnRequest) -> None:
         self.frame, self.wanted = frame, wanted
@@ -173,7 +175,7 @@ class SchemaLearner:
         self.seen: dict[bytes, str] = {}
 
     def take(self, cells: Cells) -> None:
-        """Decide of a column, and read it if it is to be used."""
+        """Decide what a column is, and read it if it is used."""
         name, asked = cells.name, self.wanted
         self.place = cells.place
         if name in self.rules:
@@ -181,12 +183,12 @@ class SchemaLearner:
             return
         amounts = (
             cells.measured or name in self.operands
-        )  # what an equality computes with is no code
+        )  # numbers in an equality are amounts, not codes
         decision = infer(replace(cells, measured=amounts), asked.kinds.get(name, ""))
         if isinstance(decision, LeftOut):
             if name in asked.conditions or name == asked.target:
                 raise VaekitError(
-                    f"column '{name}' cannot tell the rows apart: {decision.why}; choose another"
+                    f"column '{name}' cannot be a condition or the labels: {decision.why}; choose another"
                 )
             self.left.append(decision)
             return
@@ -203,7 +205,7 @@ class SchemaLearner:
             self._model(column, raw)
 
     def _compute(self, cells: Cells, rule: Rule) -> None:
-        """Take a column that is computed from others: a number, or a date."""
+        """Add a column that a constraint computes: a number or a date."""
         numbers = cells.family != "date" and not len(cells.numbers.odd)
         decision = infer(cells, "number" if numbers else self.wanted.kinds.get(cells.name, ""))
         if isinstance(decision, LeftOut) or decision.discrete:
@@ -213,11 +215,11 @@ class SchemaLearner:
         raw = read_column(cells, decision)[0]
         column = _ranged(decision, raw)
         self.computed[cells.name] = raw
-        why = f"as the constraint says: {rule.text}"
+        why = f"by the constraint {rule.text}"
         self.left.append(LeftOut(name=cells.name, reason="computed", why=why, column=column))
 
     def _model(self, column: Column, raw: np.ndarray) -> None:
-        """Take a column among those to model, unless one before it has the same values."""
+        """Add a column to the modelled ones, unless one of these has the same values."""
         digest = hashlib.sha256(
             "\0".join((column.kind, *column.classes)).encode() + raw.tobytes()
         ).digest()
@@ -233,7 +235,7 @@ class SchemaLearner:
         self.columns.append(column)
 
     def schema(self) -> TableSchema:
-        """What was learned. Raises VaekitError where nothing is left to model."""
+        """The schema that was learned. Raises VaekitError if no column is left to model."""
         if not self.columns:
             reasons = "; ".join(f"{left.name}: {left.why}" for left in self.left[:3])
             raise VaekitError(
@@ -252,7 +254,7 @@ class SchemaLearner:
         )
 
     def table(self) -> Table:
-        """The rows in the form of what was learned."""
+        """The rows in the form of the learned schema."""
         schema = self.schema()
         told = {name: raw for name, (_, raw) in self.given.items()}
         raw, context = (
@@ -324,8 +326,8 @@ def _ranged(column: Column, raw: np.ndarray) -> Column:
 def _require_classes(column: Column) -> None:
     if not column.discrete:
         raise VaekitError(
-            f"target '{column.name}' is measured ({column.why}), and labels are classes; choose another, or say "
-            "that its kind is category"
+            f"target '{column.name}' is measured ({column.why}), but labels must be classes; choose another, or set "
+            "its kind to category"
         )
 
 
@@ -335,11 +337,11 @@ def _field(column: Column, values: np.ndarray) -> Condition:
     )
 
 
-# What is told
+# Notes
 
 
 def _left_out(left_out: Sequence[LeftOut]) -> list[str]:
-    """A sentence for each reason to leave columns out, with the first few of them."""
+    """A sentence for each reason for leaving columns out, with the first few of these columns."""
     told = []
     for reason, what in LEFT.items():
         names = [left.name for left in left_out if left.reason == reason]

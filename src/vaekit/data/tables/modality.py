@@ -1,4 +1,4 @@
-"""What tables answer to the rest of the system."""
+"""The modality of tables: what the rest of vaekit needs to know about them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,28 @@ from vaekit.data.tables.schema import TableSchema, describe
 from vaekit.errors import VaekitError
 
 WIDTHS = {"tiny": 64, "small": 128, "base": 256, "large": 512}
-"""Of the hidden layers of each column's network; those of all columns together are twice as wide."""
+"""The widths of the hidden layers of each column's network, by size.
+
+Networks for all columns together are twice as wide.
+"""
 
 EPOCHS, LEAST, MOST = 8, 500, 2000
-"""When nothing is said a run takes so many epochs, and at least and at most so many steps."""
+"""By default a run takes EPOCHS epochs, but at least LEAST and at most MOST steps."""
 
 BATCH = 512
 
 WIDE = 150
-"""Of more columns than this, a network for each would take minutes a hundred steps: they share one."""
+"""With more columns than this they share one network.
+
+A network for each of them would take minutes for a hundred steps.
+"""
 
 PICTURES = ("size", "channels", "array", "augment")
-"""Options that only pictures have."""
+"""Options that are for pictures only."""
 
 
 def reading_mean(likelihood: Distribution) -> Tensor:
-    """Numbers at their means, categories at the likeliest class, (N, C) on the CPU."""
+    """The means of numbers and the most likely classes of categories, (N, C) on the CPU."""
     return likelihood.mean.cpu()
 
 
@@ -67,11 +73,11 @@ def _reread(data: Data, schema: TableSchema, **options: Any) -> Table:
 
 
 def _load(source: Any, trained_on: Data | None = None, **options: Any) -> Table:
-    """`load`, with a word about options that tables have not."""
+    """As `load`. Raises a VaekitError for options that are for pictures only."""
     wrong = [name for name in (*PICTURES, "table") if options.pop(name, None) is not None]
     if wrong:
         option = {"size": "--resize"}.get(wrong[0], f"--{wrong[0]}")
-        raise VaekitError(f"{source}: {option} is for pictures, and this is a table: leave it out")
+        raise VaekitError(f"{source}: {option} is for pictures, but this is a table; leave it out")
     return load(source, **options)
 
 
@@ -94,16 +100,18 @@ def _model(network: Network, columns: int, reasons: list[str]) -> list[str]:
     name, architecture = network.likelihood, network.architecture
     wide = columns > WIDE
     if architecture not in ("auto", "chain", "mlp"):
-        raise VaekitError(f"architecture {architecture} is for pictures; rows have chain, or mlp")
+        raise VaekitError(f"architecture {architecture} is for pictures; rows need chain or mlp")
     if name not in ("auto", *NAMES):
-        raise VaekitError(f"there is no likelihood '{name}' of columns{nearest(name, list(NAMES))}")
+        raise VaekitError(
+            f"there is no likelihood '{name}' for columns{nearest(name, list(NAMES))}"
+        )
     if network.binarise not in ("auto", "none"):
         raise VaekitError(f"model.binarise={network.binarise} is for pictures; leave it out")
     if architecture == "auto":
         reasons.append(
             f"architecture mlp: {columns:,} columns, which are independent given the latents"
             if wide
-            else "architecture chain: each column follows those before it, and the latents"
+            else "architecture chain: each column depends on those before it and on the latents"
         )
     name = ("gaussian-shared" if wide else "binned") if name == "auto" else name
     architecture = ("mlp" if wide else "chain") if architecture == "auto" else architecture
@@ -119,7 +127,7 @@ def _length(experiment: Experiment, rows: int, reasons: list[str]) -> list[str]:
     if train.epochs == "auto" and train.steps is None:
         steps = max(LEAST, min(MOST, math.ceil(EPOCHS * rows / batch)))
         reasons.append(
-            f"steps {steps:,}: those of {EPOCHS} epochs, but no fewer than {LEAST} and no more than {MOST:,}"
+            f"steps {steps:,}: {EPOCHS} epochs, but at least {LEAST} and at most {MOST:,} steps"
         )
         changes.append(f"train.steps={steps}")
     return changes
@@ -149,7 +157,7 @@ def _init_decoder(decoder: nn.Module, network: Network, schema: TableSchema, raw
 
 
 def _describe(schema: TableSchema, count: int, held: int, source: str) -> list[str]:
-    """What `vaekit info` says of the rows that a run was trained on."""
+    """What `vaekit info` says about the rows that a run was trained on."""
     rows = f"{count:,} rows, {held:,} of them held out," if count else "rows"
     return [f"{rows} of {source}", *describe(schema)]
 

@@ -15,7 +15,7 @@ OPTIONS: Options = {
         ),
         Option(
             "constraint",
-            'What rows of a table obey: "total = price * quantity", "0 <= share <= 1", "end >= start"; repeatable',
+            'For tables, a rule for rows: "total = price * quantity", "0 <= share <= 1", "end >= start"; repeatable',
             list[str],
             field="data.constraints",
             metavar="RULE",
@@ -24,26 +24,26 @@ OPTIONS: Options = {
     "write": (
         Option(
             "escape",
-            "Of tables: an apostrophe before words that a spreadsheet would run as formulas.",
+            "For tables: put an apostrophe before words that a spreadsheet would run as formulas.",
             bool,
         ),
     ),
     "evaluate": (
         Option(
             "target",
-            "Of a table: the column that classifiers learn from new rows.",
+            "For tables: the column that classifiers learn from new rows.",
             metavar="COLUMN",
         ),
         Option(
             "out",
-            "Of a table: the page, a new .html (default: in a folder inside RUN).",
+            "For tables: the new .html file for the page (default: in a folder inside RUN).",
             Path,
         ),
     ),
     "augment": (
         Option(
             "balance",
-            "Of a table: the category whose rare classes are filled up.",
+            "For tables: the category whose rare classes are filled up.",
             metavar="COLUMN",
         ),
     ),

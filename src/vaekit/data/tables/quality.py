@@ -1,4 +1,4 @@
-"""How good new rows are: how close to real ones, how useful, how private, and whether they help a classifier."""
+"""Measure new rows: how close to real ones, how useful, how private, how helpful in training."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from vaekit.errors import VaekitError
 from vaekit.measures import augmentation, row_quality
 
 MOST = 10_000
-"""Ten times as many rows are compared, at most."""
+"""At most ten times this number of rows are compared."""
 
 
 def samples(parts: Parts, target: str | None = None, **options: Any) -> Measured:
-    """New rows beside training rows and others: numbers, and a page with a verdict on each."""
+    """Compare new rows with training rows and others: numbers, and a page of verdicts on them."""
     found = tables(parts.trained, parts.training(), parts.other, parts.seed)
     return Measured(rows(found, target, parts.seed), partial(page, found, target))
 
 
 def tables(trained: TrainedModel, training: Dataset, other: Dataset, seed: int = 0) -> Tables:
-    """As many new rows as there are training rows, beside these and `other` ones."""
+    """New rows, as many as there are training rows, beside training rows and `other` rows."""
     if (n := min(len(other), len(training))) < FEWEST:
         raise VaekitError(
             f"samples are compared with at least {FEWEST} rows that were not trained on; there are {n}: name a table "
-            "that has more, or measure the bound alone (metrics nll)"
+            "that has more, or measure only the bound (metrics nll)"
         )
     schema = cast(TableSchema, trained.schema)
     index = torch.linspace(0, len(training) - 1, min(len(training), 10 * MOST)).round().long()
@@ -53,10 +53,10 @@ def tables(trained: TrainedModel, training: Dataset, other: Dataset, seed: int =
 
 
 def rows(tables: Tables, target: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """How close new rows are to ones that the model has not seen, how useful, and whether they are copies.
+    """How close new rows are to unseen rows, how useful they are, and whether they are copies.
 
-    `floor` is the same measure of the training rows themselves: what a perfect model would get. With `target`, boosted
-    trees learn that column from new rows and are tried on rows not seen.
+    `floor` holds the same measures for the training rows themselves: the values of a perfect model.
+    With `target`, boosted trees learn that column from new rows and are tested on unseen rows.
     """
     schema, categories = tables.schema, tables.categories
     made, seen, real = tables.made, tables.seen, tables.real
@@ -94,14 +94,14 @@ def _raw(data: Dataset) -> np.ndarray:
 
 
 FULLER, LEAST = 2, 500
-"""Every class is filled up to so many times the rows of the commonest, and to so many rows at least."""
+"""Every class is filled up to FULLER times the largest class, but to at least LEAST rows."""
 
 
 def helps(parts: Parts, target: str | None = None, **options: Any) -> Measured:
-    """Whether rows that the model makes help to learn the column `target` from training rows, tried on other ones.
+    """Whether new rows help to learn the column `target` from training rows, tested on other rows.
 
-    Beside it stand rows of rare classes repeated, and SMOTE. Other rows that equal a training row, or lack the
-    target, are left out. Raises VaekitError.
+    They are compared with repeated rows of rare classes, and with SMOTE. Other rows that equal a
+    training row, or lack the target, are left out. Raises VaekitError.
     """
     trained, training, seed = parts.trained, parts.training(), parts.seed
     schema = cast(TableSchema, trained.schema)
@@ -128,7 +128,10 @@ def helps(parts: Parts, target: str | None = None, **options: Any) -> Measured:
 
 
 def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
-    """Where a target stands, behind the modelled columns if it is a condition, and whether it is a category."""
+    """The index of a target, and whether it is a category.
+
+    Conditions are numbered after the modelled columns.
+    """
     if target is None:
         raise VaekitError(
             "augmentation: name the column that a classifier should learn, with --target (in Python: target=)"
@@ -147,7 +150,7 @@ def _column(schema: TableSchema, target: str | None) -> tuple[int, bool]:
 
 
 def _table(raw: np.ndarray, context: Tensor | None, schema: TableSchema, place: int) -> np.ndarray:
-    """Rows with the column at `place`; what else the model was told of them is left out."""
+    """Rows with the column at `place`, but without other conditions."""
     if place < len(schema.names):
         return raw
     told = (
@@ -170,7 +173,7 @@ def _filled_up(
 
 
 def _drawn(trained: TrainedModel, training: Dataset, place: int, seed: int) -> np.ndarray:
-    """As many rows as there are training rows, told what those were."""
+    """New rows, one for each training row, drawn with its conditions."""
     schema = cast(TableSchema, trained.schema)
     with seeded(seed), torch.no_grad():
         x = drawn(trained.model, schema, len(training), training.context)
@@ -183,24 +186,24 @@ def check(
     target: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Refuse, before anything takes time, what is asked of new rows and cannot be. Raises VaekitError."""
+    """Raise a VaekitError for options that cannot be used, before anything takes time."""
     for option, value, of in (
         ("--target", target, {"samples", "augmentation"}),
         ("--out", out, {"samples"}),
     ):
         if value is not None and not of & set(metrics):
             raise VaekitError(
-                f"{option} {value}: is about new rows; add --metrics {','.join([*metrics, 'samples'])}"
+                f"{option} {value}: is for new rows; add --metrics {','.join([*metrics, 'samples'])}"
             )
     if target is not None and "samples" in metrics and target not in schema.names:
         raise VaekitError(
             f"--target {target}: the model has no such column{nearest(target, list(schema.names))}"
         )
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
-        raise VaekitError(f"--out {out}: expected the name of a page that ends on .html")
+        raise VaekitError(f"--out {out}: expected the name of a page that ends in .html")
     if out is not None and out.exists():
         raise VaekitError(f"--out {out}: is there already; choose another name, or move it away")
 
 
 MEASURES = {"samples": samples, "augmentation": helps}
-"""What `vaekit evaluate --metrics` knows of tables."""
+"""The measures of `vaekit evaluate --metrics` that are for tables only."""

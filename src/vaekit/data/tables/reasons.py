@@ -1,4 +1,4 @@
-"""Why rows are odd: the columns that add most to a row's score, with the cells that stand there."""
+"""Why rows are odd: the columns that contribute most to a row's score, with their cells."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from vaekit.data.tables.columns.decode import decode
 from vaekit.data.tables.read.cells import word
 
 LATENTS = "(latents)"
-"""What stands for a column where the latents add to a score."""
+"""The name of the latents' contribution to a score, beside the names of columns."""
 
 REASONS, NOTABLE = 3, 0.1
-"""At most so many columns are named for a row, each of which adds this share of all that is added."""
+"""At most REASONS columns are named for a row, each with at least NOTABLE of its whole score."""
 
 LONG = 40
-"""Letters of a cell that are shown."""
+"""The number of characters of a cell that are shown."""
 
 
 def explain(new: Table, found: Any, odd: np.ndarray) -> dict[str, Any]:
-    """Why the odd rows are odd, in words, and what each column adds to each row's score."""
+    """Why the odd rows are odd, in words, and each column's contribution to each row's score."""
     names, parts = _by_column(new, found)
     columns: dict[str, Any] = {"because": _because(new, names, parts, odd)}
     return columns | {f"score of {name}": parts[:, i] for i, name in enumerate(names)}
 
 
 def _by_column(new: Table, found: Any) -> tuple[list[str], np.ndarray]:
-    """The names of what adds to the scores, and what each adds (N, K)."""
+    """The names of the contributions to the scores, and the contributions (N, K)."""
     parts, names = found.parts.numpy(), list(new.schema.names)
     if found.rest is None:
         return names, parts
@@ -39,7 +39,7 @@ def _by_column(new: Table, found: Any) -> tuple[list[str], np.ndarray]:
 
 
 def _because(new: Table, names: list[str], parts: np.ndarray, odd: np.ndarray) -> np.ndarray:
-    """Of the odd rows the columns that add most, with their cells; "" of the others."""
+    """For each odd row the columns that contribute most, with their cells; "" for the others."""
     because, rows = np.full(len(odd), "", object), np.flatnonzero(odd)
     if len(rows):
         cells = _cells(new, rows)
@@ -69,7 +69,7 @@ def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
 
 
 def _cell(cell: Any) -> str:
-    """A cell, "=1e+300"; of a long word its beginning."""
+    """A cell in words, such as "=1e+300"; a long word is shortened."""
     plain = word(cell)
     if len(plain) > LONG and isinstance(cell, (int, float)):
         return f"={cell:.10g}"

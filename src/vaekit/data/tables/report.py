@@ -1,4 +1,4 @@
-"""Rows to look at, columns beside the real ones, and how pairs of columns go together."""
+"""The sections of a report on rows: new rows, and columns and pairs of columns beside real ones."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from vaekit.figures.section import Section, image
 from vaekit.measures.row_quality import PAIRED, column_errors, pair_errors
 
 MOST = 5000
-"""At most so many held-out rows are compared with as many new ones."""
+"""The largest number of held-out rows that are compared with the same number of new rows."""
 
 SHOWN = 10
-"""Rows that are written out."""
+"""The number of new rows that are written out."""
 
 PANELS = 24
-"""Columns that are drawn, those first whose error is largest."""
+"""The largest number of columns that are plotted, those with the largest errors first."""
 
 
 def sections(shown: Shown) -> Sequence[Section]:
@@ -60,14 +60,15 @@ def sections(shown: Shown) -> Sequence[Section]:
         Section("New rows", "Drawn from the model.", _written(schema, new[:SHOWN])),
         Section(
             "Columns",
-            f"{told}: grey real, blue new; d is the largest distance of their distribution functions, or the total "
-            f"variation of categories (mean {errors.mean():.3f}){furthest(len(worst), len(errors))}."
+            f"{told}: grey is real, blue is new. d is the largest distance of their distribution functions, or the "
+            f"total variation of categories (mean {errors.mean():.3f}){furthest(len(worst), len(errors))}."
             + unmeasured(schema),
             image(place / "columns.png"),
         ),
         Section(
             "Pairs of columns",
-            f"{told}: the total variation of every two columns' joint table (mean {_mean(pairs):.3f}){paired(schema)}.",
+            f"{told}: the total variation of the joint table of each pair of columns (mean {_mean(pairs):.3f})"
+            f"{paired(schema)}.",
             image(place / "pairs.png", False),
         ),
         Section(
@@ -79,25 +80,31 @@ def sections(shown: Shown) -> Sequence[Section]:
 
 
 def furthest(shown: int, known: int) -> str:
-    """Where not all columns are drawn, which are."""
+    """If not all columns are plotted, a note on which ones are; else ""."""
     return (
-        f"; drawn are the {shown} of {known} columns that are furthest off" if shown < known else ""
+        f"; only the {shown} of {known} columns with the largest distance are shown"
+        if shown < known
+        else ""
     )
 
 
 def paired(schema: TableSchema) -> str:
-    """Where not all columns are looked at in pairs, which are."""
-    return f"; of the first {PAIRED} columns of {schema.dims}" if schema.dims > PAIRED else ""
+    """If not all columns are compared in pairs, a note on which ones are; else ""."""
+    return (
+        f"; only the first {PAIRED} of {schema.dims} columns are compared in pairs"
+        if schema.dims > PAIRED
+        else ""
+    )
 
 
 def unmeasured(schema: TableSchema) -> str:
-    """A sentence, as HTML, on the columns that new rows have and no measure looks at."""
+    """A sentence, as HTML, on the columns that are not measured; "" if all are."""
     names = ", ".join(html.escape(name) for name in schema.computed)
-    return f" Computed from others, not measured: {names}." if names else ""
+    return f" Not measured, because computed from other columns: {names}." if names else ""
 
 
 def _drawn(trained: TrainedModel, n: int, context: torch.Tensor | None, seed: int) -> torch.Tensor:
-    """n new rows, told what is known of real ones where the model is told something."""
+    """n new rows, drawn with the conditions of real rows if the model has conditions."""
     known = None if context is None else context.to(trained.device)
     with seeded(seed), torch.no_grad():
         return drawn(trained.model, cast(TableSchema, trained.schema), n, known)

@@ -1,4 +1,4 @@
-"""What a caller asks of a table's columns."""
+"""What a caller asks for a table's columns: conditions, kinds, target and rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vaekit.errors import VaekitError
 
 @dataclass(frozen=True)
 class ColumnRequest:
-    """What the caller asked of the columns: conditions with the kinds that they were given, kinds, target, rules."""
+    """What the caller asked for: conditions, kinds (also of conditions), target and rules."""
 
     conditions: tuple[str, ...]
     kinds: Mapping[str, str]
@@ -30,7 +30,7 @@ class ColumnRequest:
         target: str | None,
         constraints: Sequence[str] = (),
     ) -> ColumnRequest:
-        """As the caller worded it, every name looked up. Raises VaekitError."""
+        """Parse what the caller wrote, and check that every column exists. Raises VaekitError."""
         asked = dict.fromkeys(frame.names, kinds) if isinstance(kinds, str) else dict(kinds or {})
         pairs = [
             (word, "") if word in frame.names else tuple(word.rpartition(":")[::2])
@@ -56,6 +56,6 @@ class ColumnRequest:
             if rule.target and rule.target in (*names, target):
                 what = "the labels" if rule.target == target else "a condition"
                 raise VaekitError(
-                    f"{rule}: '{rule.target}' is {what}, and cannot be computed as well"
+                    f"{rule}: '{rule.target}' is {what}, so it cannot be computed as well"
                 )
         return cls(tuple(names), asked, target, rules)

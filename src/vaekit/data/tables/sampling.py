@@ -1,4 +1,4 @@
-"""Rows of a trained model of a table: drawn, drawn so that cells are as asked, and filled where cells are missing."""
+"""Draw rows from a trained model of a table: freely, as asked, or to fill missing cells."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from vaekit.errors import VaekitError
 from vaekit.measures.row_quality import Copies
 
 POOL = 2048
-"""Rows that are drawn at a time."""
+"""The number of rows that are drawn at a time."""
 
 TRIES, RAREST = 200_000, 1e-4
-"""What less than this share of the rows is like is given up once so many were drawn in search of it."""
+"""The search for rows ends after TRIES drawn rows if less than the share RAREST of them fit."""
 
 GUESSES, FILLED = 64, 256
-"""Latents that are tried for each row whose missing cells are filled, and how many rows are filled together."""
+"""The number of latents tried for each row that is filled, and of rows that are filled together."""
 
 REDRAWN = 50
-"""How often a row is drawn or filled again that breaks a constraint."""
+"""How often a row that breaks a constraint is drawn or filled again, at most."""
 
 
 def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
-    """n rows x (n, C) from the model's prior, all drawn; `context` (n, F)."""
+    """n rows x (n, C), drawn from p(z) and p(x | z); `context` (n, F)."""
     parts = (None if context is None else context[i : i + POOL] for i in range(0, n, POOL))
     sizes = (min(POOL, n - i) for i in range(0, n, POOL))
     return torch.cat(
@@ -46,7 +46,10 @@ def draw(model: Model, n: int, context: Tensor | None = None) -> Tensor:
 
 
 def drawn(model: Model, schema: TableSchema, n: int, context: Tensor | None = None) -> Tensor:
-    """As `draw`, rows that break the schema's constraints drawn again, `REDRAWN` times at most; on the CPU."""
+    """As `draw`, on the CPU.
+
+    Rows that break the schema's constraints are drawn again, at most `REDRAWN` times.
+    """
     x = draw(model, n, context).cpu()
     for _ in range(REDRAWN if schema.constraints else 0):
         wrong = torch.from_numpy(
@@ -69,22 +72,23 @@ def draw_as(
 ) -> Tensor:
     """n rows x (n, C) of p(x | the cells of `known` (C,) that are not NaN, x passes), `context` (1, F).
 
-    Latents and the cells before a known one are drawn freely, and a row is kept by how likely it made the known
-    cells and if it `passes` (B, C) -> bool (B,): what one row in a thousand has takes a thousand times as long.
-    Raises VaekitError where it takes too long.
+    Latents, and the cells before a known one, are drawn freely. A row is kept with a probability
+    in proportion to how likely it made the known cells, and only if it `passes` (B, C) -> bool
+    (B,). So cells that one row in a thousand has take a thousand times as long. Raises VaekitError
+    if it takes too long.
     """
     told = None if context is None else context.expand(POOL, -1)
     kept: list[Tensor] = []
     tried = found = 0
-    largest = -math.inf  # of all log-weights seen
+    largest = -math.inf  # largest log-weight so far
     while found < n:
         if tried >= TRIES and found < RAREST * tried:
             raise VaekitError(
-                f"{found:,} of {tried:,} rows drawn are as asked; ask for fewer rows, or for less of them, loosen "
-                "the constraints, or train with these columns as --condition"
+                f"only {found:,} of {tried:,} drawn rows are as asked; ask for fewer rows, ask less of them, "
+                "loosen the constraints, or train with these columns as --condition"
             )
         rows, weight = cast(Columns | ChainedColumns, model.generate(POOL, told)).fill(known)
-        if float(weight.max()) > largest:  # rows kept before count for less now
+        if float(weight.max()) > largest:  # keep fewer of the earlier rows
             kept = [
                 part[torch.rand(len(part)).log() < largest - float(weight.max())] for part in kept
             ]
@@ -102,9 +106,9 @@ def new(
     words: Mapping[str, Any] | None = None,
     context: Tensor | None = None,
 ) -> Tensor:
-    """n new rows, raw (n, C), as `words` ask and as the schema's constraints demand; `context` (1, F).
+    """n new rows, raw (n, C), that fit `words` and the schema's constraints; `context` (1, F).
 
-    Raises VaekitError for what cannot be had, or hardly ever comes.
+    Raises VaekitError for rows that are impossible or very rare.
     """
     wanted = asked(words or {}, schema)
     if words or schema.constraints:
@@ -124,8 +128,10 @@ def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def _filled(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
-    """For each row `GUESSES` latents are drawn from q(z | x) and the row filled under each of them; one is taken by its
-    weight p(z) p(known cells | z, cells before) / q(z | x) (sampling, importance resampling: Rubin 1987).
+    """Fill rows x (B, C) by sampling, importance resampling (Rubin 1987).
+
+    For each row `GUESSES` latents are drawn from q(z | x), and the row is filled under each. One of
+    the results is drawn with weight p(z) p(known cells | z, cells before) / q(z | x).
     """
     trace = model(x, context, (GUESSES,))
     (draw,) = trace.draws
@@ -137,7 +143,10 @@ def _filled(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class Filled:
-    """Rows without missing cells: raw (N, C), computed cells (N, K), and which rows stayed as they were, int64 (M,)."""
+    """Rows with missing cells filled: raw (N, C) and computed cells (N, K).
+
+    `open` are the rows that could not be filled and stayed as they were, int64 (M,).
+    """
 
     raw: Tensor
     computed: Tensor
@@ -145,9 +154,10 @@ class Filled:
 
 
 def filled(model: Model, table: Table) -> Filled:
-    """The table with its missing cells drawn as `fill` does, under the constraints of its schema.
+    """The table with its missing cells drawn by `fill`, under the constraints of its schema.
 
-    A row whose new cells break a constraint is drawn again, `REDRAWN` times; then its cells stay missing.
+    A row whose new cells break a constraint is drawn again. After `REDRAWN` times, its cells stay
+    missing.
     """
     schema, came = table.schema, table.raw.take(torch.arange(len(table)))
     x, lost = to_tensor(came, schema), came.isnan()
@@ -168,12 +178,12 @@ def filled(model: Model, table: Table) -> Filled:
     return Filled(raw, told, waiting)
 
 
-# Rare classes filled up
+# Fill up rare classes
 
 
 @dataclass(frozen=True)
 class NewRows:
-    """New rows: raw (N, C), the context (N, F) that they were made with, and how many of each class."""
+    """New rows: raw (N, C), the context (N, F) they were drawn with, and their number by class."""
 
     raw: Tensor
     context: Tensor | None
@@ -188,9 +198,10 @@ def balanced(
     wanted: int | None,
     tell: Callable[[str], None],
 ) -> NewRows:
-    """Rows that fill every class of the category `name` up to `wanted` (the commonest class's number).
+    """New rows that fill every class of the category `name` up to `wanted` rows.
 
-    A row that is a near copy of a training row (`table_quality.Copies`) is refused, and another drawn. Raises
+    By default, `wanted` is the number of rows in the largest class. A row that is a near copy of a
+    training row (`vaekit.measures.row_quality.Copies`) is refused, and another is drawn. Raises
     VaekitError.
     """
     classes, counts = _classes(real, schema, name)
@@ -206,11 +217,11 @@ def balanced(
         told[word] = len(raw)
         if refused:
             drawn = (
-                "1 drawn row was a near-copy"
+                "1 drawn row was refused as a near-copy"
                 if refused == 1
-                else f"{refused:,} drawn rows were near-copies"
+                else f"{refused:,} drawn rows were refused as near-copies"
             )
-            tell(f"{name}={word}: {drawn} of training rows, and refused")
+            tell(f"{name}={word}: {drawn} of training rows")
         parts.append(raw)
         contexts.append(context)
     if not parts:
@@ -222,7 +233,7 @@ def balanced(
 
 
 def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str], np.ndarray]:
-    """The classes of a category, modelled or told, and how many rows have each."""
+    """The classes of a category (modelled or a condition), and the number of rows in each."""
     fields = {field.name: (i, field.classes) for i, field in enumerate(schema.conditions)}
     if name in fields and real.context is not None:
         place, classes = fields[name]
@@ -237,14 +248,14 @@ def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str]
     if not classes:
         there = [column.name for column in (*schema.given, *schema.columns) if column.classes]
         listed = f"; there are: {', '.join(there[:20])}" if there else ", and the table has none"
-        raise VaekitError(f"--balance {name}: is no category{listed}")
+        raise VaekitError(f"--balance {name}: is not a category{listed}")
     return classes, np.bincount(values[~np.isnan(values)].astype(int), minlength=len(classes))
 
 
 def _of_class(
     model: Model, schema: TableSchema, name: str, word: str, n: int, copies: Copies
 ) -> tuple[Tensor, Tensor | None, int]:
-    """n rows of a class that are no copies; the context they were made with; how many were refused."""
+    """n rows of a class without near copies, their context, and the number of refused rows."""
     told = name in {field.name for field in schema.conditions}
     context = where({name: word}, schema.conditions) if told else blank_of(schema)
     words = {} if told else {name: word}
@@ -253,7 +264,7 @@ def _of_class(
     while (have := sum(map(len, parts))) < n:
         if refused > 20 * n + 1000:
             raise VaekitError(
-                f"--balance {name}: nearly all rows of class {word} come out as copies of training rows"
+                f"--balance {name}: nearly all drawn rows of class {word} are copies of training rows"
             )
         raw = new(model, schema, max(n - have, 32), words, context)
         fresh = ~copies.near(copies.nearest(raw.numpy()))
@@ -268,4 +279,4 @@ def blank_of(schema: TableSchema) -> Tensor | None:
 
 
 LOOKED_AT = 20_000
-"""Training rows that copies are looked for among, at most."""
+"""The largest number of training rows that new rows are compared with to find copies."""

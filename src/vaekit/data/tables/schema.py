@@ -1,4 +1,7 @@
-"""What the columns of a table look like: plain data, learned from the training rows and saved as JSON with a model."""
+"""The schema of a table: plain data on its columns.
+
+It is learned from the training rows and saved as JSON with a model.
+"""
 
 from __future__ import annotations
 
@@ -27,33 +30,36 @@ Reason = Literal[
 KINDS: tuple[Kind, ...] = ("number", "count", "category", "boolean", "date")
 
 UNWRITTEN = ("id", "large", "text", "split", "target", "asked")
-"""A column that is left out for one of these reasons is not in written tables: nothing says what its cells were."""
+"""Columns left out for these reasons are not in written tables, because their cells are unknown."""
 
 ROLES = {"target": "target", "computed": "computed"}
-"""What columns that are not modelled are, where that is another thing than left out."""
+"""How columns are described that are not modelled for these reasons; all others are "left out"."""
 
 OTHER = "(other)"
-"""The class that stands for all rare levels of a category of too many, and for those that were never seen."""
+"""The class for the rare levels of a category with too many levels, and for unseen levels."""
 
 
 class Column(BaseModel, frozen=True, extra="forbid"):
-    """One column: how its cells become numbers and go back.
+    """One column, and how its cells are converted to numbers and back.
 
-    Raw values are float64: a number or count in its own units, a category or boolean as its class 0..K-1, a date as
-    days since 1970-01-01 (a time of day as a fraction of a day), NaN where the cell is missing.
+    Raw values are float64: a number or count in its own units, a category or boolean as its class
+    0..K-1, a date as days since 1970-01-01 (a time of day as a fraction of a day), NaN where the
+    cell is missing.
 
-    `dtype` is what the column goes back as, in narwhals' words ("Int64", "Float64", "String", "Boolean", "Date",
-    "Datetime(time_unit='us', time_zone=None)" ...). `classes` are the words of a category's classes, or those for
-    false and true. `other` says that the last class is the bucket of rare levels. `decimals` is how many digits behind
-    the point tell all values apart, None where they are as floats are. `format` is how a date was written
-    (`strptime`), `step` its resolution in microseconds. `low` and `high` are the range of the raw values seen,
-    `missing` whether any cell was.
+    `dtype` is the type that the column is written back with, as narwhals names it ("Int64",
+    "Float64", "String", "Boolean", "Date", "Datetime(time_unit='us', time_zone=None)" ...).
+    `classes` are the words of a category's classes, or those for false and true. `other` says that
+    the last class is that of rare levels. `decimals` is the number of decimals that all values
+    need, None if they have the full precision of floats. `format` is how a date was written
+    (`strptime`), `step` its resolution in microseconds. `low` and `high` are the range of the raw
+    values seen, `missing` says whether any cell was missing.
 
-    Numbers, counts and dates have a transform: `mean` and `scale` standardise them; `knots` are the raw values at even
-    probabilities 0..1 (their quantiles, not falling), `atoms` the raw values that hold at least 2 % of the present
-    cells, rising, and `shares` what part of the present cells each of them holds. `points` and `edges` cut the line for
-    a binned likelihood: raw values with a probability of their own, rising, and the knots of the bins between them; see
-    `vaekit.data.tables.model.bins`, which learns them.
+    Numbers, counts and dates have more. `mean` and `scale` standardise them. `knots` are the raw
+    values at even probabilities 0..1 (quantiles, never decreasing). `atoms` are the raw values that
+    at least 2 % of the present cells have, ascending, and `shares` their shares of the present
+    cells. `points` and `edges` are the grid of a binned likelihood: raw values with a probability
+    of their own, ascending, and the knots of the bins between them. They are learned by
+    `vaekit.data.tables.model.bins`.
     """
 
     name: str
@@ -78,7 +84,7 @@ class Column(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def size(self) -> int:
-        """How many classes it counts, K; 0 for what is measured."""
+        """The number of classes, K; 0 for measured columns."""
         return len(self.classes) if self.discrete else 0
 
     @property
@@ -88,11 +94,13 @@ class Column(BaseModel, frozen=True, extra="forbid"):
 
 
 class LeftOut(BaseModel, frozen=True, extra="forbid"):
-    """A column that is not modelled, and why; where its cells are known without the model, how to write them back.
+    """A column that is not modelled, and why.
 
-    A constant has its `column` and the raw `value` of every row, a duplicate its own `column` and the name of the one
-    that it repeats (`of`); a column without values, or one that a constraint computes, has a `column` alone. Ids, texts
-    and splits have none: they are not written back. The target's column is kept for its classes.
+    If its cells are known without the model, it also says how to write them back. A constant has
+    its `column` and the raw `value` of every row. A duplicate has its `column` and the name of the
+    column that it repeats (`of`). A column without values, or one that a constraint computes, has
+    only a `column`. Ids, texts and splits have none, because they are not written back. The
+    target's `column` is kept for its classes.
     """
 
     name: str
@@ -109,12 +117,13 @@ class LeftOut(BaseModel, frozen=True, extra="forbid"):
 
 
 class TableSchema(Schema, frozen=True, extra="forbid"):
-    """The form of a table: `columns` are the modelled ones, in the order of the tensors' last dimension.
+    """The schema of a table. `columns` are modelled, in the order of the tensors' last dimension.
 
-    `conditions` are the fields of what the model is told beside a row, and `given` the columns that they were made
-    from, one each, in the same order. `order` names all columns as they stood in the source. `classes` are the names
-    of the labels where a target was named (index = label). `rows` is how many the schema was learned from.
-    `constraints` are the rules that new rows obey, as they were written, in the order in which they compute.
+    `conditions` are the fields that the model is conditioned on, and `given` the columns that they
+    were made from, one for each, in the same order. `order` names all columns in the order of the
+    source. `classes` are the names of the labels if a target was named (index = label). `rows` is
+    the number of rows that the schema was learned from. `constraints` are the rules that new rows
+    obey, as they were written, in the order in which they are computed.
     """
 
     modality: Literal["tables"] = "tables"
@@ -146,12 +155,12 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """For every modelled column: how many classes it counts, 0 where it is measured."""
+        """For every modelled column its number of classes, 0 if it is measured."""
         return tuple(column.size for column in self.columns)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """The constraints, read."""
+        """The constraints, parsed."""
         return tuple(parse(text, self.order) for text in self.constraints)
 
     @cached_property
@@ -160,7 +169,7 @@ class TableSchema(Schema, frozen=True, extra="forbid"):
         return tuple(rule.target for rule in self.rules if rule.target)
 
     def column(self, name: str) -> Column:
-        """The column of that name, modelled, told or left out. Raises KeyError where nothing is known of it."""
+        """The column of that name: modelled, condition or left out. Raises KeyError if unknown."""
         found = {left.name: left.column for left in self.left_out if left.column is not None}
         return (found | {column.name: column for column in (*self.columns, *self.given)})[name]
 
@@ -191,5 +200,5 @@ def describe(schema: TableSchema) -> list[str]:
 
 
 def in_words(column: Column) -> str:
-    """ "73 whole numbers, 17 to 90", "9 classes, some missing"."""
+    """The column in words: "73 whole numbers, 17 to 90", "9 classes, some missing"."""
     return column.why + (", some missing" if column.missing else "")

@@ -1,4 +1,4 @@
-"""What people do with the model of a table: new rows, missing cells filled, rare classes filled up."""
+"""Use the model of a table: draw new rows, fill missing cells, fill up rare classes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def generate(
 ) -> Any:
     """n new rows as a Polars frame.
 
-    What `where` says of a condition the model is told; what it says of other columns the rows are drawn to have.
-    Rows are drawn, or, with `reading` "mean", read off the likelihood's means. Raises VaekitError.
+    `where` gives values of conditions, which go to the model, and values or ranges of other
+    columns, which the drawn rows must have. With `reading` "mean", rows are the likelihood's means
+    instead of draws. Raises VaekitError.
     """
     schema = cast(TableSchema, trained.schema)
     names = conditions.names(schema.conditions)
@@ -52,7 +53,7 @@ def generate(
     if reading is not None and reading != "sample":
         if held:
             raise VaekitError(
-                f"reading '{reading}': {next(iter(held))} can be asked for only where rows are drawn; leave one out"
+                f"reading '{reading}': {next(iter(held))} can be asked for only if rows are drawn; leave out one"
             )
         return present(trained.draw(n, seed, reading, told), schema, known)
     with seeded(seed), torch.no_grad():
@@ -68,15 +69,15 @@ def present(x: torch.Tensor, schema: TableSchema, context: torch.Tensor | None) 
 def impute(
     trained: TrainedModel, source: Any, data: Table, draws: int, seed: int | None, tell: Tell
 ) -> Made:
-    """The rows of `source`, read as `data`, `draws` times, with missing cells drawn given those that are there.
+    """The rows of `source` (read as `data`), `draws` times, with their missing cells drawn.
 
-    All else, and columns that the model does not know, stay as they came. Of several draws a column `draw` tells them
-    apart.
+    All other cells, and columns that the model does not know, stay as they came. With several
+    draws, a column `draw` says which one a row belongs to.
     """
     schema, frame = cast(TableSchema, trained.schema), open_frame(source)
     if draws > 1 and "draw" in frame.names:
         raise VaekitError(
-            f"{data.source}: has a column 'draw' already, which several draws write; give it another name"
+            f"{data.source}: has a column 'draw' already, which several draws need; rename it"
         )
     with seeded(seed):
         copies = [sampling.filled(trained.model, data) for _ in range(draws)]
@@ -101,18 +102,19 @@ def augment(
     tell: Tell,
     balance: str | None = None,
 ) -> Made:
-    """The training rows with new ones of the rare classes of the column `balance`; a column `synthetic` tells which.
+    """The training rows, with new rows of the rare classes of the column `balance`.
 
-    Every class gets `n` rows, or as many as the commonest has; near-copies of training rows are refused.
+    A column `synthetic` says which rows are new. Every class gets `n` rows, by default as many as
+    the largest class has. Near-copies of training rows are refused.
     """
     schema = cast(TableSchema, trained.schema)
     if balance is None:
         raise VaekitError(
-            "augment: expected the category whose rare classes are filled up, such as --balance churned"
+            "augment: expected the category whose rare classes to fill up, such as --balance churned"
         )
     if "synthetic" in schema.order:
         raise VaekitError(
-            f"{real.source}: has a column 'synthetic', which augment writes; train with another name"
+            f"{real.source}: has a column 'synthetic' already, which augment writes; rename it and train again"
         )
     with seeded(seed):
         made = sampling.balanced(trained.model, real, schema, balance, n, tell)
@@ -123,7 +125,7 @@ def augment(
     raw = torch.cat((real.raw.take(torch.arange(len(real))), made.raw))
     columns = decode(raw, schema, context, computed=computed)
     new = np.ma.masked_array(np.repeat((False, True), (len(real), len(made.raw))))
-    _tell_absent(schema, tell, "Rows, real ones too, come without")
+    _tell_absent(schema, tell, "All rows, also the real ones, come without")
     frame = as_frame(columns | {"synthetic": new}, schema)
     return Made(frame, {"real": len(real), "new": len(made.raw), **made.counts})
 
@@ -136,52 +138,52 @@ def _known(data: Table) -> torch.Tensor:
 def write_made(
     frame: Any, schema: TableSchema, place: Place, escape: bool = False
 ) -> dict[str, str]:
-    """New rows as a new file, by default a CSV in a new folder. Raises VaekitError."""
+    """Write new rows to a new file, by default a CSV file in a new folder. Raises VaekitError."""
     path = place.named or new_folder(place.folder) / "rows.csv"
     check_named(path)
     return {"table": str(write(frame, path, escape))}
 
 
 def check_named(path: Path) -> None:
-    """Raise a VaekitError where no table can be written to `path`."""
+    """Raise a VaekitError if a table cannot be written to `path`."""
     if not written_form(path):
-        raise VaekitError(f"--out {path}: expected a file that ends on {written_in_words()}")
+        raise VaekitError(f"--out {path}: expected a file that ends in {written_in_words()}")
     if path.exists():
         raise VaekitError(f"--out {path}: is there already; choose another name, or move it away")
 
 
 def _tell_absent(schema: TableSchema, tell: Tell, whose: str = "New rows come without") -> None:
-    """Which columns of the source are not modelled and so not written, and why."""
+    """Tell which columns of the source are not modelled and so not written, and why."""
     gone = [f"{left.name} ({left.why})" for left in schema.unwritten]
     if gone:
         tell(f"{whose} {_listed(gone, few=10)}: not modelled")
 
 
 def _tell_unsaid(schema: TableSchema, told: Mapping[str, Any], tell: Tell) -> None:
-    """Which columns the model is told and nobody says, so that new rows have no cells of them."""
+    """Tell which conditions were not given, so that new rows do not have these columns."""
     unsaid = [field for field in schema.conditions if field.name not in told]
     if unsaid:
         such = unsaid[0].classes[-1] if unsaid[0].classes else f"{unsaid[0].mean:.4g}"
         tell(
-            f"The model is told {_listed([field.name for field in unsaid])} and nothing is said here, so new rows are "
-            f"without; say it, such as --where {unsaid[0].name}={such}"
+            "No value is given for conditions of the model, so new rows come without them: "
+            f"{_listed([field.name for field in unsaid])}; give one, such as --where {unsaid[0].name}={such}"
         )
 
 
 def _tell_left(
     mended: FilledTable, rows: Sequence[int], schema: TableSchema, data: str, tell: Tell
 ) -> None:
-    """Which cells stay empty, and why; that there was none to fill."""
+    """Tell which cells stay empty and why, or that there was none to fill."""
     if rows:
         were, places = ("row was", "it was") if len(rows) == 1 else ("rows were", "they were")
         tell(
             f"{len(rows):,} {were} left as {places} ({_listed([mended.place(row) for row in rows])}): no drawn cells "
-            "beside what is there obey the constraints"
+            "obey the constraints together with the present cells"
         )
     for name in (field.name for field in schema.conditions):
         if n := mended.left.get(name, 0):
             cells = "1 empty cell stays" if n == 1 else f"{counted(n, 'empty cell')} stay"
-            tell(f"{name}: {cells} empty, for the model is told this column and does not draw it")
+            tell(f"{name}: {cells} empty, because it is a condition, which the model does not draw")
     if not mended.filled and not rows:
         tell(f"{data}: no cell of the columns that the model draws is missing")
 

@@ -1,4 +1,4 @@
-"""What the measures of new rows say: good, fair or bad, by thresholds that are stated with each."""
+"""Verdicts on the measures of new rows: good, fair or bad, each stated with its thresholds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from vaekit.measures.row_quality import NEAR
 
 FEW = 200
-"""Of fewer held-out rows chance has a large part in every measure, and the page says so."""
+"""With fewer held-out rows, chance has a large part in every measure, and the page says so."""
 
 LEARNABLE = {"auroc": 0.6, "r2": 0.1}
-"""A column that real rows do not tell better than this says nothing of how useful new rows are."""
+"""If real rows do not predict a column better than this, it cannot show how useful new rows are."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence on one measure, whether what it says is good, fair or bad, and by which thresholds."""
+    """A sentence on one measure, its mark (good, fair or bad), and the thresholds of the mark."""
 
     about: str
     mark: str
@@ -29,7 +29,10 @@ class Verdict:
 def verdicts(
     numbers: Mapping[str, Any], held: int, training: int, target: str | None = None
 ) -> list[Verdict]:
-    """Of the results of `vaekit.data.tables.quality.rows`, with `held` rows that were not seen and `training` rows."""
+    """Verdicts on the results of `vaekit.data.tables.quality.rows`.
+
+    `held` is the number of held-out rows, `training` the number of training rows.
+    """
     return [
         *_fidelity(numbers, held, training),
         *_utility(numbers, target),
@@ -46,11 +49,11 @@ def _fidelity(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[
         if math.isfinite(numbers[name]):
             sentence = (
                 f"{what} {numbers[name]:.3f} away from those of held-out rows; "
-                f"those of training rows {floor[name]:.3f}"
+                f"those of training rows are {floor[name]:.3f} away"
             )
             yield _judged(about, sentence, numbers[name] - floor[name], 0.02, 0.05)
-    told = "Trees tell new rows from held-out ones with an AUROC of"
-    sentence = f"{told} {numbers['two_sample']:.3f}; training rows with {floor['two_sample']:.3f} (0.5: not at all)"
+    told = "Trees distinguish new rows from held-out rows with an AUROC of"
+    sentence = f"{told} {numbers['two_sample']:.3f}, and training rows with {floor['two_sample']:.3f} (0.5 is chance)"
     chance = 2 * _auroc_error(held / 2, training / 2)
     yield _judged(
         "told apart",
@@ -70,10 +73,10 @@ def _utility(numbers: Mapping[str, Any], target: str | None) -> Iterator[Verdict
     word = {"auroc": "AUROC", "r2": "R²"}[name]
     sentence = (
         f"Trees that learned {target} from new rows reach an {word} of {found[name]:.3f} on held-out rows; those that "
-        f"learned it from the training rows {floor[name]:.3f}"
+        f"learned it from the training rows reach {floor[name]:.3f}"
     )
     if floor[name] < LEARNABLE[name]:
-        told = f"real rows below {LEARNABLE[name]} say that the column cannot be learned, from whatever rows"
+        told = f"below {LEARNABLE[name]} even from training rows: the column cannot be learned from any rows"
         yield Verdict("useful", "fair", sentence, told)
         return
     yield _judged("useful", sentence, floor[name] - found[name], 0.03, 0.1, how="less")
@@ -83,7 +86,7 @@ def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[V
     n = min(held, training)
     sentence = (
         f"{numbers['copies']:.1%} of new rows equal a training row; "
-        f"of held-out rows {numbers['held_copies']:.1%} do"
+        f"{numbers['held_copies']:.1%} of held-out rows do"
     )
     chance = 2 * _share_error(numbers["held_copies"], n)
     yield _judged(
@@ -97,21 +100,24 @@ def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[V
     )
     near = numbers["held_near_copies"]
     sentence = (
-        f"{numbers['near_copies']:.1%} of new rows are nearer to a training row than {NEAR:.0%} of training rows are "
-        f"to another; of held-out rows {near:.1%} are"
+        f"{numbers['near_copies']:.1%} of new rows are as near to a training row as only the nearest {NEAR:.0%} of "
+        f"training rows are to another; {near:.1%} of held-out rows are"
     )
-    fresh = max(near, NEAR)  # by how it is measured, NEAR of all fresh rows
+    fresh = max(near, NEAR)  # NEAR is the share among fresh rows, by definition
     chance = 2 * _share_error(fresh, n)
     excess, how = numbers["near_copies"] - fresh, f"above {fresh:.1%}"
     yield _judged("near copies", sentence, excess, 0.005, 0.02, chance, how=how, words=_percent)
     sentence = (
-        f"To its nearest training row a new row is {numbers['ratio']:.2f} times as far as to the second nearest "
-        f"(median); a held-out row {numbers['held_ratio']:.2f} times"
+        f"The nearest training row is {numbers['ratio']:.2f} times as far from a new row as the second nearest "
+        f"(median); for held-out rows it is {numbers['held_ratio']:.2f} times"
     )
     yield _judged(
         "distance ratio", sentence, numbers["held_ratio"] - numbers["ratio"], 0.05, 0.15, how="less"
     )
-    sentence = f"{numbers['closer']:.1%} of new rows lie nearer to a training row than to any of as many held-out rows"
+    sentence = (
+        f"{numbers['closer']:.1%} of new rows are nearer to a training row than to any of the same number of "
+        "held-out rows"
+    )
     yield _judged(
         "closer",
         sentence,
@@ -123,7 +129,7 @@ def _privacy(numbers: Mapping[str, Any], held: int, training: int) -> Iterator[V
         words=_percent,
     )
     sentence = (
-        "Distances to new rows tell training rows from held-out ones "
+        "Distances to new rows distinguish training rows from held-out rows "
         f"with an AUROC of {numbers['membership']:.3f}"
     )
     yield _judged(
@@ -147,10 +153,10 @@ def _judged(
     how: str = "more",
     words: Callable[[float], str] = "{:.2g}".format,
 ) -> Verdict:
-    """Good up to `good`, or what `chance` explains; bad above `bad`."""
+    """A verdict on `excess`: good up to `good` or `chance`, bad above both `bad` and `chance`."""
     best, worst = max(good, chance), max(bad, chance)
     mark = "good" if excess <= best else "bad" if excess > worst else "fair"
-    lucky = ", which chance explains among so few rows" if chance > good else ""
+    lucky = ", which chance can explain with this number of rows" if chance > good else ""
     return Verdict(
         about,
         mark,
@@ -174,14 +180,12 @@ def _share_error(share: float, n: int) -> float:
 
 
 def cautions(numbers: Mapping[str, Any], held: int) -> list[str]:
-    """What to keep in mind."""
+    """Sentences on what makes the measures unreliable."""
     told = []
     if held < FEW:
         told.append(
-            f"Only {held:,} held-out rows: differences are in part chance. More of them tell more."
+            f"Only {held:,} rows are held out, so differences are partly chance; use more rows."
         )
     if numbers["privacy"]["held_copies"] > 0.5:
-        told.append(
-            "Most of these rows equal training rows: measures want rows that the model has not seen."
-        )
+        told.append("Most held-out rows equal training rows: use rows that the model has not seen.")
     return told

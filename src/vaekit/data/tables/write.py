@@ -1,4 +1,4 @@
-"""Tables on their way out: CSV, Parquet or JSON lines, whole or not at all."""
+"""Write tables as CSV, Parquet or JSON lines; a file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from vaekit.data.tables.read.endings import (
 from vaekit.errors import VaekitError
 
 FORMULA = r"^[=+\-@\t\r]"
-"""A cell that begins so may be run as a formula by a spreadsheet."""
+"""A spreadsheet may run a cell that starts like this as a formula."""
 
 PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-"""Numbers are no formulas."""
+"""Plain numbers, which are not formulas."""
 
 
 def write(table: Any, path: str | Path, escape: bool = False) -> Path:
-    """Write a frame, an array or a mapping of columns to `path`, whose ending names the form. Raises VaekitError.
+    """Write a frame, an array or a mapping of columns to `path`, whose ending gives the format.
 
-    Missing cells are empty in CSV and TSV, null elsewhere. `escape` puts an apostrophe before words (and names of
-    columns) that a spreadsheet would run as formulas: those that begin with = + - @, a tab or a return and are no plain
-    numbers. Without it cells are written as they are, so that what was read is what is written.
+    Missing cells are empty in CSV and TSV, null elsewhere. `escape` puts an apostrophe before words
+    (and names of columns) that a spreadsheet would run as formulas: those that start with = + - @,
+    a tab or a return and are not plain numbers. Without it, cells are written unchanged. Raises
+    VaekitError.
     """
     path = Path(path).expanduser()
     frame = _as_polars(table)
@@ -40,9 +41,9 @@ def write(table: Any, path: str | Path, escape: bool = False) -> Path:
         frame = _escaped(frame)
     form = written_form(path)
     if not form:
-        raise VaekitError(f"{path}: expected a name that ends on {written_in_words()}")
+        raise VaekitError(f"{path}: expected a name that ends in {written_in_words()}")
     with files.replacing(path) as file:
-        if is_packed(path):  # without name and time: the same table is the same bytes
+        if is_packed(path):  # without name and time, so that equal tables give equal files
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packer:
                 _written(frame, packer, form)
         else:
@@ -55,7 +56,7 @@ def _written(frame: Any, file: IO[bytes] | gzip.GzipFile, form: str) -> None:
         _put(frame, file, form)
     except frames.polars().exceptions.PolarsError as error:
         raise VaekitError(
-            f"the table cannot be written as {form} ({str(error).splitlines()[0]}); try another"
+            f"the table cannot be written as {form} ({str(error).splitlines()[0]}); try another format"
         ) from None
 
 
@@ -84,7 +85,7 @@ def _as_polars(table: Any) -> Any:
 
 
 def _plain(cells: Any) -> Any:
-    """A column as Polars takes it: a list with None where cells are masked, else as it is."""
+    """A column in a form that Polars accepts: with None in place of masked cells."""
     if isinstance(cells, np.ma.MaskedArray):
         return (
             cells.tolist()

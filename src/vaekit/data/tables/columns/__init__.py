@@ -1,1 +1,1 @@
-"""What kind of column it is, and its way to tensors and exactly back."""
+"""Infer the kinds of columns, and convert columns to tensors and exactly back."""

@@ -1,4 +1,4 @@
-"""What a column of a table comes to: a column of the schema, or one that is left out, with the reason."""
+"""The decision on a column: it is part of the schema, or it is left out, with the reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def classed(
 
 
 def back(cells: Cells, classes: tuple[str, ...] = ()) -> str:
-    """The dtype that a column of classes goes back as: a file's words as numbers where all of them are."""
+    """The dtype that a column of classes is written back as.
+
+    The words of a text file become numbers if all classes are whole numbers.
+    """
     if cells.dtype != TEXT:
         return cells.dtype
     if not all(re.fullmatch(r"0|-?[1-9]\d{,14}", level) for level in classes):
@@ -49,7 +52,7 @@ def empty(cells: Cells) -> LeftOut:
 
 
 def constant(cells: Cells, value: str, present: int) -> Decision:
-    """A column of one value is left out, unless cells are missing: then whether they are is worth modelling."""
+    """A column of one value is left out, unless cells are missing: then it is modelled."""
     shown = (
         cells.word(int(np.flatnonzero(~np.isnan(cells.numbers.values))[0]))
         if cells.family == "date"

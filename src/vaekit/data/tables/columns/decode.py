@@ -1,4 +1,4 @@
-"""Raw values back to columns as they came: whole numbers as whole numbers, classes by their words, dates as dates."""
+"""Convert raw values back to columns with the types of the source, such as words and dates."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def decode(
 ) -> Columns:
     """Rows (N, C) of raw values as the columns of a table, in the order of the source.
 
-    What was left out comes back where it is known without the model: constants, columns that repeat another, columns
-    without values, what constraints compute (`computed` (N, K) are those cells where they are not to be computed).
-    `context` (N, F) brings back the columns of the conditions, `labels` (N,) the target. Ids, texts and the column of
-    splits do not come back. Raises VaekitError where the shapes do not fit.
+    Columns that were left out are restored if their cells are known without the model: constants,
+    duplicates of another column, columns without values, and columns that constraints compute. If
+    `computed` (N, K) is given, its cells are used instead of computing them. `context` (N, F)
+    restores the columns of the conditions, `labels` (N,) the target. Ids, texts and the column of
+    splits are not restored. Raises VaekitError if the shapes do not fit.
     """
     if raw.ndim != 2 or raw.shape[1] != schema.dims:
         raise VaekitError(f"expected rows of shape (N, {schema.dims}), got {tuple(raw.shape)}")
@@ -53,7 +54,7 @@ def decode(
 
 
 def given_values(context: Tensor, schema: TableSchema) -> Columns:
-    """The columns that rows of a context (N, F) were made from."""
+    """The columns that a context (N, F) was made from."""
     rows = context.detach().cpu().double().numpy()
     pairs = zip(schema.given, schema.conditions, strict=True)
     return {
@@ -90,7 +91,7 @@ def _labelled(labels: Tensor) -> np.ndarray:
 
 
 def _classes(present: np.ndarray, column: Column) -> np.ndarray:
-    """Class numbers (N,) as their words, or as the numbers, booleans or dates that the words stand for."""
+    """Class numbers (N,) as the words of the classes, or as the values that these stand for."""
     places = present.round().clip(0, max(0, column.size - 1)).astype(np.int64)
     if column.dtype == "Boolean":
         return np.array([name.lower() == "true" for name in column.classes])[places]
@@ -120,7 +121,7 @@ def _written(value: float, decimals: int | None) -> str:
 
 
 def _typed(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Numbers of a type by its name, brought into its range; what numpy has no type for is float64."""
+    """Numbers in the named type, clipped to its range; float64 if numpy has no such type."""
     if not NUMERIC.fullmatch(dtype) or dtype.endswith("128"):
         return values
     kind = np.dtype(dtype.lower())

@@ -1,4 +1,4 @@
-"""New cells in the form of a schema: columns of any frame as raw values, and what is known beside them."""
+"""Convert the columns of any frame to a schema's form: raw values, context and labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from vaekit.errors import VaekitError
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows in a schema's form: raw (N, C), context (N, F), labels (N,), computed cells (N, K), what is to be told."""
+    """Rows in a schema's form: raw (N, C), context (N, F), labels (N,), computed cells (N, K).
+
+    `notes` are sentences on what did not fit.
+    """
 
     raw: Tensor
     context: Tensor | None
@@ -35,11 +38,12 @@ class Encoded:
 
 
 def encode(frame: Any, schema: TableSchema) -> tuple[Tensor, tuple[str, ...]]:
-    """The rows of a frame as raw values (N, C), float64, and sentences on what did not fit. Raises VaekitError.
+    """The rows of a frame as raw values (N, C), float64, and sentences on what did not fit.
 
-    Columns that the schema does not know are passed over, in any order; a modelled column that is not there is an
-    error, and so is a cell that is no number in a column of numbers. A class that was not seen in training goes to
-    the class of rare ones if the column has one, else it is missing.
+    Columns may be in any order, and columns that the schema does not know are ignored. A class that
+    was not seen in training becomes the class of rare ones if the column has it, else it is
+    missing. Raises VaekitError if a modelled column is absent, or if a column of numbers has a cell
+    that is not a number.
     """
     found = encode_all(frames.frame_of(frame), schema)
     return found.raw, found.notes
@@ -51,9 +55,9 @@ def encode_all(
     progress: Progress = lambda what, done, total: None,
     unseen: float | None = None,
 ) -> Encoded:
-    """As `encode`, with the context and the labels where the frame has their columns.
+    """As `encode`, with the context and the labels if the frame has their columns.
 
-    `unseen` is the raw value of modelled classes that were not seen in training, where it is to be one of its own.
+    If `unseen` is given, it is the raw value of modelled classes that were not seen in training.
     """
     notes = list(_fits(frame, schema))
     target = next(
@@ -93,9 +97,10 @@ def encode_all(
 def read_column(
     cells: Cells, column: Column, unseen: float | None = None
 ) -> tuple[np.ndarray, str]:
-    """The raw values (N,) of cells that are to be of a column's kind, and what is to be told of them, or "".
+    """The raw values (N,) of cells, read as `column` says, and a note on unseen classes, or "".
 
-    Classes that the column does not have are `unseen`, or without it the class of rare ones, or missing.
+    Unseen classes get the value `unseen`. Without it they become the class of rare ones, if the
+    column has it, or missing.
     """
     if not column.discrete:
         return _measured(cells, column), ""
@@ -114,7 +119,7 @@ def read_column(
 
 
 def context_of(told: Mapping[str, np.ndarray], schema: TableSchema, rows: int) -> Tensor | None:
-    """What is known of the rows, float32 (N, F), from raw values (N,) by name; NaN where nothing is."""
+    """The context of rows, float32 (N, F), from raw values (N,) by name; NaN where unknown."""
     if not schema.conditions:
         return None
     context = conditions.blank(schema.conditions, rows)
@@ -135,7 +140,10 @@ def labels_of(values: np.ndarray) -> Tensor:
 
 
 def _fits(frame: frames.Frame, schema: TableSchema) -> Sequence[str]:
-    """What is to be told of columns too many and conditions too few. Raises VaekitError for columns too few."""
+    """Notes on unknown columns and absent conditions.
+
+    Raises VaekitError if a modelled column is absent.
+    """
     lacking = [name for name in schema.names if name not in frame.names]
     if lacking:
         more = f" (and {len(lacking) - 1:,} more)" if len(lacking) > 1 else ""
@@ -147,7 +155,7 @@ def _fits(frame: frames.Frame, schema: TableSchema) -> Sequence[str]:
     extra = [name for name in frame.names if name not in known]
     open_ = [column.name for column in schema.given if column.name not in frame.names]
     return [
-        *([f"Not known to the model, so passed over: {_listed(extra)}"] if extra else []),
+        *([f"Not known to the model, so ignored: {_listed(extra)}"] if extra else []),
         *([f"Not known of these rows, so left open: {_listed(open_)}"] if open_ else []),
     ]
 
@@ -166,14 +174,17 @@ def _measured(cells: Cells, column: Column) -> np.ndarray:
 
 
 def _may_be_dates(cells: Cells, column: Column) -> bool:
-    """Whether cells are dates, or words where words are what dates were written in."""
+    """Whether cells are dates, or words in a column whose dates were words in training."""
     return cells.family == "date" or (
         cells.family == "words" and bool(column.format) and column.kind == "date"
     )
 
 
 def _words(cells: Cells, column: Column) -> tuple[Words, list[bool]]:
-    """The cells as words, numbers alike however they were written where the column goes back as numbers."""
+    """The cells as words.
+
+    If the column is written back as numbers, equal numbers get the same word ("3" for "3.0").
+    """
     words = cells.words
     if (
         cells.family == "words"
@@ -187,7 +198,7 @@ def _words(cells: Cells, column: Column) -> tuple[Words, list[bool]]:
 
 
 def _rewritten(words: Words) -> Words:
-    """Numbers as they are written shortest: "3.0" is "3"."""
+    """Words that are numbers, in their shortest form: "3.0" becomes "3"."""
     levels = [
         level if is_missing(level) else f"{float(level.replace(',', '.')):.17g}"
         for level in words.levels
@@ -196,7 +207,7 @@ def _rewritten(words: Words) -> Words:
 
 
 def _alike(column: Column, words: Words) -> dict[str, int]:
-    """Other ways to say false and true: in other cases of letters, and the usual words."""
+    """Other words for false and true: the column's own in other cases, and the usual ones."""
     no, yes = (name.lower() for name in column.classes)
     places = {}
     for level in words.levels:
@@ -215,11 +226,11 @@ def _unseen(column: Column, words: Words, unseen: np.ndarray, value: float) -> s
     count = int(counts.sum())
     cells = f"{count:,} cell{'s' if count > 1 else ''}"
     what = (
-        "taken as missing"
+        "read as missing"
         if np.isnan(value)
-        else f"taken as {column.classes[-1]}"
+        else f"read as {column.classes[-1]}"
         if value >= 0
-        else "odd as such"
+        else "which are odd in themselves"
     )
     return f"{column.name}: {cells} of classes that training did not see ({names}), {what}"
 

@@ -1,4 +1,4 @@
-"""Columns as a frame of the kind that came: pandas, Polars, Arrow or numpy."""
+"""Convert columns to a frame of the source's kind: pandas, Polars, Arrow or numpy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ZONED = re.compile(r"Datetime\(time_unit='(\w+)', time_zone=(?:None|'([^']*)')\)
 
 
 def as_frame(columns: Columns, schema: TableSchema, backend: Any = "polars") -> Any:
-    """Columns as `decode` gives them, as a frame made by `backend`, with the dtypes that the schema knows.
+    """Columns from `decode` as a frame of the kind `backend`, with the dtypes of the schema.
 
-    `backend` is a frame's "pandas", "polars", "pyarrow", "numpy" (an array (N, C): float64 with NaN, or objects with
-    None where some column is no number), "records" (a structured array) or "file", for which Polars serves.
-    Raises VaekitError.
+    `backend` is "pandas", "polars", "pyarrow", "numpy" (an array (N, C): float64 with NaN, or
+    objects with None if some column is not numeric), "records" (a structured array) or "file",
+    which gives a Polars frame. Raises VaekitError.
     """
     if backend == "numpy":
         return _array(columns)
@@ -36,7 +36,7 @@ def as_frame(columns: Columns, schema: TableSchema, backend: Any = "polars") -> 
     }
     return nw.from_dict(
         series
-    ).to_native()  # of series, since with a backend named it would forget their types
+    ).to_native()  # from series: with `backend` given, from_dict would lose their types
 
 
 def _series(
@@ -66,7 +66,7 @@ def _series(
 def _whole(
     name: str, cells: np.ma.MaskedArray, missing: np.ndarray, backend: Any
 ) -> nw.Series[Any]:
-    """Whole numbers and booleans; pandas has types of their own for those with missing cells."""
+    """Whole numbers and booleans; pandas has special types for them if cells are missing."""
     kind: Any = nw.Boolean if cells.dtype.kind == "b" else getattr(nw, _named(cells.dtype))
     if not missing.any():
         return nw.new_series(name, np.ma.getdata(cells), kind, backend=backend)

@@ -1,18 +1,17 @@
-"""What kind a column is of, from its cells: the rules, in the order in which they are tried.
+"""Infer the kind of a column from its cells. The rules are tried in this order:
 
-1. No cell holds a value: left out. One value in every row: left out.
-2. Values of a type (numbers, booleans, dates, categories of a frame) are what their type says; words of a file or a
-   frame are numbers if all are (codes with leading zeros aside), dates if all are written alike as dates, else words.
-   A column of which nine cells in ten are numbers is refused, by the first that is none, unless a kind is forced; of
-   at most FEW different words, where all but TYPOS of the cells are.
-3. Whole numbers beyond 2^53, unless they come as floats: left out.
-   Whole numbers that are all different and count the rows, up or down, with few gaps, or whose name says so: an id.
-4. The numbers 0 and 1, and words such as yes and no: boolean.
-5. Whole numbers of at most FEW different values, or of any many where the name says that they are codes, that come EACH
-   times each on average: a category. (Not in a plain array of numbers, which are measured unless a kind is given.)
-6. Other whole numbers, none negative and none written with a decimal point: a count; all others: a number.
-7. Words: all different: ids. More than TOO_MANY levels, or more than one for RARE rows each: those in fewer than RARE
-   rows go to one class, "(other)"; where that would be most rows, it is text and left out. Else a category.
+1. If no cell has a value, or if every row has the same value, the column is left out.
+2. Cells with a type are what it says. Words are numbers if all are (but codes if some have leading zeros), dates if all
+   have the same format, else words. If nine in ten cells are numbers (with at most FEW different words: all but a share
+   of TYPOS), the others are mistakes, and an error names the first one, unless a kind is given.
+3. Whole numbers beyond 2^53 are left out, unless their type is float. Whole numbers are an id if they are all different
+   and count the rows, up or down, with few gaps, or if the column's name says that they are.
+4. The numbers 0 and 1, and pairs of words such as yes and no, are boolean.
+5. Whole numbers are a category if each occurs EACH times on average and at most FEW are different (any number if the
+   column's name says that they are codes). In a plain array of numbers they are not, unless a kind is given.
+6. Other whole numbers are a count if none is negative or written with a decimal point. All others are of kind number.
+7. Words that are all different are ids. If there are more than TOO_MANY levels, or more than one for RARE rows, then
+   levels in fewer than RARE rows share a class "(other)"; if that has most rows, the column is text and left out.
 """
 
 from __future__ import annotations
@@ -38,28 +37,28 @@ from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
 from vaekit.errors import VaekitError
 
 DROP = "drop"
-"""What a column is to be taken for that is to be left out."""
+"""The kind that a caller gives to a column that should be left out."""
 
 EACH = 20
-"""Whole numbers are a category where each comes so many times on average: fewer would not tell its share."""
+"""Whole numbers are a category if each occurs this often on average, so that its share is known."""
 
 RARE = 5
-"""Where there are too many levels, those in fewer rows are rare: so few say nothing of a class, and name people."""
+"""If there are too many levels, those in fewer rows are rare: too few to learn from, and apt to identify people."""
 
 TOO_MANY = 10_000
-"""A category has at most so many classes."""
+"""The largest number of classes of a category."""
 
 SURE = 10
-"""In fewer rows, values that are all different may be so by chance."""
+"""In fewer rows than this, all values may be different by chance."""
 
 GAPS = 10
-"""Numbers that rise from row to row count the rows if so many times as many would fill their range."""
+"""Numbers that rise or fall from row to row count the rows if their range is at most this many times the rows."""
 
 MOSTLY = 0.9
-"""A column is of numbers that are wrong in places, rather than of words, if so many of its cells are numbers."""
+"""A column is of numbers with some mistakes, rather than of words, if at least this share of its cells are numbers."""
 
 TYPOS = 0.002
-"""So few cells (or one of PLENTY) that are no numbers are mistakes, also where a category would have room for them."""
+"""With few different words, other cells are mistakes up to this share of the numbers (or one beside PLENTY)."""
 
 PLENTY = 50
 
@@ -69,17 +68,17 @@ KEY = re.compile(
 """Names of columns that number the rows."""
 
 CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
-"""Names of columns whose whole numbers are codes, of which one more is not greater."""
+"""Names of columns whose whole numbers are codes, not amounts."""
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
-"""Names of columns that may well rise from row to row, and mean something."""
+"""Names of columns that may rise from row to row without being ids."""
 
 WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
-"""Pairs of words that are false and true."""
+"""Pairs of words for false and true."""
 
 
 def infer(cells: Cells, kind: str = "") -> Decision:
-    """The column that `cells` make, or why it is left out; `kind` overrides what they suggest. Raises VaekitError."""
+    """The column of `cells`, or why it is left out; `kind` overrides the inferred kind. Raises VaekitError."""
     if kind == DROP:
         return LeftOut(name=cells.name, reason="asked", why="as asked")
     if kind and kind not in KINDS:
@@ -89,7 +88,7 @@ def infer(cells: Cells, kind: str = "") -> Decision:
         )
     if cells.family == "other":
         return left_out(
-            cells, "text", f"cells of type {cells.dtype}, which are no numbers, words or dates"
+            cells, "text", f"cells of type {cells.dtype}, which are not numbers, words or dates"
         )
     if kind:
         return _forced(cells, kind)
@@ -141,7 +140,7 @@ def _as_date(cells: Cells) -> Decision:
 def _as_number(cells: Cells, count: bool) -> Decision:
     if cells.family == "date":
         raise VaekitError(
-            f"column '{cells.name}' holds dates ({cells.dtype}), which are no numbers; leave its kind open"
+            f"column '{cells.name}' holds dates ({cells.dtype}), not numbers; do not set its kind"
         )
     require_numbers(cells, _or_say(cells))
     distinct, times = cells.runs
@@ -151,7 +150,7 @@ def _as_number(cells: Cells, count: bool) -> Decision:
         )
     if count and (distinct[0] < 0 or (distinct != np.round(distinct)).any()):
         raise VaekitError(
-            f"column '{cells.name}' has values below zero or between whole numbers: it is no count"
+            f"column '{cells.name}' has negative or fractional values, so it cannot be a count"
         )
     why = f"{len(distinct):,} different values, {_span(distinct)}, as asked"
     return measured(cells, "count" if count else "number", why)
@@ -167,13 +166,13 @@ def _typed(cells: Cells) -> Decision:
 
 
 def require_numbers(cells: Cells, remedy: str = "") -> None:
-    """Raise a VaekitError that names the first cell that is no finite number; `remedy` is another than to mend it."""
+    """Raise a VaekitError that names the first cell that is not a finite number; `remedy` is added to its advice."""
     numbers = cells.numbers
     if len(numbers.odd):
         row = int(numbers.odd[0])
         more = f" (and {len(numbers.odd) - 1:,} cells more)" if len(numbers.odd) > 1 else ""
         raise VaekitError(
-            f"column '{cells.name}', {cells.place(row)}: '{shortened(cells.word(row))}' is no number{more}; "
+            f"column '{cells.name}', {cells.place(row)}: '{shortened(cells.word(row))}' is not a number{more}; "
             f"correct such cells or leave them empty{', or ' + remedy if remedy else ''}"
         )
     infinite = np.flatnonzero(np.isinf(numbers.values))
@@ -181,7 +180,7 @@ def require_numbers(cells: Cells, remedy: str = "") -> None:
         row = int(infinite[0])
         raise VaekitError(
             f"column '{cells.name}', {cells.place(row)}: '{shortened(cells.word(row))}' is infinite; "
-            "leave such cells empty, or give the largest number that there can be"
+            "leave such cells empty, or write the largest possible number"
         )
 
 
@@ -207,8 +206,8 @@ def _of_numbers(cells: Cells) -> Decision:
     few = len(distinct) <= min(TOO_MANY if codes else FEW, len(present) // EACH)
     if whole and few and not cells.measured:
         classes = tuple(word(value) for value in distinct.tolist())
-        each = f"{len(present) // len(classes):,} rows on average"
-        why = f"{each}, codes by its name" if codes else f"{each}, few enough to be classes"
+        each = f"{len(present) // len(classes):,} rows each on average"
+        why = f"{each}, codes by the column's name" if codes else f"{each}, so classes"
         return classed(
             cells,
             "category",
@@ -225,19 +224,19 @@ def _of_numbers(cells: Cells) -> Decision:
 
 
 def _why_no_classes(distinct: int, codes: bool) -> str:
-    """Why so many different whole numbers are amounts, where it is not plain."""
+    """Why whole numbers are amounts and not classes, where that is not obvious."""
     if distinct > 5 * FEW and not codes:
         return ""
     many = distinct > FEW and not codes
     return (
         f": more than {FEW}, so amounts"
         if many
-        else f": fewer than {EACH} rows on average, so amounts"
+        else f": fewer than {EACH} rows each on average, so amounts"
     )
 
 
 def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
-    """Why whole numbers are a key of the rows, or ""."""
+    """Why whole numbers are an id of the rows, or ""."""
     count = len(present)
     if count < SURE or TIME.search(cells.name):
         return ""
@@ -249,12 +248,12 @@ def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
     if span == count:
         return f"an id: each number from {_span(distinct)} once"
     if span <= GAPS * count and ((steps > 0).all() or (steps < 0).all()):
-        return f"an id: whole numbers that count on, {_span(distinct)}"
+        return f"an id: whole numbers that count the rows, {_span(distinct)}"
     return ""
 
 
 def _span(distinct: np.ndarray, codes: bool = False) -> str:
-    """ "6.98 to 28.1", "1990 to 2015", "10,507 to 89,775"; codes have no commas."""
+    """The range in words: "6.98 to 28.1", "10,507 to 89,775"; codes have no commas."""
     form = ".12g" if codes or max(-distinct[0], distinct[-1]) < 10_000 else ",.12g"
     return f"{distinct[0]:{form}} to {distinct[-1]:{form}}"
 
@@ -304,7 +303,7 @@ def _of_words(cells: Cells) -> Decision:
 
 
 def _mistaken(levels: int, good: int, odd: int) -> bool:
-    """Whether a column of numbers is wrong in `odd` cells, rather than a category some of whose classes are numbers."""
+    """Whether words are numbers with `odd` mistakes, rather than a category with numbers among its classes."""
     if levels > FEW:
         return good >= MOSTLY * (good + odd)
     return good >= PLENTY and odd <= max(1, TYPOS * good)
@@ -315,7 +314,7 @@ def _or_say(cells: Cells) -> str:
 
 
 def present_share(cells: Cells, words: Words, column: Column) -> float:
-    """What part of the cells that are there have a class other than the bucket's."""
+    """The share of the present cells that are not in the class of rare levels."""
     counts, own = words.counts(), set(column.classes[:-1])
     present = sum(
         n
@@ -327,7 +326,7 @@ def present_share(cells: Cells, words: Words, column: Column) -> float:
 
 
 def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
-    """A category with its levels sorted; the rare ones in one bucket where there are too many."""
+    """A category with its levels sorted; if there are too many, the rare ones share a class."""
     counts = dict(zip(words.levels, words.counts().tolist(), strict=True))
     counts = {level: n for level, n in counts.items() if n and not is_missing(level, certain=True)}
     if not counts:
@@ -351,12 +350,12 @@ def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
 
 
 def _in_order(level: str) -> tuple[float, str]:
-    """Numbers by their size, before words by their letters."""
+    """The sort key of a level: numbers first, by size, then words, by letters."""
     return (float(level), level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else (float("inf"), level)
 
 
 def _whether(levels: list[str]) -> tuple[str, str] | None:
-    """The two words as (false, true), if that is what they are."""
+    """The two words as (false, true) if they mean that, else None."""
     for no, yes in WHETHER:
         for first, second in (levels, levels[::-1]):
             if first.lower() in no and second.lower() in yes:
@@ -365,7 +364,7 @@ def _whether(levels: list[str]) -> tuple[str, str] | None:
 
 
 def _form(known: list[str]) -> str:
-    """How all words are written as dates, or nine in ten of them, so that the rest can be named."""
+    """The date format of all words, or of nine in ten of them (an error names the rest), or ""."""
     some = known[:: max(1, len(known) // 100)]
     if sum(dates.may_be(level) for level in some) < MOSTLY * max(1, len(some)):
         return ""
@@ -381,12 +380,12 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
     require_dates(cells, form)
     if len(known) == 1:
         return constant(cells, known[0], int(words.counts()[words.levels.index(known[0])]))
-    note = ", month before day as far as can be told" if dates.is_ambiguous(known, form) else ""
+    note = ", but day and month could be swapped" if dates.is_ambiguous(known, form) else ""
     return measured(cells, "date", f"{len(known):,} different dates written as {form}{note}", form)
 
 
 def require_dates(cells: Cells, form: str) -> None:
-    """Raise a VaekitError that names the first cell that is no date written so."""
+    """Raise a VaekitError that names the first cell that is not a date in the format `form`."""
     words = cells.words
     wrong = [
         i for i in np.flatnonzero(np.isnan(cells.days(form))) if not is_missing(words.levels[i])
@@ -395,5 +394,6 @@ def require_dates(cells: Cells, form: str) -> None:
         row = int(np.flatnonzero(np.isin(words.codes, wrong))[0])
         cell = shortened(words.levels[words.codes[row]])
         raise VaekitError(
-            f"column '{cells.name}', {cells.place(row)}: '{cell}' is no date written as {form}; leave such cells empty"
+            f"column '{cells.name}', {cells.place(row)}: '{cell}' is not a date written as {form}; "
+            "leave such cells empty"
         )

@@ -1,4 +1,4 @@
-"""What is learned of a measured column: its steps, its range, its quantiles, and what it is standardised by."""
+"""Learn the statistics of a measured column: steps, quantiles, atoms, mean and scale."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from vaekit.data.tables.read.cells import TEXT, Cells, decimals, runs
 from vaekit.data.tables.schema import Column, Kind
 
 KNOTS = 101
-"""How many quantiles are kept, at even probabilities from 0 to 1."""
+"""The number of quantiles that are kept, at even probabilities from 0 to 1."""
 
 SHARE, LEAST = 0.02, 5
-"""A single value is an atom if it holds this part of the present cells, and at least so many of them."""
+"""A value is an atom if it is in this share of the present cells, and in at least this number."""
 
 TAIL = 0.005
-"""Mean and scale are those of the values with this part of them at either end brought to the rest."""
+"""The share of the values at either end that are clipped before mean and scale are computed."""
 
 
 def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
-    """The column that numbers or dates make; `form` is how the dates are written. All values are finite or missing."""
+    """The column of numbers or dates, all finite or missing; `form` is the format of the dates."""
     distinct, counts = _runs_of(cells, form)
     present = np.repeat(distinct, counts)
     whole = bool((distinct == np.round(distinct)).all())
@@ -42,7 +42,7 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
 
 
 def values_of(cells: Cells, form: str) -> np.ndarray:
-    """Raw values (N,) of a measured column, NaN where there is none."""
+    """Raw values (N,) of a measured column, NaN where missing."""
     return cells.words.table(cells.days(form)) if form else cells.numbers.values
 
 
@@ -54,7 +54,10 @@ def _runs_of(cells: Cells, form: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def quantiles(present: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Those of sorted values (N,), N > 0, linear between them; differences, which may overflow, are not taken."""
+    """Quantiles of sorted values (N,), N > 0, with linear interpolation.
+
+    Differences of values are not taken, because they may overflow.
+    """
     places = probabilities * (len(present) - 1)
     below = np.floor(places).astype(int)
     part = places - below
@@ -62,7 +65,11 @@ def quantiles(present: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def standard(present: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of sorted values (N,), N > 0, with the ends brought in; the scale is above zero."""
+    """Mean and standard deviation of sorted values (N,), N > 0, with both ends clipped.
+
+    The standard deviation is above zero: it is that of all values if the clipped ones are equal,
+    and 1 if all values are equal.
+    """
     low, high = quantiles(present, np.array([TAIL, 1 - TAIL]))
     for values in (present.clip(low, high), present):
         largest = float(np.abs(values).max()) or 1.0  # so that the squares do not overflow
@@ -75,7 +82,10 @@ def standard(present: np.ndarray) -> tuple[float, float]:
 
 
 def resolution(days: np.ndarray) -> int:
-    """The widest of day, hour, minute, second, microsecond that all `days` (K,) are multiples of, in microseconds."""
+    """The resolution of `days` (K,) in microseconds.
+
+    It is the largest of day, hour, minute, second and microsecond that divides all of them.
+    """
     micro = dates.micro(days)
     return next(
         (

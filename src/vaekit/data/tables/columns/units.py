@@ -1,9 +1,9 @@
-"""Raw values to model units and back, column by column.
+"""Convert raw values to model units and back, column by column.
 
-The way in is `to_tensor`, the way back `from_tensor`: exact on its image, which is to say that a value comes back as it
-was if its column's steps (10^-decimals, or a date's step) are wider than what float32 tells apart there:
-|value - mean| * 2^-24. A whole number within 8 million of the mean does, a cent within 80 thousand; beyond, the value
-that comes back is the nearest step to the nearest float32.
+`to_tensor` converts to model units, `from_tensor` converts back. A value comes back exactly if its
+column's steps (10^-decimals, or a date's step) are wider than the resolution of float32 there,
+|value - mean| * 2^-24. That holds for whole numbers within 8 million of the mean, and for cents
+within 80 thousand. Beyond, the result is the nearest step to the nearest float32.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from vaekit.data.tables.schema import Column, TableSchema
 
 
 def to_units(column: Column, values: Tensor) -> Tensor:
-    """Raw values (...) as float32 model units: (value - mean) / scale, or the class number; NaN stays."""
+    """Raw values (...) as float32 model units: (value - mean) / scale, or the class number.
+
+    NaN stays NaN.
+    """
     if column.discrete:
         return values.float()
     return ((values.double() - column.mean) / column.scale).float()
 
 
 def from_units(column: Column, units: Tensor, clip: bool = False) -> Tensor:
-    """The inverse of `to_units`, float64: rounded to the column's steps, or to a class there is; NaN stays.
+    """The inverse of `to_units`, float64: rounded to the column's steps, or to an existing class.
 
-    A count is never below zero. `clip` keeps what is measured within the range that was seen.
+    NaN stays NaN. A count is never negative. `clip` clips measured values to the range that was
+    seen in training.
     """
     if column.discrete:
         return units.double().round().clamp(0, max(0, column.size - 1))
@@ -38,7 +42,7 @@ def from_units(column: Column, units: Tensor, clip: bool = False) -> Tensor:
 
 
 def rounded(column: Column, values: Tensor) -> Tensor:
-    """Raw values (...) on the column's steps: its decimals, or a date's resolution."""
+    """Raw values (...) rounded to the column's steps: its decimals, or a date's resolution."""
     if column.step:
         whole = values.floor()
         return (whole * DAY + ((values - whole) * (DAY / column.step)).round() * column.step) / DAY
@@ -48,19 +52,19 @@ def rounded(column: Column, values: Tensor) -> Tensor:
 
 
 def to_tensor(raw: Tensor, schema: TableSchema) -> Tensor:
-    """raw (..., C), float64, as x (..., C), float32 in model units; NaN where a cell is missing."""
+    """Raw values (..., C), float64, as x (..., C), float32 in model units; NaN where missing."""
     return torch.stack(
         [to_units(c, v) for c, v in zip(schema.columns, raw.unbind(-1), strict=True)], dim=-1
     )
 
 
 def from_tensor(x: Tensor, schema: TableSchema, clip: bool = False) -> Tensor:
-    """x (..., C) in model units as raw (..., C), float64; `clip` keeps numbers within the range that was seen."""
+    """x (..., C) in model units as raw values (..., C), float64; for `clip` see `from_units`."""
     return torch.stack(
         [from_units(c, u, clip) for c, u in zip(schema.columns, x.unbind(-1), strict=True)], dim=-1
     )
 
 
 def prepare(raw: Tensor, schema: TableSchema, generator: torch.Generator | None = None) -> Tensor:
-    """raw (B, C) to x, float32 (B, C), as `to_tensor`; tables draw nothing, so that the generator is left alone."""
+    """As `to_tensor`: raw (B, C) to x, float32 (B, C). `generator` is unused: nothing is random."""
     return to_tensor(raw, schema)

@@ -1,1 +1,1 @@
-"""What rows are modelled with: likelihoods, networks, bins of numbers."""
+"""The parts of a model of rows: likelihoods, networks, and bins of numbers."""

@@ -1,4 +1,4 @@
-"""Where to cut measured columns into single values and bins, learned from the training rows."""
+"""Learn from the training rows where to cut measured columns into single values and bins."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from vaekit.data.tables.schema import Column, TableSchema
 from vaekit.distributions.bins import Grid
 
 FEW, EACH = 128, 5
-"""A column of at most so many different values, seen so often on average, has nothing but points."""
+"""A column with at most FEW different values, each seen EACH times on average, has only points."""
 
 BINS, ROWS, LEAST = 100, 20, 8
-"""At most so many bins, of at least so many rows each where that leaves the least number of bins."""
+"""There are at most BINS bins with at least ROWS rows each, but at least LEAST bins."""
 
 FINE = 8
-"""Parts of a bin within which the density is even."""
+"""The number of parts of a bin; the density is even within each part."""
 
 EVEN = 0.02
-"""This much of a bin's width is spread evenly over its parts, so that none has width 0."""
+"""The share of a bin's width that is spread evenly over its parts, so that none has width 0."""
 
 
 def with_grids(schema: TableSchema, raw: Tensor) -> TableSchema:
-    """The schema with the points and edges of its measured columns, learned from rows (N, C) of raw values."""
+    """The schema with points and edges of its measured columns, learned from raw rows (N, C)."""
     columns = zip(schema.columns, raw.double().cpu().numpy().T, strict=True)
     return schema.model_copy(
         update={"columns": tuple(c if c.discrete else with_grid(c, v) for c, v in columns)}
@@ -35,7 +35,7 @@ def with_grids(schema: TableSchema, raw: Tensor) -> TableSchema:
 
 
 def with_grid(column: Column, values: np.ndarray) -> Column:
-    """A measured column with `points` and `edges` for values (N,), NaN where missing."""
+    """A measured column with `points` and `edges` learned from values (N,), NaN where missing."""
     values = np.sort(values[~np.isnan(values)])
     points, rest = _parted(values)
     edges = _edges(rest, column, _bins(len(values))) if len(rest) else np.empty(0)
@@ -45,11 +45,11 @@ def with_grid(column: Column, values: np.ndarray) -> Column:
 
 
 def grid_of(column: Column) -> Grid:
-    """The grid of a measured column, in model units: that of its points and edges, else of its quantiles."""
+    """The grid of a measured column in model units, from its points and edges or its quantiles."""
     edges = np.array(column.edges)
     if not len(column.points) and not len(edges):
         edges = _edges(np.array(column.knots or (column.low, column.high)), column, BINS // FINE)
-    with torch.device("cpu"):  # what is learned has values even where a model is only counted
+    with torch.device("cpu"):  # a grid has values even if a model is built to be counted only
         points = to_units(column, torch.tensor(column.points, dtype=torch.float64))
         if not len(edges):
             return Grid(points, torch.zeros(0, FINE + 1))
@@ -59,7 +59,7 @@ def grid_of(column: Column) -> Grid:
 
 
 def _parted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The single values that have a place of their own, and the rest of sorted values (N,)."""
+    """The values that get a point of their own, and the rest of sorted values (N,)."""
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) <= min(FEW, len(values) // EACH):
         return distinct, values[:0]
@@ -72,9 +72,9 @@ def _bins(rows: int) -> int:
 
 
 def _edges(rest: np.ndarray, column: Column, bins: int) -> np.ndarray:
-    """The knots of all bins beside each other, (B FINE + 1,), for sorted values (N,): even shares of them in each.
+    """The knots of all bins, (B FINE + 1,), for sorted values (N,), with even shares in each bin.
 
-    Where values go in steps, bins begin and end between two of them.
+    If values have steps, bins begin and end between two of them.
     """
     half = 0.5 * _step(column)
     bins = max(1, min(bins, len(np.unique(rest)) - 1))
@@ -88,14 +88,14 @@ def _edges(rest: np.ndarray, column: Column, bins: int) -> np.ndarray:
 
 
 def _step(column: Column) -> float:
-    """What values go in, in raw units; 0 where they go as floats do."""
+    """The step between values, in raw units; 0 if they have no steps."""
     if column.step:
         return column.step / DAY
     return 0.0 if column.decimals is None else 10.0**-column.decimals
 
 
 def _knots(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The quantiles (FINE + 1,) of the values between low and high, none of them at the same place."""
+    """The quantiles (FINE + 1,) of the values between low and high, no two of them equal."""
     at = np.linspace(0, 1, FINE + 1)
     even = low + (high - low) * at
     found = np.concatenate(([low], np.quantile(values, at[1:-1]), [high])) if len(values) else even
@@ -103,7 +103,7 @@ def _knots(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _rising(fine: np.ndarray) -> np.ndarray:
-    """Knots (B F + 1,) in float32 as those of each bin, (B, F + 1), none at or below the one before it."""
+    """Knots (B F + 1,) in float32 as the knots of each bin, (B, F + 1), strictly ascending."""
     flat = fine.copy()
     for i in range(1, len(flat)):
         if flat[i] <= flat[i - 1]:

@@ -1,7 +1,8 @@
-"""The likelihoods that columns can have: raw network output to the cells of a column.
+"""The likelihoods of columns: from raw network output to the distribution of a column's cells.
 
-A family is a module: `forward(raw (..., outputs))` gives a `Cell` of batch shape (...), `begin(x)` the raw output that
-fits values x (N,) as they are, whatever the row: where the decoder's last bias starts.
+A family is a module. `forward(raw (..., outputs))` returns a `Cell` of batch shape (...).
+`begin(x)` returns the one raw output that fits all values x (N,) together: the decoder's last bias
+starts there.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from vaekit.distributions.rows import Cell, Classes, CountUnits, LogNormalUnits
 from vaekit.errors import VaekitError
 
 NAMES = {
-    "binned": "numbers by probabilities of single values and of bins, with an even density within each",
-    "gaussian": "numbers normal, with a mean and a variance from the decoder",
-    "gaussian-shared": "numbers normal, with a mean from the decoder and one variance a column, learned",
-    "student-t": "numbers by Student's t, with location, scale and degrees of freedom from the decoder",
-    "log-normal": "numbers above zero log-normal, the rest binned",
-    "counts": "counts negative binomial, the rest binned",
+    "binned": "numbers: probabilities of single values and of bins with even density in their parts",
+    "gaussian": "numbers: normal, with a mean and a variance from the decoder",
+    "gaussian-shared": "numbers: normal, with a mean from the decoder and one variance per column",
+    "student-t": "numbers: Student's t, location, scale, degrees of freedom from the decoder",
+    "log-normal": "columns of positive numbers: log-normal; other numbers: binned",
+    "counts": "counts: negative binomial; other numbers: binned",
 }
-"""Categories and booleans are categorical whatever the name."""
+"""The likelihoods of measured columns. Categories and booleans are categorical with each."""
 
 SMOOTH = 0.5
-"""Added to each count where probabilities begin."""
+"""The number that is added to each count before initial probabilities are computed."""
 
 
 class Present(nn.Module, ABC):
-    """The distribution of a column's cells that are there, from raw (..., outputs)."""
+    """The distribution of a column's present cells, from raw (..., outputs)."""
 
     outputs: int
 
@@ -50,7 +51,7 @@ class Present(nn.Module, ABC):
 
 
 class ColumnFamily(nn.Module):
-    """The cells of a column: those that are there by `present`, and whether one is missing by a logit of its own."""
+    """The distribution of a column's cells: `present` for present ones, a logit for missing ones."""
 
     def __init__(self, present: Present, missing: bool) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class ClassFamily(Present):
 
 
 class BinnedFamily(Present):
-    """A number by its place on the column's grid: raw (..., K) are logits."""
+    """A number on the column's grid: raw (..., K) are the logits of its points and bins."""
 
     def __init__(self, column: Column) -> None:
         super().__init__()
@@ -114,9 +115,10 @@ class GaussianFamily(Present):
 
 
 class SharedGaussianFamily(Present):
-    """N(mean, scale^2) in model units, one scale for the column, in (e^-6, e^6), learned: raw (..., 1) is the mean.
+    """N(mean, scale^2) in model units: raw (..., 1) is the mean.
 
-    Sigma-VAE, Rybkin et al. 2021, section 3.1, a column at a time.
+    The scale is one learned number for the column, in (e^-6, e^6). This is the sigma-VAE, Rybkin et
+    al. 2021, section 3.1, applied to each column.
     """
 
     outputs = 1
@@ -154,7 +156,10 @@ class StudentFamily(Present):
 
 
 class LogNormalFamily(Present):
-    """A positive number log-normal: raw (..., 2) holds the mean of its standardised logarithm and the log spread."""
+    """A log-normal positive number: raw (..., 2) holds the mean and log spread of its logarithm.
+
+    The mean is relative to the logarithm of the column's mean; the log spread is in (-6, 3).
+    """
 
     outputs = 2
     location: Tensor
@@ -176,7 +181,10 @@ class LogNormalFamily(Present):
 
 
 class CountFamily(Present):
-    """A count negative binomial: raw (..., 2) holds log mean, less that of the column, and log size in (-6, 12)."""
+    """A negative binomial count: raw (..., 2) holds the log mean and the log size, in (-6, 12).
+
+    The log mean is relative to that of the column.
+    """
 
     outputs = 2
 
@@ -202,11 +210,13 @@ class CountFamily(Present):
 
 
 def family(column: Column, name: str = "binned") -> ColumnFamily:
-    """The family of a column's cells; a VaekitError lists what there is."""
+    """The family of a column's cells. Raises a VaekitError for an unknown name."""
     if name not in NAMES:
         from vaekit.config import nearest
 
-        raise VaekitError(f"there is no likelihood '{name}' of columns{nearest(name, list(NAMES))}")
+        raise VaekitError(
+            f"there is no likelihood '{name}' for columns{nearest(name, list(NAMES))}"
+        )
     present = ClassFamily(column.size) if column.discrete else _measured(column, name)
     return ColumnFamily(present, column.missing)
 
@@ -230,7 +240,7 @@ _MAKERS: dict[str, Callable[[Column], Present]] = {
 
 
 class _ModalStudent(StudentT):
-    """Student's t, whose mode torch doesn't know."""
+    """Student's t with a mode, which torch does not define."""
 
     @property
     def mode(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks for rows: cells as embeddings on the way in, a small network for each column on the way out."""
+"""Networks for rows: encoders that embed cells, and decoders to a likelihood for each column."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from vaekit.distributions.rows import Cell, ChainedColumns, Columns
 from vaekit.nn import MLP
 
 WIDTH = 16
-"""Numbers in a cell's embedding."""
+"""The size of a cell's embedding."""
 
 REACH = 32
-"""A column follows at most so many of those right before it; what is farther away it knows by the latents."""
+"""The largest number of preceding columns that a column depends on directly.
+
+It depends on columns farther away only through the latents.
+"""
 
 MANY, RANK = 256, 32
-"""Of more outputs than `MANY`, a column's network has an output matrix of this rank."""
+"""With more outputs than `MANY`, the output matrix of a column's network has rank `RANK`."""
 
 
 class CellEmbedding(nn.Module):
     """Cells (N,) of one column as vectors (N, width); a missing cell has a vector of its own.
 
-    A class has its own vector. A number has that of its place on the column's grid, and the sum of steps over all
-    places up to it: what is learned of one place serves those around it (piecewise linear encoding, Gorishniy et al.
-    2022, section 3.2). A place's own vector begins at 0: it tells only what data make it tell.
+    A class has its own vector. A number has the vector of its place on the column's grid, plus the
+    sum of steps over all places up to it, so that what is learned at one place also helps the
+    places around it (piecewise linear encoding, Gorishniy et al. 2022, section 3.2). A place's own
+    vector starts at 0, so that it contains only what the data teach.
     """
 
     def __init__(self, column: Column, width: int = WIDTH) -> None:
@@ -59,7 +63,7 @@ class CellEmbedding(nn.Module):
         return F.embedding(torch.where(lost, self.size, place), self._table())
 
     def _table(self) -> Tensor:
-        """The vectors of all places and, last, of a missing cell: (K + 1, width)."""
+        """The vectors of all places, and last that of a missing cell: (K + 1, width)."""
         if self.steps is None:
             return self.own
         sums = self.steps.cumsum(0)
@@ -67,11 +71,14 @@ class CellEmbedding(nn.Module):
 
 
 HIDE = 0.1
-"""The share of cells that an encoder does not see while it trains, so that it knows what a missing cell is."""
+"""The mean share of cells that are hidden from an encoder in training.
+
+It learns from them what a missing cell is.
+"""
 
 
 def hidden(x: Tensor) -> Tensor:
-    """Rows (B, C) with cells made NaN at random, of each row another share of them, from 0 to 2 `HIDE`."""
+    """Rows (B, C) with random cells made NaN; the share in each row is between 0 and 2 `HIDE`."""
     share = 2 * HIDE * torch.rand(len(x), 1, device=x.device)
     return x.masked_fill(torch.rand(x.shape, device=x.device) < share, torch.nan)
 
@@ -79,7 +86,7 @@ def hidden(x: Tensor) -> Tensor:
 class RowEncoder(nn.Module):
     """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs).
 
-    While training, some cells are hidden from it: the bound stays one, whatever q sees.
+    In training, some cells are hidden from it. The bound stays valid, whatever q sees.
     """
 
     def __init__(
@@ -100,11 +107,11 @@ class RowEncoder(nn.Module):
 
 
 class PlainEncoder(nn.Module):
-    """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs), numbers as they are.
+    """Rows (B, C), NaN where missing, and a context (B, F) to raw (B, outputs).
 
-    A column that was ever missing has a bit beside it that says so; classes are embedded. While training, some cells
-    are hidden where `hides`. Smoother than `RowEncoder`,
-    which cuts numbers into places.
+    Numbers are used as they are, so it is smoother than `RowEncoder`, which cuts numbers into
+    places. A number that may be missing has a second input that says whether it is. Classes are
+    embedded. In training, some cells are hidden if `hides`.
     """
 
     def __init__(
@@ -138,7 +145,10 @@ class PlainEncoder(nn.Module):
 
 
 class CellNet(nn.Module):
-    """(N, inputs) to (N, outputs) by a hidden layer and a residual one; many outputs come of a matrix of low rank."""
+    """(N, inputs) to (N, outputs) through a hidden layer and a residual layer.
+
+    With many outputs, the output matrix has low rank.
+    """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -154,12 +164,12 @@ class CellNet(nn.Module):
 
     @torch.no_grad()
     def begin(self, raw: Tensor) -> None:
-        """Begin near one raw output (outputs,), whatever the input."""
+        """Start near the raw output `raw` (outputs,) for every input."""
         self.leave.weight.mul_(0.3)
         self.leave.bias.copy_(raw)
 
     def _dropped(self, h: Tensor) -> Tensor:
-        """Dropout by uniform numbers, twice as fast on a CPU as torch tosses coins."""
+        """Dropout with uniform random numbers, on a CPU twice as fast as torch's own."""
         if not self.training or not self.dropout:
             return h
         kept = torch.rand_like(h, dtype=torch.float32) >= self.dropout
@@ -167,7 +177,7 @@ class CellNet(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """What both decoders share: a family a column."""
+    """The common part of both decoders: a family for each column."""
 
     def __init__(self, schema: TableSchema, likelihood: str) -> None:
         super().__init__()
@@ -205,7 +215,7 @@ class RowDecoder(_Decoder):
 
     @torch.no_grad()
     def begin(self, x: Tensor) -> None:
-        """Start from the columns as they are in rows x (N, C)."""
+        """Start from the distributions of the columns in rows x (N, C)."""
         self.net.head.weight.mul_(0.3)
         self.net.head.bias.copy_(
             torch.cat([self.family(c).begin(x[:, c]) for c in range(self.columns)])
@@ -213,9 +223,10 @@ class RowDecoder(_Decoder):
 
 
 class ChainDecoder(_Decoder):
-    """p(x | z, c) = prod_i p(x_i | x_(i-REACH) ... x_(i-1), z, c): z (..., Z), context (B, F) to `ChainedColumns`.
+    """p(x | z, c) = prod_i p(x_i | x_(i-reach) ... x_(i-1), z, c).
 
-    Each column has a network of its own, fed with z, the context and the embeddings of the columns before it.
+    z (..., Z) and a context (B, F) to `ChainedColumns`. Each column has a network of its own, whose
+    inputs are z, the context and the embeddings of the columns before it.
     """
 
     def __init__(
@@ -247,7 +258,7 @@ class ChainDecoder(_Decoder):
         return ChainedColumns(self, given)
 
     def embed(self, column: int, x: Tensor) -> Tensor:
-        """Cells (N,) as vectors (N, WIDTH); those of the last column, which none follows, as nothing (N, 0)."""
+        """Cells (N,) as vectors (N, WIDTH), or (N, 0) for the last column, which none follows."""
         return (
             self.embeddings[column](x) if column < len(self.embeddings) else x.new_zeros(len(x), 0)
         )
@@ -258,6 +269,6 @@ class ChainDecoder(_Decoder):
 
     @torch.no_grad()
     def begin(self, x: Tensor) -> None:
-        """Start from the columns as they are in rows x (N, C)."""
+        """Start from the distributions of the columns in rows x (N, C)."""
         for c, net in enumerate(self.nets):
             cast(CellNet, net).begin(self.family(c).begin(x[:, c]))

@@ -1,1 +1,1 @@
-"""From CSV, Parquet and data frames to cells."""
+"""Read CSV files, Parquet files and data frames into cells."""

@@ -1,4 +1,7 @@
-"""The cells of one column, of any frame or file: as numbers where they are, as words with their places where not."""
+"""The cells of one column of a frame or file, as numbers or as words.
+
+Words are stored once, and each cell holds an index into them.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from vaekit.data.conditions import MISSING
 from vaekit.data.tables.read import dates
 
 TEXT = "Text"
-"""The dtype of what is read from a file of text: it goes back as what it was read as."""
+"""The dtype of a column from a text file: its type is inferred from its cells."""
 
 CERTAIN = ("", "?", "na", "n/a", "nan", "null")
-"""Words that stand for no value among the classes of a category too; "none" and "unknown" are classes there."""
+"""Words that mean a missing value in categories too, where "none" and "unknown" are classes."""
 
 NUMBER = re.compile(
     r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII
@@ -27,45 +30,49 @@ COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+", re.ASCII)
 """A number with a decimal comma, such as 0,5 or 1.234,50."""
 
 GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", re.ASCII)
-"""A number with its thousands apart, such as 1,234.50."""
+"""A number with commas between its thousands, such as 1,234.50."""
 
 PADDED = r"^[+-]?0\d"
-"""A number that begins with a zero that counts for nothing is a code."""
+"""A number with a needless zero at its start, such as 007: a code, not an amount."""
 
 
 FEW_CELLS = 2000
-"""For so many cells or fewer, calling Polars takes longer than the work that it does."""
+"""Up to this number of cells, calling Polars takes longer than the work that it does."""
 
 LARGEST = 2**53
-"""Whole numbers up to here are floats, too; of larger ones some are not."""
+"""float64 represents every whole number up to this one, but only some of the larger ones."""
 
-TOO_LARGE = "whole numbers beyond 2^53, which floats cannot tell apart; say {{{}: number}} if rounding does not matter"
+TOO_LARGE = (
+    "whole numbers beyond 2^53, which floats cannot represent exactly; "
+    "set data.kinds='{{{}: number}}' if rounding does not matter"
+)
 
 DIGITS = 12
-"""Values that need more digits behind the point count as measured, with as many digits as a float has."""
+"""Values that need more decimals than this keep the full precision of a float."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """Cells (N,) as `codes`, int32, into `levels`, -1 where a cell is empty or null; levels are stripped of blanks."""
+    """Cells (N,) of words: `codes`, int32, are indices into `levels`, -1 for no value."""
 
     levels: list[str]
     codes: np.ndarray
 
     def counts(self) -> np.ndarray:
-        """How many cells each level has, int64 (K,)."""
+        """The number of cells with each level, int64 (K,)."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.levels))
 
     def table(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
-        """The cells with `values` (K,) in place of the levels, NaN where there is none: float64 (N,)."""
+        """The cells (N,), float64, with its value in `values` (K,) for each level, else NaN."""
         return np.append(np.asarray(values, float), np.nan)[self.codes]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Cells (N,) as float64, NaN where missing. `odd` are the rows of cells that are there and are no number.
+    """Cells (N,) as float64, NaN where missing. `odd` are the rows whose cells are not numbers.
 
-    `padded` says whether some begin with a zero as codes do, `pointed` whether some have a decimal point as written.
+    `padded` says whether some start with a zero, as codes do. `pointed` says whether some are
+    written with a decimal point or an exponent.
     """
 
     values: np.ndarray
@@ -76,10 +83,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Cells:
-    """One column. `place` says in words where row i, from 0, stands.
+    """One column. `place(i)` says in words where row i (from 0) is, such as "line 3".
 
-    `commas` says whether decimals may have commas, `text` whether the cells are a file's text, `measured` whether they
-    come from an array of numbers, of which none need stand for classes.
+    `commas` says whether the decimal point may be a comma, `text` whether the cells come from a
+    text file. `measured` says whether numbers are measurements, as in an array of numbers, and so
+    are never read as classes.
     """
 
     name: str
@@ -94,13 +102,13 @@ class Cells:
         return len(self.values)
 
     def part(self, rows: np.ndarray) -> Cells:
-        """Those at `rows`, int64 (M,), rising."""
+        """The cells at `rows`, int64 (M,), in ascending order."""
         where = self.place
         return replace(self, values=self.values[rows], place=lambda i: where(int(rows[i])))
 
     @cached_property
     def dtype(self) -> str:
-        """The column's type in narwhals' words, or TEXT."""
+        """The name of the column's type in narwhals, or TEXT."""
         if self.text:
             return TEXT
         if isinstance(self.values, np.ndarray):
@@ -111,13 +119,13 @@ class Cells:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """The words that its type lists in an order of their own, if it does."""
+        """The categories of an Enum type in their order; () for other types."""
         dtype = None if isinstance(self.values, np.ndarray) else self.values.dtype
         return tuple(dtype.categories) if isinstance(dtype, nw.Enum) else ()
 
     @cached_property
     def family(self) -> str:
-        """What its type says of it: "number", "boolean", "date", "words" or "other"."""
+        """The family of the column's type: "number", "boolean", "date", "words" or "other"."""
         if isinstance(self.values, np.ndarray):
             return {"b": "boolean", "i": "number", "u": "number", "f": "number"}.get(
                 self.values.dtype.kind, "words"
@@ -137,7 +145,7 @@ class Cells:
 
     @cached_property
     def numbers(self) -> Numbers:
-        """The cells as numbers: a boolean is 0 or 1, a date days since 1970-01-01."""
+        """The cells as numbers: a boolean as 0 or 1, a date as days since 1970-01-01."""
         none = np.empty(0, np.int64)
         if self.family == "number":
             return Numbers(_floats(self.values), none)
@@ -150,7 +158,7 @@ class Cells:
         return self._read(self.words)
 
     def _is_fast(self) -> bool:
-        """Whether Polars takes less time to look through all cells than Python does to look through the levels."""
+        """Whether Polars parses all cells faster than Python parses the distinct words."""
         held = not isinstance(self.values, np.ndarray) and self.values.implementation.is_polars()
         return held and self.values.dtype == nw.String and len(self) > FEW_CELLS
 
@@ -166,13 +174,16 @@ class Cells:
 
     @cached_property
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The different numbers there are, float64 (K,), rising, and how many cells hold each, int64 (K,)."""
+        """The distinct numbers, float64 (K,), ascending, and the cells with each, int64 (K,)."""
         ordered = np.sort(self.numbers.values[~np.isnan(self.numbers.values)])
         return runs(ordered)
 
     @cached_property
     def rounded(self) -> bool:
-        """Whether they are different whole numbers, as written or by their type, some beyond what floats tell apart."""
+        """Whether these are different whole numbers, some too large for float64 to be exact.
+
+        Never true of numbers that are written with a decimal point or have a float type.
+        """
         distinct = self.runs[0]
         if (
             self.numbers.pointed
@@ -186,14 +197,17 @@ class Cells:
         return len(distinct) > 1 or len({self.word(row) for row in rows}) > 1
 
     def days(self, form: str) -> np.ndarray:
-        """The levels of words as dates written so, float64 (K,), NaN for what is none."""
+        """The levels of `words` parsed as dates in the format `form`, float64 (K,).
+
+        NaN where a level is not such a date.
+        """
         if form not in self.parsed:
             self.parsed[form] = dates.parse(self.words.levels, form)
         return self.parsed[form]
 
     @cached_property
     def words(self) -> Words:
-        """The cells as words: 3.0 is "3"."""
+        """The cells as words; 3.0 becomes "3"."""
         if self.family in ("number", "boolean", "date"):
             return _worded(self.numbers.values, self.family == "boolean")
         if isinstance(self.values, np.ndarray):
@@ -203,25 +217,25 @@ class Cells:
         return _factorised(self.values.to_list())
 
     def word(self, row: int) -> str:
-        """The cell of row i as it is written."""
+        """The cell of row `row` as it is written."""
         value = self.values[row]
         return str(value.item() if isinstance(value, np.generic) else value)
 
 
 def is_missing(word: str, certain: bool = False) -> bool:
-    """Whether a word stands for no value; `certain` leaves out those that may well be a class of their own."""
+    """Whether a word means a missing value; `certain` excludes words that may be a class."""
     return word.lower() in (CERTAIN if certain else MISSING)
 
 
 def word(value: object) -> str:
-    """A value's word: 3.0 is "3"."""
+    """A value as a word; 3.0 becomes "3"."""
     return (
         str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     )
 
 
 def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values of a rising array (N,), and how many times each comes."""
+    """The distinct values of an ascending array (N,), and how often each occurs."""
     begins = (
         np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
         if len(ordered)
@@ -231,7 +245,7 @@ def runs(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
-    """How many digits behind the point tell finite values (K,) as they are; None if more than `most`."""
+    """The number of decimals that finite values (K,) need; None if it is above `most`."""
     some = values[:: max(1, len(values) // 1000)]
     largest = np.abs(values).max(initial=0)
     for digits in range(most + 1):
@@ -249,7 +263,7 @@ def decimals(values: np.ndarray, most: int = DIGITS) -> int | None:
 
 
 def _floats(values: Any) -> np.ndarray:
-    """A copy as float64; a cell of 32 bits as the decimal that it stands for, 0.1 and not 0.100000001."""
+    """A float64 copy. A 32-bit cell becomes the decimal it stands for: 0.1, not 0.100000001."""
     array = values if isinstance(values, np.ndarray) else values.cast(nw.Float64).to_numpy()
     floats = np.array(array, np.float64)
     dtype = str(values.dtype).lower()
@@ -257,9 +271,10 @@ def _floats(values: Any) -> np.ndarray:
 
 
 def _shortest(floats: np.ndarray, dtype: str) -> np.ndarray:
-    """Each cell as the decimal of the fewest digits, at most 6, that `dtype` has the same number for, if there is one.
+    """Each cell as the shortest decimal, with at most 6 decimals, that equals it in `dtype`.
 
-    A cell by itself, whatever the others are: a row alone is read as it is among others.
+    A cell without one stays as it is. Each cell is converted independently, so a row is read the
+    same way alone and among others.
     """
     found = floats.copy()
     left = np.flatnonzero(np.isfinite(floats))
@@ -288,7 +303,7 @@ def _seconds(time: Any) -> float:
 
 
 def _number(level: str, commas: bool) -> float | None:
-    """The number that a word is, NaN where it stands for none, else None."""
+    """The number that a word is, NaN if it means a missing value, None if it is neither."""
     if NUMBER.fullmatch(level):
         return float(level)
     if (COMMA if commas else GROUPED).fullmatch(level):
@@ -301,7 +316,7 @@ def _pointed(levels: Sequence[str]) -> bool:
 
 
 def _parsed(series: Any, commas: bool) -> Numbers:
-    """A Polars series of words as numbers, without a Python object for each."""
+    """A Polars series of words as numbers, without a Python object for each cell."""
     import polars as pl
 
     stripped, values = series, series.cast(pl.Float64, strict=False)
@@ -320,7 +335,7 @@ def _parsed(series: Any, commas: bool) -> Numbers:
     rows = (
         stripped.is_in(odd).fill_null(False).arg_true().to_numpy() if odd else np.empty(0, np.int64)
     )
-    whole = bool((values.floor() == values).all())  # only among whole numbers do these two matter
+    whole = bool((values.floor() == values).all())  # the next two matter for whole numbers only
     padded = whole and bool(stripped.str.contains(PADDED).any())
     pointed = whole and bool(stripped.str.contains(r"^[+-]?[0-9]*[.][0-9]|[0-9][.eE]").any())
     return Numbers(np.array(values.to_numpy(), np.float64), rows.astype(np.int64), padded, pointed)
@@ -330,7 +345,7 @@ def _parsed(series: Any, commas: bool) -> Numbers:
 
 
 def _coded(series: Any) -> Words:
-    """A Polars series of words, without a Python object for each."""
+    """A Polars series as `Words`, without a Python object for each cell."""
     import polars as pl
 
     stripped = series.str.strip_chars()
@@ -340,7 +355,7 @@ def _coded(series: Any) -> Words:
 
 
 def _factorised(values: list[Any]) -> Words:
-    """Python objects in the order in which they first come; what is None or no number is null."""
+    """Python objects as `Words`, levels in order of occurrence; None, NaN and NaT are null."""
     try:
         distinct = dict.fromkeys(values)
     except TypeError:  # lists and other things without a hash

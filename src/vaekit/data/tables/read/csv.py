@@ -1,4 +1,7 @@
-"""Files of separated values: in any usual encoding, with any usual separator, read as text a few columns at a time."""
+"""Read files of separated values as text, a few columns at a time.
+
+The encoding and the separator may be any of the usual ones, and are recognised.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,16 @@ from vaekit.data.tables.read.csv_layout import Survey, survey
 from vaekit.errors import VaekitError
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars (|)"}
-"""What may separate cells, in the order of preference, and what it is called."""
+"""The known separators, in order of preference, and their names in messages."""
 
 HEAD = 2**16
-"""Bytes looked at to tell what a file is."""
+"""The number of bytes that are read to recognise what a file is."""
 
 TOGETHER = 2**24
-"""Cells read together: 16 bytes each and those of the words that are longer than 12."""
+"""The number of cells that are read together.
+
+Each takes 16 bytes, plus the bytes of its word if that is longer than 12.
+"""
 
 BOMS = {
     codecs.BOM_UTF8: "utf-8",
@@ -42,15 +48,16 @@ BOMS = {
 WINDOWS = "cp1252"
 
 LONGEST = 250
-"""A column's name has at most so many characters."""
+"""The largest number of characters in a column's name."""
 
 INDEX = "index"
-"""What the first column is called that has no name, as files have that hold the index of a pandas frame."""
+"""The name of a first column without a name, such as the index in a CSV file from pandas."""
 
 KNOWN = {
     b"PK": "a zip archive, or an Excel workbook: save its sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save its sheet as CSV",
-    b"\x80": "a pickle, which is never opened, for that would run what is in it: save the frame as CSV or Parquet",
+    b"\x80": "a pickle, which is never opened, because that would run code in it: "
+    "save the frame as CSV or Parquet",
     b"\x89HDF": "an HDF5 file: save the table as CSV or Parquet",
     b"SQLite": "a database: save the table as CSV or Parquet",
     b"BZh": "compressed by bzip2: unpack it, or use gzip",
@@ -59,15 +66,19 @@ KNOWN = {
     b"%PDF": "a PDF: save the table as CSV",
     b"[{": "JSON: save the table as CSV or Parquet",
     b'{"': "JSON: save the table as CSV or Parquet",
-    b"<!": "a page of the web: save the table as CSV",
-    b"<html": "a page of the web: save the table as CSV",
+    b"<!": "a web page: save the table as CSV",
+    b"<html": "a web page: save the table as CSV",
     b"<?xml": "XML: save the table as CSV",
 }
-"""How files begin that are no text, and what to do with them."""
+"""The first bytes of files that are not CSV, with what they are and what to do with them."""
 
 
 class TextFile(frames.Frame):
-    """A file of separated values; `plain` is its UTF-8 text, the file itself or a copy that goes when this does."""
+    """A file of separated values.
+
+    `plain` is the path of its text in UTF-8: the file itself, or a temporary copy that is deleted
+    together with this object.
+    """
 
     backend = "file"
 
@@ -75,7 +86,7 @@ class TextFile(frames.Frame):
         frames.polars()
         self.source, notes = str(path), []
         self.plain, encoding = self._plain(path)
-        notes += [f"Read as Windows text ({WINDOWS}): it is not UTF-8"] * (encoding == WINDOWS)
+        notes += [f"Read as Windows text ({WINDOWS}), for it is not UTF-8"] * (encoding == WINDOWS)
         head = _head(self.plain)
         self.delimiter = (
             sniff(head, self.source) if delimiter is None else _asked(delimiter, head, self.source)
@@ -83,7 +94,7 @@ class TextFile(frames.Frame):
         self.names, self.lines = _names(self.plain, self.delimiter, self.source)
         if not self.names[0]:
             self.names = (INDEX, *self.names[1:])
-            notes.append(f"The first column has no name: it is called '{INDEX}'")
+            notes.append(f"The first column has no name, so it is called '{INDEX}'")
         frames.require_distinct(self.names, self.source)
         self.survey, self.quotes = self._survey()
         self.rows = self.survey.rows
@@ -97,7 +108,8 @@ class TextFile(frames.Frame):
             )
         if not self.quotes:
             notes.append(
-                f"A quote on line {self.survey.stray} encloses no cell: quotes were read as they stand"
+                f"A quote on line {self.survey.stray} does not enclose a cell, "
+                "so quotes were read as ordinary characters"
             )
         self.notes = tuple(notes)
         self._held: dict[str, Any] = {}
@@ -109,11 +121,11 @@ class TextFile(frames.Frame):
         return Cells(name, column, self.place, commas=self.delimiter != ",", text=True)
 
     def place(self, row: int) -> str:
-        """Where row i, from 0, stands."""
+        """The line on which row `row` (from 0) begins, such as "line 3"."""
         return f"line {self.survey.line(row):,}"
 
     def _read(self, first: int) -> dict[str, Any]:
-        """As many columns as are read together, from the one at `first` on, without blank lines."""
+        """The columns that are read together, starting with number `first`."""
         pl = frames.polars()
         count = max(1, min(len(self.names) - first, TOGETHER // max(1, self.rows)))
         chosen = list(range(first, first + count))
@@ -131,7 +143,7 @@ class TextFile(frames.Frame):
         return {self.names[i]: frame.to_series(place) for place, i in enumerate(chosen)}
 
     def _plain(self, path: Path) -> tuple[Path, str]:
-        """Where its text lies as UTF-8, and in which encoding it came."""
+        """The path of the text in UTF-8, and the encoding of the file at `path`."""
         try:
             packed = _is_gzip(path)
             with _opened(path, packed) as file:
@@ -148,15 +160,15 @@ class TextFile(frames.Frame):
             ) from None
         except (EOFError, zlib.error):
             raise VaekitError(
-                f"{path}: ends early, it is not a whole gzip file; copy it again"
+                f"{path}: this gzip file is damaged or incomplete; copy it again"
             ) from None
         except UnicodeError:
             raise VaekitError(
-                f"{path}: says that it is {encoding} and is not; save it as CSV in UTF-8"
+                f"{path}: is marked as {encoding} but is not valid; save it as CSV in UTF-8"
             ) from None
 
     def _without(self, blank: np.ndarray) -> Path:
-        """A copy without the lines of these numbers, rising."""
+        """A copy of the text without the lines `blank`, numbers from 1, ascending."""
         copy, numbers = self._place(), iter(blank.tolist())
         skipped = next(numbers, 0)
         with self.plain.open("rb") as old, copy.open("wb") as new:
@@ -168,7 +180,7 @@ class TextFile(frames.Frame):
         return copy
 
     def _place(self) -> Path:
-        """Where a copy may lie that goes when this does."""
+        """The path for a temporary copy, which is deleted together with this object."""
         folder = tempfile.mkdtemp(prefix="vaekit-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder) / "table.csv"
@@ -180,11 +192,14 @@ class TextFile(frames.Frame):
             io.TextIOWrapper(file, encoding) as text,
             copy.open("w", encoding="utf-8") as new,
         ):
-            shutil.copyfileobj(text, new, 2**20)  # reading brings line ends of any kind to \n
+            shutil.copyfileobj(text, new, 2**20)  # reading converts all line ends to \n
         return copy
 
     def _survey(self) -> tuple[Survey, bool]:
-        """How the rows lie, and whether quotes enclose cells. Raises VaekitError where they do not lie well."""
+        """Where the rows are, and whether quotes enclose cells.
+
+        Raises VaekitError if quotes are misplaced or rows differ in their number of cells.
+        """
         found = survey(self.plain, self.delimiter, len(self.names), self.lines)
         if found.stray:
             bare = survey(self.plain, self.delimiter, len(self.names), self.lines, quotes=False)
@@ -202,13 +217,13 @@ class TextFile(frames.Frame):
             names = len(self.names)
             raise VaekitError(
                 f"{self.source}: line {line:,} has {width:,} cell{'s' * (width != 1)} where the first line has "
-                f"{names:,} name{'s' * (names != 1)}; mend that line, or save the table again"
+                f"{names:,} name{'s' * (names != 1)}; correct that line, or save the table again"
             )
         return found, True
 
 
 def sniff(text: str, source: str) -> str:
-    """What separates the cells: the separator with which most lines have as many cells as the first, two or more."""
+    """The separator with which most lines have as many cells as the first, and two or more."""
     lines = text.splitlines(keepends=True)[:200]
     best, most = ",", (0.0, 1)
     for delimiter in DELIMITERS:
@@ -222,7 +237,10 @@ def sniff(text: str, source: str) -> str:
 
 
 def _asked(delimiter: str, text: str, source: str) -> str:
-    """The separator that the caller named. Raises VaekitError where it is none, or separates nothing."""
+    """The separator that the caller named.
+
+    Raises VaekitError if it is not a single character, or if the first line shows another one.
+    """
     if len(delimiter) != 1 or delimiter in '"\r\n' or not delimiter.isascii():
         raise VaekitError(f"delimiter {delimiter!r}: expected a single character, such as , or ;")
     other = sniff(text, source)
@@ -234,7 +252,10 @@ def _asked(delimiter: str, text: str, source: str) -> str:
 
 
 def _refuse_other_separators(lines: list[str], source: str) -> None:
-    """One column whose name and cells all hold the same mark as often is a table with another separator."""
+    """Raise a VaekitError if the separator seems to be a mark that is not supported.
+
+    That is so if every line of a table with a single column contains the mark equally often.
+    """
     for mark, called in {":": "colons", " ": "spaces", "^": "carets", "~": "tildes"}.items():
         counts = {len(line.split(mark if mark != " " else None)) for line in lines if line.strip()}
         if len(counts) == 1 and counts != {1} and len(lines) > 2:
@@ -246,7 +267,7 @@ def _refuse_other_separators(lines: list[str], source: str) -> None:
 def _rows(lines: list[str], delimiter: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(lines, delimiter=delimiter)
-    except csv.Error:  # a cell beyond what the module takes
+    except csv.Error:  # a cell is too long for the csv module
         return
 
 
@@ -258,7 +279,7 @@ def _names(path: Path, delimiter: str, source: str) -> tuple[tuple[str, ...], in
             row = next(reader, [])
         except csv.Error as error:
             raise VaekitError(
-                f"{source}: its first line is no row of names ({error}); expected a CSV file"
+                f"{source}: its first line cannot be read as names ({error}); expected a CSV file"
             ) from None
         names = tuple(name.strip() for name in row)
     if not any(names):
@@ -273,7 +294,8 @@ def _names(path: Path, delimiter: str, source: str) -> tuple[tuple[str, ...], in
         )
     if all(NUMBER.fullmatch(name) for name in names):
         raise VaekitError(
-            f"{source}: its first line holds numbers ({_few(names)}) and no names of columns; add a line of names"
+            f"{source}: its first line holds numbers ({_few(names)}) instead of column names; "
+            "add a line of names"
         )
     return names, reader.line_num
 
@@ -295,14 +317,17 @@ def _opened(path: Path, packed: bool) -> IO[bytes]:
 
 
 def _head(path: Path) -> str:
-    """Whole lines from the file's beginning."""
+    """The first lines of the file: at least `HEAD` characters, unless the file is shorter."""
     with path.open(encoding="utf-8-sig", errors="ignore") as file:
         text = file.read(HEAD)
         return text + file.readline(HEAD)
 
 
 def _encoding(head: bytes, path: Path) -> str:
-    """What the first bytes say of a file's encoding, if anything. Raises VaekitError for what is no text."""
+    """The encoding that the first bytes of a file declare, "" if it is UTF-8 or none.
+
+    Raises VaekitError if the bytes are not text.
+    """
     for bom, encoding in BOMS.items():
         if head.startswith(bom):
             return "" if encoding == "utf-8" else encoding
@@ -313,7 +338,8 @@ def _encoding(head: bytes, path: Path) -> str:
     control = (values < 32) & ~np.isin(values, (9, 10, 12, 13))
     if (values == 0).any() or control.mean() > 0.01 if len(values) else False:
         raise VaekitError(
-            f"{path}: holds bytes that are no text; expected a CSV file in UTF-8, or a Parquet file"
+            f"{path}: contains bytes that are not text; "
+            "expected a CSV file in UTF-8, or a Parquet file"
         )
     return ""
 
@@ -325,7 +351,7 @@ def _is_utf8(path: Path, packed: bool) -> bool:
             while part := file.read(2**22):
                 if (
                     decoder.getstate()[0] or not part.isascii()
-                ):  # ASCII is UTF-8, and seen to be so in no time
+                ):  # ASCII is UTF-8, and quick to recognise
                     decoder.decode(part)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:

@@ -1,6 +1,7 @@
-"""A look over a whole file of separated values: how its rows lie, before any cell is read.
+"""Find the rows of a whole file of separated values before any cell is read.
 
-Rows are as RFC 4180 has them: a cell in double quotes may hold separators, line breaks and doubled quotes.
+Rows follow RFC 4180: a cell in double quotes may contain separators, line breaks and doubled
+quotes.
 """
 
 from __future__ import annotations
@@ -12,21 +13,25 @@ from pathlib import Path
 import numpy as np
 
 CHUNK = 2**22
-"""Bytes looked at together; a few times as many are held, however large the file."""
+"""The number of bytes that are scanned together.
+
+The scan needs a few times as much memory, however large the file is.
+"""
 
 MOST = 2**26
-"""A single row of so many bytes is taken for a quote that was left open."""
+"""A row of more bytes than this means that a quote was never closed."""
 
 NEWLINE, RETURN, QUOTE = (ord(character) for character in '\n\r"')
 
 
 @dataclass(frozen=True)
 class Survey:
-    """How the rows below the head lie.
+    """Where the rows below the header are.
 
-    `starts` are the line numbers (from 1) of the records below the head, `blank` says which are empty lines. `ragged`
-    is (line, cells) of the first row of another width, `stray` the line of the first quote that encloses no cell,
-    `unclosed` that of a quote left open: 0 where there is none.
+    `starts` are the line numbers (from 1) of the records below the header, `blank` says which of
+    them are empty lines. `ragged` is (line, cells) of the first row with another number of cells
+    than the header. `stray` is the line of the first quote that does not enclose a cell, `unclosed`
+    the line of a quote that is never closed. Each is 0 where there is none.
     """
 
     starts: np.ndarray
@@ -37,19 +42,21 @@ class Survey:
 
     @property
     def rows(self) -> int:
-        """How many rows there are, blank lines left out."""
+        """The number of rows, without blank lines."""
         return int(np.count_nonzero(~self.blank))
 
     def line(self, row: int) -> int:
-        """The line on which row `row`, from 0, begins."""
+        """The line on which row `row` (from 0) begins."""
         return int(self.starts[~self.blank][row])
 
 
 @dataclass(frozen=True)
 class Records:
-    """The records in a part of a file: `lines` (from 0) on which they begin, how many cells they have, which are blank.
+    """The records in a part of a file.
 
-    `size` and `newlines` count the part's bytes and lines; `stray` is the line of the first stray quote, or -1.
+    `lines` (from 0) are the lines on which they begin, `widths` their numbers of cells, `blank`
+    says which are empty. `size` and `newlines` are the part's numbers of bytes and lines; `stray`
+    is the line of the first stray quote, or -1.
     """
 
     lines: np.ndarray
@@ -61,7 +68,10 @@ class Records:
 
 
 def survey(path: Path, delimiter: str, width: int, head: int, quotes: bool = True) -> Survey:
-    """The rows of a UTF-8 file of `width` columns whose names end on line `head`; `quotes` may enclose cells."""
+    """Find the rows of a UTF-8 file of `width` columns whose header ends on line `head`.
+
+    `quotes` says whether quotes may enclose cells.
+    """
     line, rest, stray, ragged = 1, b"", 0, (0, 0)
     starts, blanks = [np.empty(0, np.int32)], [np.empty(0, bool)]
     for part in _parts(path):
@@ -89,7 +99,7 @@ def survey(path: Path, delimiter: str, width: int, head: int, quotes: bool = Tru
 
 
 def _parts(path: Path) -> Iterator[bytes]:
-    """The file's bytes, the last line closed."""
+    """The file's bytes in parts, with a newline added at the end if it is missing."""
     with open(path, "rb") as file:
         last = b"\n"
         while part := file.read(CHUNK):
@@ -123,7 +133,10 @@ def _records(part: bytes, delimiter: int, quotes: bool) -> Records:
 
 
 def _stray_line(rest: bytes, delimiter: int, line: int) -> int:
-    """The line of the first stray quote in what begins on `line` and never ends as a row, or 0."""
+    """The line of the first stray quote in `rest`, or 0.
+
+    `rest` begins on `line` and contains no complete row.
+    """
     values = np.frombuffer(rest, np.uint8)
     places = np.flatnonzero(values == QUOTE)
     stray = _stray(values, places, delimiter) if len(places) else places
@@ -131,7 +144,10 @@ def _stray_line(rest: bytes, delimiter: int, line: int) -> int:
 
 
 def _stray(values: np.ndarray, places: np.ndarray, delimiter: int) -> np.ndarray:
-    """Where quotes open that follow no separator; where those open that are closed before anything but a separator."""
+    """The positions of opening quotes that do not enclose a whole cell.
+
+    Either no separator comes before the opening quote, or none comes after its closing quote.
+    """
     before = np.concatenate(
         [[NEWLINE], values[places[1:] - 1] if places[0] == 0 else values[places - 1]]
     )

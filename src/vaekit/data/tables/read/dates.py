@@ -1,4 +1,7 @@
-"""Dates as they are written, to days since 1970-01-01 and back, the same on every machine and in every language."""
+"""Convert written dates to days since 1970-01-01 and back.
+
+The result is the same on every machine and in every language.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,10 @@ FORMATS = (
     ),
     *("%Y%m%dT%H%M%S", *TIMES),
 )
-"""Every way of writing that is known, in the order in which they are tried."""
+"""All known formats of dates and times, in the order in which they are tried."""
 
 ISO = tuple(form for form in FORMATS if form.startswith("%Y-")) + TIMES
-"""Those that can mean one date only, however a column is written."""
+"""The formats that are unambiguous: they can be read in any column of dates."""
 
 PARTS = {
     "%Y": r"(?P<Y>[12]\d{3})",
@@ -49,16 +52,16 @@ PARTS = {
     "%f": r"(?P<f>\d{1,6})",
 }
 TIGHT = {"%m": r"(?P<m>\d{2})", "%d": r"(?P<d>\d{2})", "%H": r"(?P<H>\d{2})"}
-"""Where digits follow each other without a gap."""
+"""The patterns that differ where digits follow each other without a separator."""
 
 WIDTHS = {"%Y": 4, "%m": 2, "%d": 2, "%H": 2, "%M": 2, "%S": 2, "%f": 6}
-"""How many digits each part is written with."""
+"""The number of digits that each part is written with."""
 
 WHERE = {
     part: slice(at, at + WIDTHS[part])
     for part, at in zip(WIDTHS, (0, 5, 8, 11, 14, 17, 20), strict=True)
 }
-"""Where each part stands in 1970-01-01T00:00:00.000000."""
+"""The position of each part in 1970-01-01T00:00:00.000000."""
 
 
 BEGINS = re.compile(r"\d{1,4}[-/.:]\d|\d{8}T")
@@ -68,12 +71,12 @@ ISO_BEGINS = re.compile(r"\d{4}-\d\d-\d\d([T ]|$)", re.ASCII)
 
 
 def may_be(word: str) -> bool:
-    """Whether a word begins as a date or a time does."""
+    """Whether a word starts like a date or a time."""
     return BEGINS.match(word) is not None
 
 
 def guess(words: Sequence[str]) -> str:
-    """The first known way of writing that all of `words` follow, or ""."""
+    """The first known format that all of `words` follow, or ""."""
     some = words[:: max(1, len(words) // 50)]
     for form in FORMATS:
         if (
@@ -86,13 +89,16 @@ def guess(words: Sequence[str]) -> str:
 
 
 def unknown(words: Sequence[str]) -> str:
-    """Why words are no dates that begin as ISO dates do, or "" where some do not."""
-    known = "; dates are known of the years 1000 to 2999, all written alike, without an offset or with Z"
+    """A note on which dates can be read, if all words start like ISO dates; else ""."""
+    known = (
+        "; dates are read only in the years 1000 to 2999, all in one format, "
+        "without an offset or with Z"
+    )
     return known if words and all(ISO_BEGINS.match(word) for word in words) else ""
 
 
 def is_ambiguous(words: Sequence[str], form: str) -> bool:
-    """Whether day and month could change places in all of `words`."""
+    """Whether all of `words` would also be dates if day and month were swapped."""
     if not form.startswith(("%m/%d/", "%m-%d-", "%d-%m-")):
         return False
     day, month = form[1], form[4]
@@ -101,7 +107,10 @@ def is_ambiguous(words: Sequence[str], form: str) -> bool:
 
 
 def parse(words: Sequence[str], form: str) -> np.ndarray:
-    """Days since 1970-01-01, float64 (N,), exact to the microsecond from 1790 to 2149; NaN for what is none."""
+    """Days since 1970-01-01, float64 (N,), NaN where a word is not a date in this format.
+
+    They are exact to the microsecond from 1790 to 2149.
+    """
     days = _aligned(words, form)
     rest = np.flatnonzero(np.isnan(days))
     pattern = _pattern(form)
@@ -112,7 +121,7 @@ def parse(words: Sequence[str], form: str) -> np.ndarray:
 
 
 def write(days: np.ndarray, form: str) -> list[str]:
-    """Days since 1970-01-01 (N,) as they are written; they lie in the years 1 to 9999 or are brought there."""
+    """Days since 1970-01-01 (N,) as text in the format `form`, clipped to the years 1 to 9999."""
     text = np.datetime_as_string(from_days(days), "us")  # 1970-01-01T00:00:00.000000
     letters = text.astype("U26").view("U1").reshape(len(text), 26)
     fields = _fields(form)
@@ -132,18 +141,21 @@ def from_days(days: np.ndarray) -> np.ndarray:
 
 
 def micro(days: np.ndarray) -> np.ndarray:
-    """Days (N,) as microseconds, int64: the fraction apart, so that nothing is lost beside what float64 lost."""
+    """Days (N,) as microseconds, int64.
+
+    The fraction is converted separately, so that only the rounding of float64 itself is lost.
+    """
     whole = np.floor(days)
     return whole.astype(np.int64) * DAY + np.rint((days - whole) * DAY).astype(np.int64)
 
 
 def _fields(form: str) -> list[tuple[str, int]]:
-    """The parts of a way of writing, what stands between them included, and how many characters each takes."""
+    """The parts of a format, separators included, and the number of characters of each."""
     return [(part, WIDTHS.get(part, len(part))) for part in re.findall(r"%\w|[^%]+", form)]
 
 
 def _aligned(words: Sequence[str], form: str) -> np.ndarray:
-    """As `parse`, of the words whose parts have all their digits; NaN for the others."""
+    """As `parse`, but only for words whose parts have all their digits; NaN for the others."""
     fields = _fields(form)
     width = sum(size for _, size in fields)
     try:
@@ -168,7 +180,7 @@ def _aligned(words: Sequence[str], form: str) -> np.ndarray:
 
 
 def _assembled(parts: dict[str, Any], well: Any) -> np.ndarray:
-    """Days (N,) from years, months and so on, where there is such a day and time, else NaN."""
+    """Days (N,) from years, months and so on; NaN where there is no such day or time."""
     clock = [np.asarray(parts.get(part, 0)) for part in ("%H", "%M", "%S", "%f")]
     months = (parts["%Y"] - 1970) * 12 + parts["%m"] - 1
     first = np.broadcast_to(np.where(well, months, 0), well.shape).astype("datetime64[M]")
@@ -194,7 +206,7 @@ def _pattern(form: str) -> re.Pattern[str]:
 
 
 def _one(match: re.Match[str]) -> float:
-    """One date, of which some parts have fewer digits than others have."""
+    """One date, whose parts may have fewer digits than usual."""
     found = match.groupdict()
     parts: dict[str, Any] = {"%Y": 1970, "%m": 1, "%d": 1} | {
         f"%{name}": int(text) for name, text in found.items()

@@ -1,14 +1,14 @@
-"""How the names of tables' files end, in lower case."""
+"""The endings of the names of table files, in lower case."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 GZIP = ".gz"
-"""Behind the ending of a file of text: it is compressed."""
+"""A text file with this second ending is compressed."""
 
 TEXT = (".csv", ".tsv", ".tab", ".txt")
-"""Files of separated values."""
+"""Text files of separated values."""
 
 PARQUET = (".parquet", ".pq")
 
@@ -16,17 +16,17 @@ READ = (*TEXT, *(f"{ending}{GZIP}" for ending in TEXT), *PARQUET)
 """Files that are read as tables."""
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".p", ".pkl.gz")
-"""Files that are never opened, for that would run what is in them."""
+"""Files that are never opened, because opening a pickle runs the code in it."""
 
 LINES = (".jsonl", ".ndjson")
-"""Files with a JSON object for each row, which are written and not read."""
+"""Files with a JSON object for each row. They can be written, but not read."""
 
 WRITTEN = (".csv", ".tsv", ".parquet", *LINES)
-"""The forms in which tables are written; all but Parquet may be compressed."""
+"""The formats in which tables are written; all but Parquet may be compressed."""
 
 
 def written_form(path: Path) -> str:
-    """Which of `WRITTEN` a file's name asks for; "" where it is none."""
+    """The format in `WRITTEN` that a file's name asks for, or "" if it asks for none of them."""
     suffix = path.suffix.lower()
     packed = suffix == GZIP
     form = path.with_suffix("").suffix.lower() if packed else suffix
@@ -40,5 +40,5 @@ def is_packed(path: Path) -> bool:
 
 
 def written_in_words() -> str:
-    """The endings of written files, as a sentence lists them."""
+    """The endings of written files as a list in words: "a, b or c"."""
     return f"{', '.join(WRITTEN[:-1])} or {WRITTEN[-1]}"

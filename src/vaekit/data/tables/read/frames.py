@@ -1,4 +1,4 @@
-"""Any table as it came: a frame in memory (pandas, Polars, Arrow, numpy) or a file, column by column."""
+"""Any table, read column by column: a frame in memory (pandas, Polars, Arrow, numpy) or a file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ POLARS = "reading and writing files of tables needs Polars: pip install 'vaekit[
 
 
 class Frame(ABC):
-    """A table of `rows` rows and columns called `names`. `source` is what it is called in messages.
+    """A table of `rows` rows and columns called `names`. `source` is its name in messages.
 
-    `backend` is what the same kind is made with: "pandas", "polars", "pyarrow" ... , "numpy", or "file". `notes` are
-    sentences that say how it was read.
+    `backend` is its kind, so that new rows can be returned as the same kind: "pandas", "polars",
+    "pyarrow" ... , "numpy", "records" or "file". `notes` are sentences on how it was read.
     """
 
     names: tuple[str, ...]
@@ -31,11 +31,14 @@ class Frame(ABC):
 
     @abstractmethod
     def cells(self, name: str) -> Cells:
-        """The column called `name`. Columns are asked for in order, each once: a file is read as it goes."""
+        """The column called `name`.
+
+        Ask for each column once and in order, because a file is read in that order.
+        """
 
 
 class MemoryFrame(Frame):
-    """A frame in memory, by narwhals."""
+    """A frame in memory, read by narwhals."""
 
     def __init__(self, frame: nw.DataFrame[Any], source: str) -> None:
         self.frame, self.source = frame, source
@@ -48,7 +51,7 @@ class MemoryFrame(Frame):
 
 
 class Array(Frame):
-    """A numpy array (N, C), or a structured one whose fields are the columns ("records")."""
+    """A numpy array (N, C), or a structured array ("records") whose fields are the columns."""
 
     def __init__(
         self, columns: Mapping[str, np.ndarray], rows: int, source: str, backend: str = "numpy"
@@ -65,7 +68,7 @@ class Array(Frame):
 
 
 class Parquet(Frame):
-    """A Parquet file, read a column at a time."""
+    """A Parquet file, read one column at a time."""
 
     backend = "file"
 
@@ -77,7 +80,7 @@ class Parquet(Frame):
             self.rows = int(pl.scan_parquet(path).select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError) as error:
             raise VaekitError(
-                f"{path}: is no Parquet file that can be read ({_first(error)}); save it again"
+                f"{path}: cannot be read as a Parquet file ({_first(error)}); save it again"
             ) from None
 
     def cells(self, name: str) -> Cells:
@@ -92,7 +95,7 @@ class Parquet(Frame):
 
 
 class FrameRows(Frame):
-    """The rows of a frame where `chosen`, bool (N,), is true, without the column that said so."""
+    """The rows of a frame where `chosen`, bool (N,), is true, without the column `without`."""
 
     def __init__(self, whole: Frame, chosen: np.ndarray, without: str) -> None:
         self.whole, self.rows_chosen = whole, np.flatnonzero(chosen)
@@ -105,7 +108,7 @@ class FrameRows(Frame):
 
 
 def polars() -> Any:
-    """The package, which an extra brings. Raises VaekitError."""
+    """The optional package polars. Raises VaekitError if it is not installed."""
     try:
         import polars
     except ImportError:
@@ -114,7 +117,7 @@ def polars() -> Any:
 
 
 def frame_of(source: Any, name: str = "the table") -> Frame:
-    """What is in memory as a `Frame`. Raises VaekitError."""
+    """A table in memory as a `Frame`. Raises VaekitError."""
     if isinstance(source, Frame):
         return source
     if isinstance(source, np.ndarray):
@@ -130,7 +133,7 @@ def frame_of(source: Any, name: str = "the table") -> Frame:
 
 
 def is_frame(source: object) -> bool:
-    """Whether it is a table in memory."""
+    """Whether `source` is a table in memory."""
     if isinstance(source, (str, Path)):
         return False
     kept = nw.from_native(source, pass_through=True)
@@ -148,7 +151,7 @@ def _array(values: np.ndarray, source: str) -> Array:
             + ("; one column is values.reshape(-1, 1)" if values.ndim == 1 else "")
         )
     if values.dtype.kind not in "biufUSO":
-        raise VaekitError(f"{source}: is an array of {values.dtype}; expected numbers or words")
+        raise VaekitError(f"{source}: expected numbers or words, got an array of {values.dtype}")
     wide = len(str(max(0, values.shape[1] - 1)))
     return Array(
         {f"x{i:0{wide}}": values[:, i] for i in range(values.shape[1])},
@@ -159,7 +162,7 @@ def _array(values: np.ndarray, source: str) -> Array:
 
 
 def _numbers_of(values: Any) -> Any:
-    """Python objects as an array of numbers, if all that are not None are numbers; else as they are."""
+    """Python objects as an array of numbers if all of them are numbers or None; else unchanged."""
     cells = values.tolist() if isinstance(values, np.ndarray) else values.to_list()
     types = {type(cell) for cell in cells} - {type(None)}
     if not types or not all(
@@ -174,7 +177,10 @@ def _numbers_of(values: Any) -> Any:
 
 
 def _plainly_named(source: Any, name: str) -> Any:
-    """A pandas frame's columns may be called 0, 1, 2: ours are called by words, each one column."""
+    """The frame with its columns' names as strings, because pandas may call them 0, 1, 2.
+
+    Raises VaekitError where two names are equal as strings.
+    """
     if not hasattr(source, "set_axis"):
         return source
     names = [str(column) for column in source.columns]
@@ -183,7 +189,7 @@ def _plainly_named(source: Any, name: str) -> Any:
 
 
 def require_distinct(names: Sequence[str], source: str) -> None:
-    """Raise a VaekitError where two columns have the same name, or one has none."""
+    """Raise a VaekitError if two columns have the same name, or if one has no name."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         where = " and ".join(str(i) for i, name in enumerate(names, 1) if name == twice)

@@ -1,1 +1,1 @@
-"""Constraints between columns, and what --where asks for."""
+"""Constraints between columns, and the conditions of --where."""

@@ -1,7 +1,8 @@
-"""What a schema's constraints make of rows: computed columns, rows that obey and rows that do not.
+"""Apply a schema's constraints to rows: compute columns, and find the rows that break a rule.
 
-Everything is of raw values. Numbers, dates (as days), booleans (0 and 1) and categories whose classes are all whole
-numbers can be reckoned with. A rule with a missing operand holds; a computed column with one is missing.
+All values are raw values. Rules can use numbers, dates (as days), booleans (as 0 and 1) and
+categories whose classes are all numbers. A rule with a missing operand counts as obeyed; a computed
+column with a missing operand is missing.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from vaekit.data.tables.schema import Column, TableSchema
 from vaekit.errors import VaekitError
 
 MOSTLY = 0.9
-"""A rule that fewer of the training rows obey is refused: it is not what the table is like."""
+"""A rule is refused if less than this share of the training rows obey it."""
 
 LOOSE = {"Float32": 1e-6}
-"""The part of their size by which floats as they are may be off, and count as equal; 1e-9 for all others."""
+"""The relative error, by dtype, up to which unrounded floats are equal; 1e-9 for all others."""
 
 
 def arranged(texts: Sequence[str], names: Sequence[str]) -> tuple[Rule, ...]:
-    """The rules that `texts` say of columns called `names`: equalities first, each after those it needs.
+    """Parse rules on columns called `names`: equalities first, each after those it needs.
 
-    Raises VaekitError, also where two compute one column, or need each other.
+    Raises VaekitError, also if two rules compute the same column, or if rules need each other.
     """
     rules = [parse(text, names) for text in texts]
     waiting = [rule for rule in rules if rule.target]
@@ -54,7 +55,7 @@ def arranged(texts: Sequence[str], names: Sequence[str]) -> tuple[Rule, ...]:
 
 
 def require_usable(schema: TableSchema) -> None:
-    """Raise a VaekitError where a constraint speaks of what new rows do not have, or of words."""
+    """Raise a VaekitError if a constraint uses a column of words, or one that new rows lack."""
     for rule in schema.rules:
         columns = [_usable(rule, name, schema) for name in rule.names]
         require_sense(rule, [column.name for column in columns if column.kind == "date"])
@@ -64,13 +65,13 @@ def _usable(rule: Rule, name: str, schema: TableSchema) -> Column:
     left = next((left for left in schema.left_out if left.name == name), None)
     if left is not None and (not left.written or left.reason == "missing"):
         raise VaekitError(
-            f"{rule}: '{name}' is left out ({left.why}), so new rows have no such numbers; say its kind "
-            f"(data.kinds={{{name}: number}}), or leave the constraint out"
+            f"{rule}: '{name}' is left out ({left.why}), so new rows do not have it; set its kind "
+            f"(data.kinds={{{name}: number}}), or leave out the constraint"
         )
     column = schema.column(name)
     if column.discrete and numbers_of(column) is None:
         raise VaekitError(
-            f"{rule}: '{name}' is a {column.kind} ({column.why}); constraints are of numbers and dates"
+            f"{rule}: '{name}' is a {column.kind} ({column.why}); constraints need numbers or dates"
         )
     return column
 
@@ -85,9 +86,10 @@ def observed(
     context: Tensor | None,
     settle: Callable[[str, np.ndarray], np.ndarray] = lambda name, found: found,
 ) -> dict[str, np.ndarray]:
-    """The columns called `names` (N,), and those that computed ones need, of raw rows (N, C), as numbers.
+    """The columns `names` of raw rows (N, C), and those that computed ones need, as numbers (N,).
 
-    A computed column is what its rule gives, rounded as the column is, or what `settle` makes of its name and that.
+    A computed column is the result of its rule, rounded to the column's steps. `settle(name,
+    result)` may replace that result.
     """
     needed = {*names, *(name for rule in schema.rules if rule.target for name in rule.names)}
     found = {name: _values(name, raw, schema, context) for name in needed - set(schema.computed)}
@@ -137,11 +139,11 @@ def _as_numbers(values: np.ndarray, column: Column) -> np.ndarray:
     table = numbers_of(column)
     assert table is not None
     places = np.where(np.isnan(values), len(table), values).astype(np.int64)
-    return np.append(table, np.nan)[places]  # -1, a class that was never seen, is no number either
+    return np.append(table, np.nan)[places]  # -1 is a class that was never seen: NaN too
 
 
 def numbers_of(column: Column) -> np.ndarray | None:
-    """What the classes (K,) of a category or boolean are as numbers, if they are."""
+    """The numbers (K,) that the classes of a category or boolean stand for, None if they do not."""
     if column.kind == "boolean":
         return np.array([0.0, 1.0])
     if column.other or column.dtype.startswith(("Date", "Time")):
@@ -152,14 +154,17 @@ def numbers_of(column: Column) -> np.ndarray | None:
 
 
 def _rounded(column: Column, values: np.ndarray) -> np.ndarray:
-    return rounded(column, torch.from_numpy(values)).numpy() + 0.0  # no minus before a zero
+    return rounded(column, torch.from_numpy(values)).numpy() + 0.0  # -0.0 becomes 0.0
 
 
 # Rows that obey
 
 
 def obeyed(raw: Tensor, schema: TableSchema, context: Tensor | None = None) -> np.ndarray:
-    """Which raw rows (N, C) obey every constraint, bool (N,), and fit the types of the computed columns."""
+    """Which raw rows (N, C) obey every constraint, bool (N,).
+
+    The computed columns must also fit their types.
+    """
     well = np.ones(len(raw), bool)
     if not schema.rules:
         return well
@@ -183,7 +188,7 @@ def _fits(values: np.ndarray, column: Column) -> np.ndarray:
 
 
 def obeying(rule: Rule, values: Mapping[str, np.ndarray], schema: TableSchema) -> np.ndarray:
-    """Which rows (N,) obey a rule as they came: an equality to the steps of its column."""
+    """Which rows (N,) obey a rule; an equality needs to hold only up to the steps of its column."""
     if not rule.target:
         return rule.holds(values)
     column = schema.column(rule.target)
@@ -201,7 +206,7 @@ def told(
     computed: Tensor | None,
     place: Callable[[int], str],
 ) -> list[tuple[Rule, int, str]]:
-    """For every constraint how many rows break it, and in words where the first of them stands and how."""
+    """Each constraint, the number of rows that break it, and the place and cells of the first."""
     names = [name for rule in schema.rules for name in rule.names]
     came = {} if computed is None else dict(zip(schema.computed, computed.numpy().T, strict=True))
     values = observed(names, raw.numpy(), schema, context, lambda name, found: came[name])
@@ -224,12 +229,15 @@ def learned(
     computed: Tensor | None,
     place: Callable[[int], str],
 ) -> list[str]:
-    """A sentence for each constraint on how the training rows keep it. Raises VaekitError where few do."""
+    """A sentence for each constraint on how many training rows obey it.
+
+    Raises VaekitError if less than MOSTLY of them do.
+    """
     notes = []
     for rule, broken, first in told(raw, schema, context, computed, place):
         if broken > (1 - MOSTLY) * len(raw):
             raise VaekitError(
-                f"{rule}: is broken by {broken:,} of {len(raw):,} rows, first on {first}; mend the rule or the rows"
+                f"{rule}: is broken by {broken:,} of {len(raw):,} rows, first on {first}; correct the rule or the rows"
             )
         end = f"is broken by {broken:,} of {len(raw):,} rows, first on {first}; new rows obey it"
         notes.append(f"The {rule} {end if broken else 'holds in all rows'}")
@@ -243,7 +251,7 @@ def broken(
     computed: Tensor | None,
     place: Callable[[int], str],
 ) -> list[str]:
-    """A sentence for each constraint that new data break."""
+    """A sentence for each constraint that some of the new rows break."""
     return [
         f"The {rule} is broken by {count:,} of {len(raw):,} rows, first on {first}"
         for rule, count, first in told(raw, schema, context, computed, place)
@@ -252,7 +260,7 @@ def broken(
 
 
 def _shown(rule: Rule, values: Mapping[str, np.ndarray], row: int, schema: TableSchema) -> str:
-    """ "total is 7, price is 2, quantity is 3"."""
+    """The cells that a rule uses: "total is 7, price is 2, quantity is 3"."""
     return ", ".join(
         f"{name} is {in_words(values[name][row], schema.column(name))}" for name in rule.names[:4]
     )
@@ -272,10 +280,11 @@ def in_words(value: float, column: Column) -> str:
 def completed(
     raw: Tensor, lost: Tensor, schema: TableSchema, context: Tensor | None, computed: Tensor
 ) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Rows whose `lost` cells (N, C) were drawn, made to fit the computed cells (N, K) that are there.
+    """Make rows whose `lost` cells (N, C) were drawn fit the computed cells (N, K) they have.
 
-    Where a computed cell is there, one lost operand of it is solved for instead of drawn; then all computed cells that
-    are not there are computed. Gives rows, computed cells, and which rows (N,) obey all rules that lost cells touch.
+    Where a computed cell is present, the rule is solved for one of its lost operands, which
+    replaces the drawn value. Then all absent computed cells are computed. Returns the rows, the
+    computed cells, and which rows (N,) obey all rules that use lost cells.
     """
     raw = raw.clone()
     known = {name: computed[:, k].numpy().copy() for k, name in enumerate(schema.computed)}
@@ -293,7 +302,7 @@ def completed(
 def _completed(
     raw: Tensor, schema: TableSchema, context: Tensor | None, known: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """All columns that rules name, computed ones where they are not known."""
+    """All columns that rules use; computed ones are computed only where they are not known."""
     names = [name for rule in schema.rules for name in rule.names]
     settle = lambda name, found: np.where(np.isnan(known[name]), found, known[name])  # noqa: E731
     return observed(names, raw.numpy(), schema, context, settle)
@@ -307,7 +316,10 @@ def _solve(
     schema: TableSchema,
     context: Tensor | None,
 ) -> None:
-    """Where the rule's target is known, put what it demands in one lost operand of each row of `raw` or `known`."""
+    """Where the rule's target is known, solve the rule for one lost operand of each row.
+
+    The solution is written into `raw`, or into `known` if the operand is a computed column.
+    """
     values = _completed(raw, schema, context, known)
     todo = ~np.isnan(known[rule.target])
     for name in _unknowns(rule, schema):
@@ -321,9 +333,10 @@ def _solve(
 
 
 def _unknowns(rule: Rule, schema: TableSchema) -> list[str]:
-    """The measured columns that the rule can be solved for: those that come once, modelled ones first, last first.
+    """The columns that the rule can be solved for, because they occur once, in order of preference.
 
-    Of modelled ones the finest first: a price fits a quantity that was drawn, and hardly any quantity fits a price.
+    Measured modelled columns come before computed ones. Of the modelled ones, those with the most
+    decimals come first: a price can fit a drawn quantity, but hardly any quantity fits a price.
     """
     often = list(names_in(rule.source))
     once = [name for name in reversed(rule.names) if often.count(name) == 1]
@@ -333,12 +346,12 @@ def _unknowns(rule: Rule, schema: TableSchema) -> list[str]:
 
 
 def _digits(column: Column) -> float:
-    """How many digits behind the point its numbers have."""
+    """The number of decimals of the column's numbers."""
     return np.inf if column.decimals is None else column.decimals
 
 
 def _strayed(rule: Rule, raw: Tensor, lost: Tensor, schema: TableSchema) -> np.ndarray:
-    """Which rows (N,) lack several cells that the rule speaks of, and got one beyond what was seen of its column."""
+    """Which rows (N,) lost several cells of the rule and got a value outside its column's range."""
     places = [schema.names.index(name) for name in rule.names if name in schema.names]
     measured = [i for i in places if not schema.columns[i].discrete]
     low, high = (
@@ -350,7 +363,7 @@ def _strayed(rule: Rule, raw: Tensor, lost: Tensor, schema: TableSchema) -> np.n
 
 
 def _touched(rule: Rule, lost: Tensor, computed: Tensor, schema: TableSchema) -> np.ndarray:
-    """Which rows (N,) have a lost cell that the rule speaks of."""
+    """Which rows (N,) have a lost cell that the rule uses."""
     modelled = [schema.names.index(name) for name in rule.names if name in schema.names]
     others = [schema.computed.index(name) for name in rule.names if name in schema.computed]
     return (lost[:, modelled].any(dim=1) | computed[:, others].isnan().any(dim=1)).numpy()

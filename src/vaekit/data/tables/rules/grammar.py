@@ -1,12 +1,12 @@
-"""Rules between columns as people write them: "total = price * quantity", "0 <= share <= 1", "end >= start".
+"""Parse rules between columns: "total = price * quantity", "0 <= share <= 1", "end >= start".
 
     rule    = sum (sign sum)+         sign: = <= >= < >
     sum     = product ([+-] product)*
     product = factor ([*/] factor)*
     factor  = number | date such as 2023-12-31 | column | "(" sum ")" | "-" factor
 
-A column is named as it is called, the longest name that fits first, or between `backticks` or quotes. Text is taken
-apart here and nowhere run.
+A column is written by its name, of which the longest that matches is read, or by its name between
+`backticks` or quotes. The text is parsed and never executed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from vaekit.data.tables.read import dates
 from vaekit.errors import VaekitError
 
 LONGEST = 200
-"""A rule has at most so many numbers, names and signs."""
+"""The largest number of parts (numbers, names and signs) in a rule."""
 
 EXACT = 1e-12
-"""Sides that differ by this part of the sizes that they are made of are equal: sums of floats are not exact."""
+"""Sides are equal up to this share of the sizes of their terms, because float sums are inexact."""
 
 SIGNS = ("<=", ">=", "==", "=", "<", ">")
 
@@ -65,9 +65,9 @@ Node = Number | Name | Pair
 
 @dataclass(frozen=True)
 class Rule:
-    """Sides with signs between them, which all hold; `text` is what was written.
+    """Sides with signs between them, all of which must hold; `text` is what was written.
 
-    Of `column = sum` (or `sum = column`), `target` is the column, and `source` what it is computed from.
+    In `column = sum` (or `sum = column`), `target` is the column and `source` is the sum.
     """
 
     text: str
@@ -79,26 +79,27 @@ class Rule:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The columns that it speaks of, each once."""
+        """The columns that the rule uses, each once."""
         return tuple(dict.fromkeys(name for side in self.sides for name in names_in(side)))
 
     @property
     def target(self) -> str:
-        """The column that is computed, or ""."""
+        """The column that the rule computes, or ""."""
         if self.signs != ("=",):
             return ""
         return next((side.name for side in self.sides if isinstance(side, Name)), "")
 
     @property
     def source(self) -> Node:
-        """What the target is computed from."""
+        """The side that the target is computed from."""
         first, second = self.sides
         return second if first == Name(self.target) else first
 
     def holds(self, values: Values, slack: float = 0.0, part: float = EXACT) -> np.ndarray:
-        """Whether rows (N,) obey, bool: also where an operand is missing or a quotient has no value.
+        """Whether rows (N,) obey, bool; true if an operand is missing or a quotient has no value.
 
-        `slack` is how far an equality may be off, `part` the part of the sides' sizes that counts for nothing.
+        `slack` is the absolute error that an equality may have. `part` is the error, relative to
+        the sizes of the sides, that every comparison ignores.
         """
         sides = [evaluate(side, values) for side in self.sides]
         well = np.array(True)
@@ -115,22 +116,20 @@ class Rule:
         return np.where(np.isfinite(found), found, np.nan)
 
     def solved(self, name: str, values: Values) -> np.ndarray:
-        """The values (N,) of one column under which the target is what it is; NaN where there are none."""
+        """The values (N,) of a column that give the target its value; NaN where there are none."""
         found = _solved(self.source, name, values[self.target], values)
         return np.where(np.isfinite(found), found, np.nan)
 
 
 def parse(text: str, names: Sequence[str]) -> Rule:
-    """The rule that a text says of columns called `names`. Raises VaekitError."""
+    """Parse a rule on columns called `names`. Raises VaekitError."""
     if not isinstance(text, str):
-        raise VaekitError(
-            f'constraint {text!r}: expected words, such as "total = price * quantity"'
-        )
+        raise VaekitError(f'constraint {text!r}: expected text, such as "total = price * quantity"')
     return _Reader(text, names).rule()
 
 
 def evaluate(node: Node, values: Values) -> tuple[np.ndarray, np.ndarray]:
-    """The node's value in each row (N,) or (), and the size of what it is made of: that of a - b is |a| + |b|."""
+    """The node's value in each row, (N,) or (), and the size of its terms: |a| + |b| for a - b."""
     if isinstance(node, Number):
         return np.array(node.value), np.array(abs(node.value))
     if isinstance(node, Name):
@@ -145,7 +144,7 @@ def evaluate(node: Node, values: Values) -> tuple[np.ndarray, np.ndarray]:
 
 
 def names_in(node: Node) -> Iterator[str]:
-    """The columns of a node, as often as they come."""
+    """The columns of a node, once for each occurrence."""
     if isinstance(node, Name):
         yield node.name
     if isinstance(node, Pair):
@@ -154,17 +153,17 @@ def names_in(node: Node) -> Iterator[str]:
 
 
 def require_sense(rule: Rule, dated: Collection[str]) -> None:
-    """Raise a VaekitError where dates and numbers are mixed; `dated` are the columns of dates."""
+    """Raise a VaekitError if dates and numbers are mixed; `dated` are the columns of dates."""
     kinds = {_kind(side, dated) for side in rule.sides}
     if kinds not in ({0}, {1}):
         raise VaekitError(
-            f"{rule}: compares dates with numbers; a date is compared with a date such as 2023-12-31, or a "
-            "difference of dates with a number of days"
+            f"{rule}: compares dates with numbers; compare a date with a date such as 2023-12-31, "
+            "or a difference of dates with a number of days"
         )
 
 
 def _kind(node: Node, dated: Collection[str]) -> int:
-    """0 for a number, 1 for a date, which is so many days from a fixed one; others for what is neither."""
+    """0 for a number, 1 for a date (as days since 1970-01-01), another number for neither."""
     if not isinstance(node, Pair):
         return int(node.dated if isinstance(node, Number) else node.name in dated)
     left, right = _kind(node.left, dated), _kind(node.right, dated)
@@ -200,7 +199,7 @@ def _solved(node: Node, name: str, wanted: np.ndarray, values: Values) -> np.nda
 
 
 class _Reader:
-    """Reads a rule from left to right."""
+    """Parses a rule from left to right."""
 
     def __init__(self, text: str, names: Sequence[str]) -> None:
         self.text, self.names = text.strip(), names
@@ -220,7 +219,7 @@ class _Reader:
             raise self._odd()
         if not signs:
             raise self._wrong(
-                "compares nothing; expected such as total = price * quantity, or age >= 18"
+                "compares nothing; expected a rule such as total = price * quantity, or age >= 18"
             )
         rule = Rule(self.text, tuple(sides), tuple(signs))
         self._check(rule)
@@ -231,7 +230,7 @@ class _Reader:
             raise self._wrong("names no column")
         if "=" in rule.signs and not rule.target:
             raise self._wrong(
-                "an equality has one column alone on a side, such as total = price * quantity"
+                "an equality needs a single column on one side, such as total = price * quantity"
             )
         if rule.target in names_in(rule.source) if rule.target else False:
             raise self._wrong(f"'{rule.target}' cannot be computed from itself")
@@ -267,7 +266,7 @@ class _Reader:
         return Number(day, dated=True)
 
     def _parts(self) -> Iterator[tuple[str, str]]:
-        """What stands one after another: ("name", ...), ("number", ...), ("date", ...) or ("sign", ...)."""
+        """The parts as (kind, word); the kinds are "name", "number", "date" and "sign"."""
         called = "|".join(
             re.escape(name) for name in sorted(self.names, key=len, reverse=True) if name
         )
@@ -296,12 +295,12 @@ class _Reader:
     def _require_name(self, word: str) -> None:
         if word not in self.names:
             raise self._wrong(
-                f"there is no column '{word}'{nearest(word, list(self.names))} (a rule is of columns, numbers and "
-                "dates, not of words of classes)"
+                f"there is no column '{word}'{nearest(word, list(self.names))} "
+                "(a rule can use columns, numbers and dates, but not the words of classes)"
             )
 
     def _next(self) -> str:
-        """The sign that comes, or "" where none does; a name that looks like one is none."""
+        """The next part if it is a sign, "" at the end; other parts are never equal to a sign."""
         kind, word = self.parts[self.at] if self.at < len(self.parts) else ("", "")
         return word if kind in ("sign", "") else f"{kind} {word}"
 
@@ -318,6 +317,4 @@ class _Reader:
         return VaekitError(f"constraint '{self.text[:80]}': {what}")
 
 
-EXPECTED = (
-    "a rule has columns, numbers, + - * / ( ) and = <= >= < >; put odd names between `backticks`"
-)
+EXPECTED = "a rule has columns, numbers, + - * / ( ) and = <= >= < >; put names with spaces or signs in `backticks`"

@@ -1,4 +1,4 @@
-"""What people ask of new rows, cell by cell: values and ranges, as words or as Python has them."""
+"""Parse what a caller asks of new rows: values and ranges of columns, as text or Python values."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ from vaekit.errors import VaekitError
 
 @dataclass(frozen=True)
 class Asked:
-    """What rows should be: a row (C,) in model units, NaN where anything will do; ranges of columns, ends included."""
+    """What rows should be.
+
+    `known` is a row (C,) in model units, NaN where any value is allowed. `ranges` are the ranges of
+    columns in raw values, ends included.
+    """
 
     known: Tensor
     ranges: Mapping[str, tuple[float, float]]
 
     def met(self, x: Tensor, schema: TableSchema, context: Tensor | None) -> Tensor:
-        """Which rows x (N, C) come to lie in the ranges and obey the schema's constraints, bool (N,)."""
+        """Which rows x (N, C) are in the ranges and obey the schema's constraints, bool (N,)."""
         raw = from_tensor(x.cpu(), schema, clip=True)
         told = None if context is None else context.expand(len(raw), -1)
         well = constraints.obeyed(raw, schema, told)
@@ -41,10 +45,13 @@ class Asked:
 
 
 def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
-    """What `words` ask of columns: a value, or a range: (30, 40), "30..40", "> 60". Raises VaekitError."""
+    """Parse the value or range for each column; ranges are (30, 40), "30..40" or "> 60".
+
+    Raises VaekitError.
+    """
     if not isinstance(words, Mapping):
         raise VaekitError(
-            f"where={words!r}: expected what columns should be, such as {{'age': (30, 40)}}"
+            f"where={words!r}: expected a value or range by column, such as {{'age': (30, 40)}}"
         )
     row = torch.full((schema.dims,), math.nan, dtype=torch.float64)
     ranges: dict[str, tuple[float, float]] = {}
@@ -71,22 +78,23 @@ def _column(name: str, schema: TableSchema) -> Column:
 
 
 def _value(column: Column, value: Any) -> float:
-    """The raw value that is asked for, one that was seen or lies between such. Raises VaekitError."""
+    """The raw value that is asked for. Raises VaekitError if it is outside what training saw."""
     found = _read(column, value)
     if math.isnan(found):
         hint = nearest(str(value), list(column.classes)) if column.discrete else ""
-        raise VaekitError(f"where {_said(column, value)}: no such value was seen{hint}")
+        raise VaekitError(f"where {_said(column, value)}: training did not see this value{hint}")
     if not column.discrete and not column.low <= found <= column.high:
         raise VaekitError(
-            f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}"
+            f"where {_said(column, value)}: is outside the range seen in training, {_seen(column)}"
         )
     return found
 
 
 def _read(column: Column, value: Any, whole: Any = None) -> float:
-    """A raw value as the column has it, NaN where it has none such. Dates may be written as 2023-12-31, too.
+    """A value as a raw value of the column, NaN if it has no such class.
 
-    `whole` is the range that the value is an end of, for messages.
+    Dates may also be written as 2023-12-31. `whole` is the range that the value is an end of, for
+    messages.
     """
     said = _said(column, value if whole is None else whole)
     if column.kind == "date" and not isinstance(value, float):
@@ -98,13 +106,13 @@ def _read(column: Column, value: Any, whole: Any = None) -> float:
         found = next((float(day) for day in known if not math.isnan(day)), math.nan)
         if math.isnan(found):
             raise VaekitError(
-                f"where {said}: '{value}' is no date; write it as in {_dated(column)}"
+                f"where {said}: '{value}' is not a date; write it like {_dated(column)}"
             )
         return found
     cells = Array({column.name: np.array([value])}, 1, "where").cells(column.name)
     if not column.discrete and len(cells.numbers.odd):
         raise VaekitError(
-            f"where {said}: '{value}' is no number; expected one, such as {column.low:g}"
+            f"where {said}: '{value}' is not a number; expected one, such as {column.low:g}"
         )
     return float(read_column(cells, column)[0][0])
 
@@ -113,12 +121,15 @@ OPERATOR = re.compile(r"\s*(>=|<=|>|<)\s*(.*)")
 
 
 def _ends(column: Column, value: Any) -> tuple[float, float] | None:
-    """The ends, included, of the range that is asked for; None where one value is. A class goes before a range."""
+    """The ends (included) of the range that is asked for; None if it is a single value.
+
+    A word that is a class is never read as a range.
+    """
     if isinstance(value, (tuple, list)):
         if _is_of_words(column) and value:
             raise VaekitError(
                 f"where {_said(column, value)}: one class can be asked for at a time, such as '{value[0]}', and a "
-                f"range is for numbers and dates; this is a {column.kind} ({column.why})"
+                f"range is for numbers and dates, but this is a {column.kind} ({column.why})"
             )
         if len(value) != 2:
             raise VaekitError(
@@ -140,10 +151,10 @@ def _ends(column: Column, value: Any) -> tuple[float, float] | None:
 
 
 def _end(column: Column, end: Any, value: Any, without: float) -> float:
-    """One end of a range as a raw number; `without` where none is said and one need not be."""
+    """One end of a range as a raw number; `without` if none is given (0: an end is required)."""
     if _is_of_words(column):
         raise VaekitError(
-            f"where {_said(column, value)}: a range is for numbers and dates, and this is a {column.kind} "
+            f"where {_said(column, value)}: a range is for numbers and dates, but this is a {column.kind} "
             f"({column.why}); ask for one of its classes"
         )
     if (end is None or str(end).strip() == "") and without:
@@ -158,16 +169,16 @@ def _end(column: Column, end: Any, value: Any, without: float) -> float:
 
 
 def _is_of_words(column: Column) -> bool:
-    """Whether the column has classes that no number stands for."""
+    """Whether the column's classes are not numbers; a boolean's never are."""
     return column.discrete and (column.kind == "boolean" or constraints.numbers_of(column) is None)
 
 
 def _in_reach(column: Column, ends: tuple[float, float], value: Any) -> tuple[float, float]:
-    """The ends as they are. Raises a VaekitError where nothing that was seen can lie between them."""
+    """The ends unchanged. Raises VaekitError if training saw no value between them."""
     low, high = ends
     if low > high:
         raise VaekitError(
-            f"where {_said(column, value)}: asks for nothing, since the first end is above the second"
+            f"where {_said(column, value)}: the range is empty, since its first end is above its second"
         )
     numbers = (
         constraints.numbers_of(column) if column.discrete else np.array([column.low, column.high])
@@ -175,18 +186,18 @@ def _in_reach(column: Column, ends: tuple[float, float], value: Any) -> tuple[fl
     assert numbers is not None
     if low > numbers.max() or high < numbers.min():
         raise VaekitError(
-            f"where {_said(column, value)}: is outside of all that was seen, {_seen(column)}"
+            f"where {_said(column, value)}: is outside the range seen in training, {_seen(column)}"
         )
     return ends
 
 
 def _said(column: Column, value: Any) -> str:
-    """ "age=30", "age>60"."""
+    """The request in words: "age=30", "age>60"."""
     return f"{column.name}{'' if str(value).strip()[:1] in ('<', '>') else '='}{value}"
 
 
 def _dated(column: Column) -> str:
-    """ "2023-01-01 (year-month-day)", "01.06.2023 (day.month.year), or as 2023-12-31"."""
+    """How to write the column's dates: "01.06.2023 (day.month.year), or as 2023-12-31"."""
     form = column.format or ("%H:%M:%S" if column.dtype == "Time" else "%Y-%m-%d")
     for part, word in SPELT.items():
         form = form.replace(part, word)
