@@ -16,10 +16,10 @@ from vaekit.data.images.load import load
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,age\na.png,1\nb.png,inf\n", "'inf', which is no number"),
+        ("file,age\na.png,1\nb.png,inf\n", "'inf', which is not a finite number"),
         ("file,age,age\na.png,1,2\nb.png,2,3\n", "two columns are called 'age'"),
         ("file,age\na.png,1\na.png,2\nb.png,3\n", "a.png stands in several rows"),
-        ("file,age\na.png,0.1\nb.png,0.1\n", "one value only"),
+        ("file,age\na.png,0.1\nb.png,0.1\n", "only one value"),
         ("file,age\na.png," + 200_000 * "9" + "\n", "no table that can be read"),
     ],
 )
