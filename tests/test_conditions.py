@@ -255,8 +255,8 @@ def test_a_table_has_a_row_for_each_image_of_an_array(arrays, tmp_path):
     [
         (b"", "has no rows"),
         (b"file,age\n", "has no rows"),
-        (b"file,age\n1.png,3\n2.png\n", "line 3 has another number of columns"),
-        (b"\xff\xfe\x00\x01", "is no CSV file in UTF-8"),
+        (b"file,age\n1.png,3\n2.png\n", "line 3 has a different number of columns"),
+        (b"\xff\xfe\x00\x01", "is not a CSV file in UTF-8"),
         (b"file,years\n1.png,3\n", "no column 'age'"),
     ],
 )

@@ -229,7 +229,7 @@ def _as_numbers(name: str, words: np.ndarray) -> np.ndarray:
     odd = [word for word in words.tolist() if not _is_finite(word)]
     if odd:
         raise VaekitError(
-            f"condition '{name}' holds '{odd[0]}', which is not a finite number: empty those cells or use {name}:category"
+            f"condition '{name}' holds '{odd[0]}', which is not a finite number: empty these or use {name}:category"
         )
     return words.astype(float)
 
