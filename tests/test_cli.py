@@ -444,7 +444,7 @@ TRAINING_MISTAKES = {
     "--bound iwae": "bound 'iwae': expected a whole number of at least 1",
     "--bound iwae:5 --beta 2": "objective.beta=2: the iwae bound has no beta",
     "--device tpu": "device 'tpu': expected auto, cuda, mps or cpu",
-    "--likelihood bernoulli --binarise none": "likelihood 'bernoulli' needs pixels in {0, 1}, but these are grey levels",
+    "--likelihood bernoulli --binarise none": "likelihood 'bernoulli' needs pixels in {0, 1}, but these are grey",
     "--likelihood mse --binarise dynamic": "model.binarise=dynamic goes with likelihood bernoulli",
     "hidden=[8] --architecture conv": "model.hidden belongs to the mlp",
     "--resize 8by8": "--resize 8by8: expected a side such as 64",
