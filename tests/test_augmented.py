@@ -68,7 +68,7 @@ def test_new_pictures_are_of_their_class(place: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_filled_up_is_told(run: Path, place: Path, tmp_path: Path) -> None:
     refused = call("augment", run, "-n", 5)
     assert refused.code == 1
-    assert "every class has 5 pictures or more already" in refused.err
+    assert "every class already has 5 pictures or more" in refused.err
     np.save(place / "plain.npy", np.load(place / "squares.npz")["images"])
     told("train", place / "plain.npy", *TINY, "--out", tmp_path / "none")
     assert "has no classes; put the pictures" in call("augment", tmp_path / "none").err

@@ -16,11 +16,11 @@ from vaekit.data.images.load import load
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,age\na.png,1\nb.png,inf\n", "'inf', which is no number"),
+        ("file,age\na.png,1\nb.png,inf\n", "'inf', which is not a finite number"),
         ("file,age,age\na.png,1,2\nb.png,2,3\n", "two columns are called 'age'"),
         ("file,age\na.png,1\na.png,2\nb.png,3\n", "a.png stands in several rows"),
-        ("file,age\na.png,0.1\nb.png,0.1\n", "one value only"),
-        ("file,age\na.png," + 200_000 * "9" + "\n", "no table that can be read"),
+        ("file,age\na.png,0.1\nb.png,0.1\n", "only one value"),
+        ("file,age\na.png," + 200_000 * "9" + "\n", "cannot be read as a table"),
     ],
 )
 def test_a_table_that_misleads_is_refused(text: str, said: str, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_several_tables_are_named_and_one_is_asked_for(photos):
     for name in ("labels.csv", "marks.csv"):
         (photos / name).write_text(TEXT)
     with pytest.raises(
-        VaekitError, match=r"2 tables name the images \(labels.csv, marks.csv\).*--table"
+        VaekitError, match=r"2 tables name the images \(labels.csv, marks.csv\).*table=labels.csv"
     ):
         load(photos, condition=["kind"])
     assert load(photos, condition=["kind"], table="marks.csv").context is not None
@@ -131,5 +131,5 @@ def test_numbers_of_named_classes_are_their_names(tmp_path: Path) -> None:
     ]
     assert told == ["cat", "dog", "owl", "owl", "", "cat"]
     np.savez(tmp_path / "few.npz", images=images, kind=kind, kind_names=np.array(["cat", "dog"]))
-    with pytest.raises(VaekitError, match="counts classes up to 2, and has 2 names"):
+    with pytest.raises(VaekitError, match="has class numbers up to 2, but only 2 names"):
         load(tmp_path / "few.npz", array="images", condition=["kind"])

@@ -57,13 +57,13 @@ def test_the_kind_can_be_said():
     [
         (np.array(["a", "a", "?"]), "", "only one value"),
         (np.array(["", "NA"]), "category", "no values"),
-        (np.array(["tall", "1.5"]), "number", "'tall', which is no number"),
-        (np.array([2.5, 2.5]), "number", "one value only"),
+        (np.array(["tall", "1.5"]), "number", "'tall', which is not a finite number"),
+        (np.array([2.5, 2.5]), "number", "only one value"),
         (np.array([[0.5, 1.0]]), "", "expected flags"),
         (np.arange(20_001), "category", "20,001 different values"),
         (np.arange(3), "colour", "expected x:category or x:number"),
         (np.zeros((4, 2, 2)), "", "of shape \\(2, 2\\) each"),
-        (np.array(["a", "b", "c", "d"]), "", "is another for each of 4"),
+        (np.array(["a", "b", "c", "d"]), "", "has 4 values, all different"),
     ],
 )
 def test_a_column_that_tells_nothing_apart_is_refused(values, kind, says):
@@ -255,8 +255,8 @@ def test_a_table_has_a_row_for_each_image_of_an_array(arrays, tmp_path):
     [
         (b"", "has no rows"),
         (b"file,age\n", "has no rows"),
-        (b"file,age\n1.png,3\n2.png\n", "line 3 has another number of columns"),
-        (b"\xff\xfe\x00\x01", "is no CSV file in UTF-8"),
+        (b"file,age\n1.png,3\n2.png\n", "line 3 has a different number of columns"),
+        (b"\xff\xfe\x00\x01", "is not a CSV file in UTF-8"),
         (b"file,years\n1.png,3\n", "no column 'age'"),
     ],
 )
@@ -465,7 +465,7 @@ def test_a_context_of_the_wrong_form_is_refused(run):
 def test_what_no_field_can_mean_is_refused(run) -> None:
     trained, x = vaekit.load(run), torch.zeros(2, 1, 8, 8)
     for row in (99.0, -1.0, 0.5, math.inf):
-        with pytest.raises(VaekitError, match="counts classes from 0 to 9"):
+        with pytest.raises(VaekitError, match="class numbers from 0 to 9"):
             trained.encode(x, torch.full((2, 1), row))
     for guidance, wish in ((math.nan, {"label": 1}), (-1.0, {"label": 1}), (2.0, None)):
         with pytest.raises(VaekitError, match="guidance"):

@@ -78,14 +78,14 @@ def test_a_missing_path_is_told_with_the_nearest_name(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -3, (4,), (4, 0), (4, 4, 4), 10**9])
 def test_impossible_sizes(size):
-    refused("digits", "--resize", size=size)
+    refused("digits", "size: expected a side", size=size)
 
 
 def test_options_that_do_not_apply(tmp_path):
     good_files(tmp_path)
-    refused("digits", "--channels is 1 (grey) or 3 (colour)", channels=2)
-    refused("digits", "--array", array="x")
-    refused(tmp_path, "--labels", "folder of pictures", labels="y")
+    refused("digits", "channels: expected 1 (grey) or 3 (colour)", channels=2)
+    refused("digits", "array names", array="x")
+    refused(tmp_path, "labels names", "folder of pictures", labels="y")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -254,7 +254,7 @@ def test_a_file_that_shrinks_after_loading(tmp_path):
 
 def test_several_arrays_are_listed(tmp_path):
     path = npz(tmp_path / "a.npz", left=IMAGES, right=IMAGES, y=np.arange(4))
-    refused(path, "left uint8 (4, 5, 6)", "right uint8 (4, 5, 6)", "choose one with --array NAME")
+    refused(path, "left uint8 (4, 5, 6)", "right uint8 (4, 5, 6)", "choose one with array=NAME")
     refused(path, "'middle'", "left uint8", array="middle")
     refused(path, "y is int64 (4,)", array="y")
     refused(path, "'z' for labels", array="left", labels="z")
@@ -389,7 +389,7 @@ def test_idx_labels_and_sets(tmp_path):
     refused(tmp_path, "3 labels for 2 images")
     (tmp_path / "train-labels-idx1-ubyte").unlink()
     (tmp_path / "emnist-letters-train-images-idx3-ubyte").write_bytes(images)
-    refused(tmp_path, "several sets", "emnist-letters", "--array")
+    refused(tmp_path, "several sets", "emnist-letters", "array=NAME")
     assert len(load(tmp_path, array="emnist-letters")) == 2
     refused(tmp_path, "no set 'emnist-x'", array="emnist-x")
 
@@ -400,10 +400,8 @@ def test_idx_labels_and_sets(tmp_path):
 def test_data_of_another_size(tmp_path):
     good_files(tmp_path / "photos")
     schema = ImageSchema(height=28, width=20, channels=1)
-    refused(
-        tmp_path / "photos", "8x8", "this model reads 28x20 grey", "--resize 28x20", schema=schema
-    )
-    refused(tmp_path / "photos", "--resize 8 doesn't suit", "--resize 28x20", size=8, schema=schema)
+    refused(tmp_path / "photos", "8x8", "this model reads 28x20 grey", "to 28x20", schema=schema)
+    refused(tmp_path / "photos", "size 8 doesn't suit", "use size 28x20", size=8, schema=schema)
     refused(npz(tmp_path / "a.npz", x=IMAGES), "5x6 grey", "28x20 grey", schema=schema)
     assert load(tmp_path / "photos", size=(28, 20), schema=schema).raw.shape == (3, 1, 28, 20)
     picture(side=9).save(tmp_path / "photos" / "other.png")
@@ -413,9 +411,9 @@ def test_data_of_another_size(tmp_path):
 def test_data_of_another_colour_or_dtype(tmp_path):
     colour = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
     path = npz(tmp_path / "a.npz", x=colour)
-    refused(path, "in colour", "reads grey ones", "--channels 1", schema=GREY8)
+    refused(path, "in colour", "reads grey ones", "channels=1", schema=GREY8)
     assert load(path, channels=1, schema=GREY8).raw.shape == (3, 1, 8, 8)
-    refused(path, "--channels 3 doesn't suit", channels=3, schema=GREY8)
+    refused(path, "channels 3 doesn't suit", channels=3, schema=GREY8)
     fine = npz(tmp_path / "b.npz", x=np.random.default_rng(0).random((3, 8, 8)))
     refused(fine, "floats", "uint8", schema=GREY8)
 
@@ -428,7 +426,7 @@ def test_what_cannot_be_shown_or_written(tmp_path):
         sheet(torch.zeros(0, 1, 4, 4))
     with pytest.raises(VaekitError, match="1 or 3 channels"):
         sheet(torch.zeros(2, 2, 4, 4))
-    with pytest.raises(VaekitError, match="are to be written"):
+    with pytest.raises(VaekitError, match="expected images of shape"):
         write(torch.zeros(2, 1, 4, 4), GREY8, tmp_path, "a")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(VaekitError, match="choose another folder"):

@@ -83,7 +83,7 @@ def test_small_pictures_of_many_sizes_are_not_enlarged(tmp_path):
     assert images.raw.shape == (6, 3, 20, 20)
     assert images.schema.resized
     assert (
-        "resized to 20x20, which --resize changes (they were of 6 sizes, 20x32 to 25x27)"
+        "resized to 20x20, which data.size changes (they were of 6 sizes, 20x32 to 25x27)"
         in told(images)
     )
 
@@ -140,7 +140,7 @@ def test_where_training_resized_new_images_are_resized_as_well(mixed, tmp_path):
     assert "The images were resized to 12x12, as in training (they were 30x30)" in array.notes
     same = run.read(save(tmp_path / "same.png", noise(12, 12)))
     assert same.notes == ()
-    with pytest.raises(VaekitError, match="--resize 9 doesn't suit"):
+    with pytest.raises(VaekitError, match="size 9 doesn't suit"):
         run.read(tmp_path / "one.png", size=9)
 
 
@@ -162,11 +162,12 @@ def test_where_training_did_not_resize_another_size_is_a_mistake(tmp_path):
     assert not schema.resized
     one = save(tmp_path / "one.png", noise(9, 9))
     with pytest.raises(
-        VaekitError, match=r"one\.png: images are 9x9, this model reads 8x8 colour.*--resize 8"
+        VaekitError,
+        match=r"one\.png: images are 9x9, this model reads 8x8 colour.*resize them to 8",
     ):
         load(one, schema=schema)
     save(tmp_path / "photos/stray.png", noise(9, 7))
-    with pytest.raises(VaekitError, match=r"\(stray\.png is 9x7\).*--resize 8"):
+    with pytest.raises(VaekitError, match=r"\(stray\.png is 9x7\).*resize them to 8"):
         load(tmp_path / "photos", schema=schema)
     images = load(tmp_path / "photos", schema=schema, size=8)
     assert "as in training" not in told(images)
@@ -214,7 +215,7 @@ def test_a_run_from_before_its_choices_changed_reads_its_own_images_as_then(
     assert load(tmp_path / "photos").schema.shape == (1, 12, 12)
     assert own_part(old).raw.shape[1:] == shape
     assert vaekit.resume(run.folder).schema.shape == shape
-    with pytest.raises(VaekitError, match=f"--resize {shape[1]}"):
+    with pytest.raises(VaekitError, match=f"resize them to {shape[1]}"):
         old.read(tmp_path / "photos")
 
 
@@ -247,7 +248,7 @@ def test_what_is_grey_however_stored_is_read_as_grey(kind, budget, tmp_path):
     Image.fromarray(grey_noise(8, 8, 7)[..., 0]).save(tmp_path / "in/plain.png")
     images = load(tmp_path / "in", memory_budget=budget, cache=tmp_path)
     assert images.schema.channels == 1
-    assert images.notes == ("3 of 4 images are stored in colour and without any: read as grey",)
+    assert images.notes == ("3 of 4 images are stored in colour but without colour: read as grey",)
     if kind in ("png", "bmp", "tif"):
         first = torch.from_numpy(grey_noise(8, 8, 0)[..., 0].copy())
         assert torch.equal(images.raw.take(torch.tensor([0]))[0, 0], first)
@@ -289,7 +290,7 @@ def test_a_folder_in_colour_is_decoded_once_but_for_one_picture(tmp_path, monkey
 @pytest.mark.parametrize(
     ("channels", "model", "stored", "sentence"),
     [
-        (None, 1, "grey", "2 of 2 images are stored in colour and without any: read as grey"),
+        (None, 1, "grey", "2 of 2 images are stored in colour but without colour: read as grey"),
         (None, 3, "grey", "2 of 2 images are grey: read as colour"),
         (3, None, "grey", "2 of 2 images are grey: read as colour"),
         (1, None, "colour", "2 of 2 images are in colour: read as grey"),
@@ -309,7 +310,7 @@ def test_notes_on_colour_are_true(channels, model, stored, sentence, tmp_path):
 
 def test_colour_for_a_grey_model_is_a_mistake_unless_asked_for(tmp_path):
     save(tmp_path / "a.png", noise(8, 8))
-    with pytest.raises(VaekitError, match=r"in colour, this model reads grey ones.*--channels 1"):
+    with pytest.raises(VaekitError, match=r"in colour, this model reads grey ones.*channels=1"):
         load(tmp_path, schema=ImageSchema(height=8, width=8, channels=1))
 
 

@@ -48,7 +48,7 @@ WRONG = [
     ("condition=label,label", "'label' is named twice"),
     ("condition=short", f"'short' has 7 values for {IMAGES} images"),
     ("condition=same", "'same' has only one value"),
-    ("condition=word:number", "'cat', which is no number: .* use word:category"),
+    ("condition=word:number", "'cat', which is not a finite number: .* use word:category"),
     ("condition=age:colour", "expected age:category or age:number"),
     *(
         (f"latent={word}", f"'{word}': expected .*whole number")

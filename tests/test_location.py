@@ -92,7 +92,7 @@ def test_one_error_names_both_places_where_the_data_are_not(
         result = call(*words)
         assert result.code == 1
         was, here = (place / "data" / "x.csv" for place in (project, elsewhere))
-        assert f"data/x.csv: the data of the run are not at {was}, nor at {here}" in result.err
+        assert f"data/x.csv: the data of the run are neither at {was} nor at {here}" in result.err
         assert result.err.count("error: ") == 1
 
 
@@ -121,5 +121,5 @@ def test_names_that_are_no_paths_stay_names(
     (tmp_path / "t.csv").touch()
     assert absolute_paths(data) == {"table": str(tmp_path / "t.csv")}
     assert locate(data, absolute_paths(data)) == data
-    with pytest.raises(VaekitError, match=r"people\.csv: the data of the run are not at "):
+    with pytest.raises(VaekitError, match=r"people\.csv: the data of the run are neither at "):
         locate(Data(table="people.csv"), {"table": os.path.abspath("gone.csv")})

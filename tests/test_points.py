@@ -147,7 +147,7 @@ def _train(place: Path, name: str, until: int = 1000) -> None:
 
 
 def test_a_name_is_given_once() -> None:
-    with pytest.raises(VaekitError, match="there is a kind of data 'images' already"):
+    with pytest.raises(VaekitError, match="there is already a kind of data called 'images'"):
         registry.register(replace(MODALITY, name="images"))
     registry.register(MODALITY)  # the same one again is no mistake
 

@@ -62,7 +62,7 @@ def test_likelihood_and_binarisation(
     [
         (["likelihood=bernoulli", "binarise=none"], {}, "use model.binarise=dynamic"),
         (["likelihood=gaussian", "binarise=dynamic"], {}, "goes with likelihood bernoulli"),
-        (["likelihood=logistic-mixture"], {"dtype": "float32"}, "wants 8-bit pixels"),
+        (["likelihood=logistic-mixture"], {"dtype": "float32"}, "needs 8-bit pixels"),
         (["likelihood=gausian"], {}, "did you mean 'gaussian'"),
         (["prior=mixtur:3"], {}, "did you mean 'mixture:10'"),
         (["prior=mixture:0"], {}, "whole number of at least 1"),

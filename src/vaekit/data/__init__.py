@@ -1,1 +1,1 @@
-"""The kinds of data: where data come from, how they become tensors, and how they go back."""
+"""The kinds of data: where data come from, how they become tensors, and how tensors become data again."""

@@ -1,7 +1,8 @@
-"""Conditions: what is known of a datum beside itself (its class, its age, its attributes), as columns of numbers.
+"""Conditions: facts about a datum that are given to the model (class, age, attributes), as columns of numbers.
 
 A schema's `conditions` are the fields; `encode` turns columns of values into rows for the model: float32 (N, F), NaN
-where something is not known. A category takes one column (its number), a number one (standardised), and flags one each.
+where a value is unknown. A category takes one column (the class's number), a number takes one (standardised), and
+flags take one each.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from vaekit.config import nearest
 from vaekit.errors import VaekitError
 
 MISSING = ("", "?", "na", "n/a", "nan", "none", "null", "unknown")
-"""Words that stand for no value, in any case of letters."""
+"""Words that mean a missing value, in upper or lower case."""
 
 FEW = 20
-"""Whole numbers of at most so many different values are categories; more are numbers."""
+"""A column of whole numbers is a category if it has at most 20 different values, else a number."""
 
 MOST = 10_000
-"""A category has at most so many classes."""
+"""The largest number of classes of a category."""
 
 FAR = 20.0
-"""Nothing that is so many standard deviations from the mean can be asked for."""
+"""The largest distance from the mean that can be asked for, in standard deviations."""
 
 YES, NO = ("1", "1.0", "yes", "true", "on"), ("0", "0.0", "-1", "-1.0", "no", "false", "off")
 
@@ -44,18 +45,18 @@ class Condition(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def width(self) -> int:
-        """How many columns of the context it takes."""
+        """The number of columns that it takes in the context."""
         return len(self.classes) if self.kind == "flags" else 1
 
 
 def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = "") -> Condition:
-    """The field that a column (N,) of words or numbers, or a table (N, K) of flags, makes. Raises VaekitError.
+    """The field for a column (N,) of words or numbers, or for a table (N, K) of flags. Raises VaekitError.
 
-    `names` are those of the classes 0..K-1, or of the flags; `kind` overrides what the values suggest.
+    `names` are the names of the classes 0..K-1, or of the flags; `kind` overrides the kind that the values suggest.
     """
     if not 1 <= values.ndim <= 2:
         raise VaekitError(
-            f"condition '{name}' has values of shape {values.shape[1:]} each; expected one, or a row of flags"
+            f"condition '{name}' has values of shape {values.shape[1:]} each; expected one value or a row of flags"
         )
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -70,7 +71,7 @@ def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = 
         and 2 < len(np.unique(values)) == len(values) <= MOST
     ):
         raise VaekitError(
-            f"condition '{name}' is another for each of {len(values):,}; choose one that some share"
+            f"condition '{name}' has {len(values):,} values, all different; choose one with values that repeat"
         )
     if kind == "number":
         return _number(name, values)
@@ -80,7 +81,7 @@ def learn(name: str, values: np.ndarray, names: Sequence[str] = (), kind: str = 
 
 
 def encode(values: Mapping[str, np.ndarray], conditions: Sequence[Condition], n: int) -> Tensor:
-    """Rows (n, F) of the fields' columns; NaN where a value is missing or not known to the field."""
+    """Rows (n, F) of the fields' columns; NaN where a value is missing or a class is unknown."""
     columns = [
         _column(field, values[field.name]) if field.name in values else _blank(field, n)
         for field in conditions
@@ -89,20 +90,20 @@ def encode(values: Mapping[str, np.ndarray], conditions: Sequence[Condition], n:
 
 
 def blank(conditions: Sequence[Condition], n: int) -> Tensor:
-    """Rows (n, F) of which nothing is known."""
+    """Rows (n, F) with no known value: NaN everywhere."""
     return torch.full((n, sum(field.width for field in conditions)), math.nan)
 
 
 def names(conditions: Sequence[Condition]) -> list[str]:
-    """What can be asked for by name: the fields, and single flags."""
+    """The names that can be asked for: the fields and the single flags."""
     flags = [flag for field in conditions if field.kind == "flags" for flag in field.classes]
     return [field.name for field in conditions] + flags
 
 
 def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
-    """One row (1, F) with what `words` say and nothing known of the rest. Raises VaekitError.
+    """One row (1, F) with the values of `words`, and NaN for all others. Raises VaekitError.
 
-    A flag can be named by itself (`Smiling=yes`), or several together under their field (`attr=Smiling,-Male`).
+    A flag can be set by its own name (`Smiling=yes`), or several together by their field (`attr=Smiling,-Male`).
     """
     row, start = blank(conditions, 1), 0
     known = [field.name for field in conditions]
@@ -119,7 +120,7 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
         }
         if field.name in words and own:
             raise VaekitError(
-                f"condition {field.name}: asked for as a whole and by {next(iter(own))}; say one of them"
+                f"condition {field.name}: is set as a whole and by its flag {next(iter(own))}; set only one of them"
             )
         if field.name in words:
             row[0, start : start + field.width] = _asked(field, words[field.name])
@@ -130,19 +131,19 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
 
 
 def check(context: Tensor, conditions: Sequence[Condition]) -> None:
-    """Raise a VaekitError where rows (n, F) hold what no field can mean; NaN, for not known, is always well."""
+    """Raise a VaekitError if rows (n, F) hold values that their fields do not allow. NaN (unknown) is allowed."""
     for column, size in zip(context.unbind(1), sizes(conditions), strict=True):
         known = column[~column.isnan()]
         if size and not ((known >= 0) & (known < size) & (known == known.round())).all():
             raise VaekitError(
-                f"a context counts classes from 0 to {size - 1}, or holds NaN where not known; see `where`"
+                f"context: expected class numbers from 0 to {size - 1}, or NaN for unknown; use `where` to name classes"
             )
         if known.isinf().any():
-            raise VaekitError("a context holds finite numbers, or NaN where not known")
+            raise VaekitError("context: expected finite numbers, or NaN for unknown; got infinity")
 
 
 def sizes(conditions: Sequence[Condition]) -> tuple[int, ...]:
-    """For every column of the context: how many classes it counts, 0 for a number or a flag."""
+    """The number of classes of every column of the context; 0 for a number or a flag."""
     return tuple(
         s for f in conditions for s in ([len(f.classes)] if f.kind == "category" else [0] * f.width)
     )
@@ -158,7 +159,7 @@ def describe(field: Condition) -> str:
 
 
 def is_missing(values: np.ndarray) -> np.ndarray:
-    """Which entries hold no value: NaN, or a word such as "?" or "NA"."""
+    """Which entries are missing values: NaN, infinity, or a word such as "?" or "NA"."""
     if values.dtype.kind == "f":
         return ~np.isfinite(values)
     if values.dtype.kind == "U":
@@ -197,16 +198,16 @@ def _classes(name: str, values: np.ndarray) -> tuple[str, ...]:
         found = (
             found
             if len(classes) < 2
-            else f"{len(classes):,} different values, which no class has often enough"
+            else f"{len(classes):,} different values, too many for classes"
         )
         raise VaekitError(
-            f"condition '{name}' has {found}; choose a column that tells the data apart"
+            f"condition '{name}' has {found}; choose a column with several values that repeat"
         )
     return tuple(dict.fromkeys(_word(value) for value in classes.tolist()))
 
 
 def _word(value: object) -> str:
-    """A class's name: 3.0 is "3"."""
+    """A class's name: 3.0 becomes "3"."""
     return (
         str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     )
@@ -216,7 +217,7 @@ def _number(name: str, values: np.ndarray) -> Condition:
     numbers = _as_numbers(name, values[~is_missing(values)])
     if not len(numbers) or numbers.std() <= 1e-9 * abs(numbers.mean()):
         raise VaekitError(
-            f"condition '{name}' has {'one value only' if len(numbers) else 'no values'}; choose another"
+            f"condition '{name}' has {'only one value' if len(numbers) else 'no values'}; choose another"
         )
     return Condition(
         name=name, kind="number", mean=float(numbers.mean()), scale=float(numbers.std())
@@ -224,11 +225,11 @@ def _number(name: str, values: np.ndarray) -> Condition:
 
 
 def _as_numbers(name: str, words: np.ndarray) -> np.ndarray:
-    """All of them, finite; a VaekitError names the first that is no number."""
+    """All words as finite numbers. Raises a VaekitError that names the first one that is not a number."""
     odd = [word for word in words.tolist() if not _is_finite(word)]
     if odd:
         raise VaekitError(
-            f"condition '{name}' holds '{odd[0]}', which is no number: leave such cells empty, or use {name}:category"
+            f"condition '{name}' holds '{odd[0]}', which is not a finite number: empty these or use {name}:category"
         )
     return words.astype(float)
 
@@ -246,7 +247,7 @@ def _flags(name: str, values: np.ndarray, names: Sequence[str]) -> Condition:
     odd = [flag for flag in flags if flags.count(flag) > 1 or flag.startswith("-") or "," in flag]
     if odd:
         raise VaekitError(
-            f"condition '{name}': a flag cannot be called '{odd[0]}'; each wants a plain name of its own"
+            f"condition '{name}': a flag cannot be called '{odd[0]}'; use different names, without ',' or a leading '-'"
         )
     return Condition(name=name, kind="flags", classes=flags)
 
@@ -261,7 +262,7 @@ def _check_flags(name: str, values: np.ndarray, flags: Sequence[str]) -> None:
         )
     if values.ndim != 2 or values.shape[1] != len(flags):
         raise VaekitError(
-            f"condition '{name}' is a table {values.shape}: expected {len(flags)} columns, a flag each"
+            f"condition '{name}' is a table {values.shape}: expected {len(flags)} columns, one for each flag"
         )
 
 
@@ -298,7 +299,7 @@ def _blank(field: Condition, n: int) -> Tensor:
     return torch.full((n, field.width), math.nan)
 
 
-# What the user asks for
+# Values that the user asks for
 
 
 def _asked(field: Condition, word: str) -> Tensor:
@@ -315,7 +316,7 @@ def _asked(field: Condition, word: str) -> Tensor:
         away = (_float(field.name, word) - field.mean) / field.scale
         if abs(away) > FAR:
             raise VaekitError(
-                f"condition {field.name}={word}: is far from all that was seen, {describe(field)}"
+                f"condition {field.name}={word}: is too far from the training data, {describe(field)}"
             )
         return torch.tensor([away])
     return _asked_flags(field, word)

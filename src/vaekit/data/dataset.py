@@ -1,4 +1,4 @@
-"""What every kind of data has in common: a form, data by index, and what is known of each."""
+"""What every kind of data has in common: a schema, data by index, and what is known of each datum."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from vaekit.data.conditions import Condition
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done ("decoding"), how many are done, and how many there are."""
+"""Called with the name of the work ("decoding"), the number of items done, and their total number."""
 
 
 class Schema(BaseModel, frozen=True, extra="forbid"):
-    """The form of a datum: plain data, saved as JSON beside a model; as text, what data of it are called.
+    """The form of a datum, saved as JSON beside a model. As text it describes such data ("images of 28x28x1").
 
-    `modality` names the kind of data; `conditions` are the fields of what the model is told beside the datum.
+    `modality` names the kind of data; `conditions` are the fields on which the model is conditioned.
     """
 
     modality: str
@@ -28,17 +28,17 @@ class Schema(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def reported(self) -> dict[str, str]:
-        """What is to be said beside every number that is measured on such data."""
+        """Facts, by name, that are reported beside every number measured on such data."""
         return {}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the parts of a datum are called, if anything."""
+        """The names of the parts of a datum; () if they have none."""
         return ()
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum as the model sees it."""
+        """The shape of one datum as the model sees it."""
         raise NotImplementedError
 
     @property
@@ -78,7 +78,7 @@ class Raw(Protocol):
 
 
 class Resident:
-    """Data held in one tensor (N, ...), on whichever device it lives."""
+    """Data held in one tensor (N, ...), on any device."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -112,12 +112,12 @@ class Resident:
 class Dataset(Generic[S]):
     """Data and what is known of them.
 
-    `labels` is int64 (N,), -1 where no class is known, or None. `source` is as the user named it. `notes`
-    are sentences that say what was decided, skipped and converted; `skipped` lists (file, reason). `files`
-    are the N names of the files, below the source's folder, or () where data don't come from such.
-    `test` is the source's own test part, if it has one. `context` is what `schema.conditions` say of each datum,
-    float32 (N, F), NaN where that is not known; None without conditions. `computed` are cells (N, K), float64, of what
-    follows from the datum, as they came; None where nothing does.
+    `labels` is int64 (N,), -1 where the class is unknown, or None. `source` is the name that the user gave.
+    `notes` are sentences that say what was decided, skipped and converted; `skipped` lists (file, reason).
+    `files` are the names of the N files, relative to the source's folder, or () if the data are not files.
+    `test` is the source's own test part, if it has one. `context` holds the values of `schema.conditions`,
+    float32 (N, F), NaN where a value is unknown; it is None without conditions. `computed` holds the values
+    that can be computed from the rest of the datum, float64 (N, K), as they were read; None if there are none.
     """
 
     raw: Raw
@@ -136,12 +136,12 @@ class Dataset(Generic[S]):
 
     @property
     def skipped_table(self) -> str:
-        """The lines of skipped.tsv: a file and its reason each."""
+        """The lines of skipped.tsv: a file and the reason why it was skipped, one file a line."""
         return "".join(f"{' '.join(name.split())}\t{reason}\n" for name, reason in self.skipped)
 
     @property
     def fingerprint(self) -> str:
-        """A digest of their number, their names, their conditions and 64 of them: other data have another."""
+        """A digest that identifies the data: of their number, names and conditions, and of 64 data, evenly spread."""
         some = self.raw.take(torch.linspace(0, len(self) - 1, min(len(self), 64)).long())
         names = "\n".join((str(len(self)), *self.files, *self.schema.names)).encode(
             errors="surrogateescape"

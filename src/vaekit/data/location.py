@@ -1,4 +1,4 @@
-"""Where the data of a run lie: its sources as they were named, and their absolute paths."""
+"""Where the data of a run are: its sources as the user named them, and their absolute paths."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FIELDS = ("source", "table")
 
 
 def is_path(source: str) -> bool:
-    """Whether a source is a file or a folder that is there, and no name that a kind of data knows."""
+    """Whether a source is an existing file or folder, and not a preset of a kind of data."""
     kinds = (registry.modality(name) for name in registry.names())
     presets = {preset for kind in kinds for preset in kind.source.presets}
     return source not in presets and os.path.exists(Path(source).expanduser())
 
 
 def absolute(source: str) -> str:
-    """The absolute path of what is named from the current folder."""
+    """The absolute path of a name that is relative to the current folder."""
     return os.path.abspath(Path(source).expanduser())
 
 
@@ -33,10 +33,11 @@ def absolute_paths(data: Data) -> dict[str, str]:
 
 
 def locate(data: Data, paths: Mapping[str, str]) -> Data:
-    """`data` with its files where they are now, `paths` (of `absolute_paths`) being where they were in training.
+    """`data` with its files where they are now; `paths` (from `absolute_paths`) says where they were in training.
 
-    A name that leads there from the current folder stays as it is, so that whoever reads it tells what it lacks.
-    Raises VaekitError where a file is neither where it was nor where its name leads from here.
+    A name that still gives the same path from the current folder is kept, even if the file is missing: reading it
+    then says what is missing. Raises VaekitError if a file is neither at its old path nor at its name's path from
+    the current folder.
     """
     named = {field: getattr(data, field) for field in paths}
     found = {field: _locate(name, paths[field]) for field, name in named.items() if name}
@@ -51,7 +52,7 @@ def _locate(name: str, path: str) -> str:
         return path
     if not os.path.exists(here):
         raise VaekitError(
-            f"{name}: the data of the run are not at {path}, nor at {here}; put them back, or train "
-            "again where they are now"
+            f"{name}: the data of the run are neither at {path} nor at {here}; put them back, or train "
+            "again and name their new place"
         )
     return name

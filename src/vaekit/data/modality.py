@@ -1,4 +1,4 @@
-"""What the rest of the system asks of a kind of data. A `Modality` answers; nobody else knows which kind it is."""
+"""The interface of a kind of data, `Modality`. The rest of the system uses only this interface."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from vaekit.figures.section import Section
 from vaekit.models.hierarchy import Hierarchy
 
 Between = tuple[tuple[int, ...], tuple[int, ...]]
-"""The shapes, without the batch, of what the encoder's net gives and of what the decoder's takes."""
+"""The shapes, without the batch, of the encoder net's output and of the decoder net's input."""
 
 Kept = tuple[Mapping[str, Tensor], Mapping[str, Any]]
-"""Tensors and plain data, as files keep them."""
+"""Tensors and plain data, as they are saved in files."""
 
 FEWEST = 20
-"""Fewer data than this are no set to compare with."""
+"""The smallest number of data that a comparison needs."""
 
 Tell = Callable[[str], None]
-"""Called with a sentence for the user."""
+"""Called with a sentence that the user should read."""
 
 
 def unchanged(words: Sequence[str], schema: Any) -> Callable[[Tensor], Tensor]:
-    """The augmentation of data that have none."""
+    """The augmentation of kinds of data that have none: no change."""
     return lambda raw: raw
 
 
 class TrainedModel(Protocol):
-    """What a kind of data may ask of a trained model (`vaekit.Trained`)."""
+    """What a kind of data may use of a trained model (`vaekit.Trained`)."""
 
     @property
     def model(self) -> Model: ...
@@ -50,7 +50,7 @@ class TrainedModel(Protocol):
     def folder(self) -> Path | None: ...
     @property
     def kind(self) -> str:
-        """What the latents are: `continuous`, `categories` or `codes`."""
+        """The kind of latents: `continuous`, `categories` or `codes`."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class TrainedModel(Protocol):
     def device(self) -> torch.device: ...
 
     def context(self, where: Mapping[str, Any], n: int = 1) -> Tensor | None:
-        """Rows (n, F) that say `where` of every datum."""
+        """Context rows (n, F), all equal, that encode `where`; None if `where` is empty."""
         ...
 
     def draw(
@@ -76,7 +76,7 @@ class TrainedModel(Protocol):
         ...
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Any:
-        """Their posteriors: `mean` and `scale`, both (N, Z)."""
+        """The posteriors of x: `mean` and `scale`, both (N, Z)."""
         ...
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor: ...
@@ -89,75 +89,81 @@ class TrainedModel(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data come from."""
+    """How data are recognised and read."""
 
     forms: str
-    """What is read, as messages say it: "a folder of pictures, an .npz or .npy file"."""
+    """The forms that can be read, for messages: "a folder of pictures, an .npz or .npy file"."""
     recognises: Callable[[str], bool]
     """Whether a source is of this kind."""
     read: Callable[..., Any]
-    """What the `data` section of an experiment says, to train on: (data, progress=...) -> Dataset."""
+    """Read training data as the `data` section of an experiment says: (data, progress=...) -> Dataset."""
     reread: Callable[..., Any]
-    """The same in the form of the schema that a run had: (data, schema, progress=...) -> Dataset."""
+    """Read them again in the form of a run's schema: (data, schema, progress=...) -> Dataset."""
     load: Callable[..., Any]
-    """New data for a model: (source, schema=..., trained_on=..., progress=..., the options of `read`) -> Dataset.
+    """Read new data for a model: (source, schema=..., trained_on=..., progress=..., options of `read`) -> Dataset.
 
-    `trained_on` is the `data` section of the experiment.
+    `trained_on` is the `data` section of the model's experiment.
     """
     recipes: Mapping[str, Callable[[str], Experiment]]
-    """Whole experiments by name; the first is used for a source when nothing else is said."""
+    """Whole experiments by name; the first is the default for a source."""
     suffixes: tuple[str, ...] = ()
-    """Taken off a source's name to name its run."""
+    """Endings that are removed from a source's name to name its run."""
     presets: Mapping[str, str] = field(default_factory=dict)
-    """Sources that have a recipe of their own."""
+    """The recipe, by name, of sources that have their own."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """From stored values to what the model sees."""
+    """From stored (raw) values to the x that the model sees."""
 
     prepare: Callable[[Tensor, Any, torch.Generator | None], Tensor]
-    """raw (B, ...) to x, as the likelihood wants it; what is drawn (bits) comes from the generator."""
+    """raw (B, ...) to x in the form that the likelihood needs; random bits are drawn with the generator."""
     to_tensor: Callable[[Tensor, Any], Tensor]
-    """raw (B, ...) to x with nothing drawn, as it is shown and encoded."""
+    """raw (B, ...) to x without any draw, for showing and encoding."""
     require_fits: Callable[[Tensor, Network, Any, str], None] = lambda x, network, schema, name: (
         None
     )
-    """Raise a VaekitError where x is nothing that the likelihood can have."""
+    """Raise a VaekitError if x has values that the likelihood does not allow."""
     augment: Callable[[Sequence[str], Any], Callable[[Tensor], Tensor]] = unchanged
-    """The change of raw training data (B, ...) that these words name, drawn again for each batch."""
+    """The random change of raw training data (B, ...) that these words name; it is drawn again for each batch."""
     freeze: Callable[[Any, int], Any] = lambda data, seed: data
-    """The data as they stay throughout a run, from its seed."""
+    """(data, seed) -> the data that a run uses from start to end, with everything drawn once from its seed."""
 
 
 @dataclass(frozen=True)
 class Modelling:
-    """What the data are modelled with."""
+    """The networks and likelihoods that model the data."""
 
     settle: Callable[[Experiment, Any, str, list[str]], tuple[list[str], Schema]]
-    """Changes of the experiment that data and kind of latent suggest, and the schema then; adds the reasons."""
+    """(experiment, data, kind of latent, reasons) -> changes of the experiment that suit them, and the new schema.
+
+    Adds the reasons for the changes to `reasons`.
+    """
     discrete: Callable[[Network, Any], bool]
-    """Whether the likelihood gives probabilities (bits per dimension apply), not densities."""
+    """Whether the likelihood gives probabilities, not densities. If so, bits per dimension can be computed."""
     parts: Callable[[Network, Any, Between, int], tuple[nn.Module, nn.Module]]
-    """(encoding net, decoder) for a latent between them and a context of that length."""
+    """(network, schema, shapes between the nets, length of the context) -> (encoder net, decoder)."""
     candidates: Callable[[Experiment, Any, str, int], list[list[str]]] = lambda *asked: []
-    """(experiment, schema, kind of latent, number of data) -> changes of the experiment, a list for each net that may
-    race; the one that `settle` would choose comes first. [] for no race."""
+    """(experiment, schema, kind of latent, number of data) -> changes of the experiment, a list for each net that
+    takes part in the race. The net that `settle` would choose comes first. [] means that there is no race."""
     init_decoder: Callable[[nn.Module, Network, Any, Tensor], None] = (
         lambda decoder, network, schema, raw: None
     )
-    """Let the decoder start at the middle of raw data (N, ...)."""
+    """Set the decoder's bias so that its output starts near the average of raw data (N, ...)."""
     hierarchy: Callable[[Network, Any, Sequence[int], int], Hierarchy] | None = None
-    """Latents of these sizes on top of each other, the top's prior to be set; None where there are none."""
+    """(network, schema, sizes, length of the context) -> a hierarchy of latents of these sizes.
+
+    The prior of the top latent is set later. None if this kind of data has no hierarchies.
+    """
     grid: Callable[[Any], tuple[int, int]] | None = None
-    """The (height, width) that codes lie on; None where they lie on nothing."""
+    """schema -> the (height, width) of the grid of codes; None if codes have no grid."""
     fitted_priors: bool = True
-    """Whether densities fitted to the codes compete with the prior at a run's end."""
+    """Whether densities that are fitted to the codes at a run's end compete with the prior."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a verb made: new data in the form in which people use them, and facts to be told beside."""
+    """The result of a verb: new data in the form in which people use them, and facts about them to report."""
 
     data: Any
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -165,38 +171,41 @@ class Made:
 
 @dataclass(frozen=True)
 class Output:
-    """How new data are read off p(x | z), and how they are shown and written.
+    """How new data are taken from p(x | z), shown and written.
 
-    A verb that this kind of data cannot do has a sentence in its place that says why.
+    If this kind of data cannot do a verb, the verb's field holds a sentence that says why.
     """
 
     as_data: Callable[[Distribution], Tensor]
-    """The one x that stands for p(x | z), on the CPU."""
+    """The one x that represents p(x | z), on the CPU."""
     readings: Mapping[str, Callable[[Distribution], Tensor]]
-    """How new data are read off p(x | z), by name, on the CPU; the first is taken when nothing is said."""
+    """The ways to take new data from p(x | z), by name, on the CPU; the first is the default."""
     write: Callable[..., dict[str, str]]
-    """(new data, schema, Place, the options of `write`) -> the files by what they are."""
+    """(new data, schema, Place, the options of `write`) -> the written files, by what each one is."""
     describe: Callable[[Any, int, int, str], list[str]]
     """(schema, number of data, number held out, source) -> lines of `vaekit info`."""
     present: Callable[[Tensor, Any, Tensor | None], Any] = lambda x, schema, context: x
-    """x (N, *shape) in the form in which people use new data, given what was known of them (N, F)."""
+    """(x (N, *shape), schema, context (N, F) or None) -> new data in the form in which people use them."""
     generate: Callable[..., Any] | None = None
-    """(trained, n, seed, where, tell, the options of `generate`) -> new data; None where x is drawn and presented."""
-    impute: Callable[..., Made] | str = "its data have no cells that could be missing"
-    """(trained, source, draws, seed, tell) -> the source's data with what is missing filled."""
-    augment: Callable[..., Made] | str = "it has no way yet to fill up rare classes"
-    """(trained, training data, seed, tell, the options of `augment`) -> training data with new ones."""
+    """(trained, n, seed, where, tell, the options of `generate`) -> new data.
+
+    If it is None, x is drawn from the model and passed to `present`.
+    """
+    impute: Callable[..., Made] | str = "such data have no missing values"
+    """(trained, source, draws, seed, tell) -> the source's data with the missing values filled in."""
+    augment: Callable[..., Made] | str = "vaekit cannot fill up rare classes of such data yet"
+    """(trained, training data, seed, tell, the options of `augment`) -> the training data and new ones."""
     check: Callable[[Path], None] = lambda named: None
-    """Raise a VaekitError where nothing can be written to what people named: asked before anything takes time."""
+    """Raise a VaekitError if the path that the user named cannot be written. Called before any slow work."""
     number: Callable[[Path | None], int] = lambda named: 64
-    """How many are made when nothing is said, and written where people named."""
+    """The default number of new data, given the path that the user named (or None)."""
     next: tuple[str, ...] = ("generate {} -n 64 --seed 1",)
-    """What one can type of a trained run, {} standing for the run."""
+    """Commands to suggest after training, with {} for the run."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where new data are written: what people named, else a folder of the run; and the stem of the files."""
+    """Where new data are written: the path that the user named, else a folder of the run; and the files' stem."""
 
     named: Path | None
     folder: Path
@@ -204,12 +213,12 @@ class Place:
     originals: Tensor | None = None
     """The data x (N, *shape) whose reconstructions are written."""
     columns: int | None = None
-    """How many data belong side by side."""
+    """The number of data to show side by side."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Numbers by name, and the page that shows them where there is one: (title, all numbers) -> HTML and facts."""
+    """Numbers by name, and perhaps a page that shows them: (title, all numbers, tell) -> HTML and facts."""
 
     numbers: dict[str, Any]
     page: Callable[[str, dict[str, Any], Tell], tuple[str, dict[str, Any]]] | None = None
@@ -217,86 +226,89 @@ class Measured:
 
 @dataclass(frozen=True)
 class Parts:
-    """The data that measures compare: the model's, those trained on, and others that it has not seen."""
+    """What measures compare: the model, its training data, and other data that it has not seen."""
 
     trained: TrainedModel
-    """The model with the sampler that was asked for."""
+    """The model, with the sampler that the user chose."""
     training: Callable[[], Any]
     other: Any
     everything: Callable[[], Any]
     seed: int
     progress: Progress
     cached: Callable[[str, Callable[[], Kept]], Kept]
-    """What was made under a name before, or is made now and kept on this machine."""
+    """(name, make) -> the result saved under this name on this machine; `make` is called if there is none."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """How good new data are, how odd data are, and what a report shows."""
+    """Measures of how good new data are and how odd data are, and the sections of a report."""
 
     named: Mapping[str, Callable[..., Measured]] = field(default_factory=dict)
-    """What `evaluate --metrics` knows beside `nll`, by name: (Parts, the options of `evaluate`) -> Measured."""
+    """The metrics of `evaluate` besides `nll`, by name: (Parts, the options of `evaluate`) -> Measured."""
     report: Callable[[Shown], Sequence[Section]] = lambda shown: []
-    """What a report shows beside its numbers."""
+    """The sections of a report besides its numbers."""
     default: tuple[str, ...] = ("nll",)
-    """What is measured when nothing is said."""
+    """The metrics that are measured by default."""
     check: Callable[..., None] = lambda schema, metrics, **options: None
-    """Raise a VaekitError where the options of `evaluate` do not go together: (schema, metrics, the options)."""
+    """Raise a VaekitError if options of `evaluate` do not go together: (schema, metrics, the options)."""
     detector: Detection | None = None
-    """A detector of odd data of its own; None where the model's own numbers have to do."""
+    """This kind's own detector of odd data; if None, scores are computed from the model alone."""
     explain: Callable[[Any, Any, Any], Mapping[str, Any]] = lambda data, scores, odd: {}
-    """(data, Scores, odd (N,)) -> further columns of the table of scores."""
+    """(data, Scores, odd (N,)) -> more columns for the table of scores."""
     illustrate: Callable[[Any, Any, Path], dict[str, str]] = lambda data, scores, path: {}
-    """(data, Scores, the table's path) -> further files that show where the oddest data are odd."""
+    """(data, Scores, the table's path) -> more files, which show where the oddest data are odd."""
 
 
 class Detection(Protocol):
-    """A detector of odd data: fitted once, kept with the run."""
+    """A detector of odd data. It is fitted once and saved with the run."""
 
     @property
     def form(self) -> int:
-        """Detectors kept in another form are fitted again."""
+        """The version of the saved form. A detector that was saved in another form is fitted again."""
         ...
 
     @property
     def read(self) -> Mapping[str, Any]:
-        """Options for reading data that are to be scored."""
+        """Options for reading the data to score."""
         ...
 
     def fit(
         self, data: Any, schema: Any, seed: int, contamination: float
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Fit it to training data; tensors and plain data to keep."""
+        """Fit it to training data. Returns the tensors and the plain data to save."""
         ...
 
     def score(
         self, tensors: dict[str, Tensor], about: dict[str, Any], schema: Any, data: Any
     ) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Scores (N,), p-values (N,), what each value adds (N, *shape), and of how many data the p-values are."""
+        """(scores (N,), p-values (N,), what each value adds to the score (N, *shape), number of data).
+
+        The number is that of the data from which the p-values were computed.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a report shows: a run's model, data that it was not trained on, its training data."""
+    """What a report is made from: a run's model, held-out data and training data."""
 
     plots: Path
-    """A folder for pictures."""
+    """The folder for pictures."""
     trained: TrainedModel
     held: Any
     training: Any
     seed: int
     source: str
-    """What new data are drawn from, and why, in words."""
+    """The distribution from which new data are drawn, and why, in words."""
 
 
 @dataclass(frozen=True)
 class Modality:
-    """The answers of one kind of data."""
+    """Everything that vaekit needs to know about one kind of data."""
 
     name: str
     datum: str
-    """What one is called: "image"."""
+    """The word for one datum: "image"."""
     schema: type[Schema]
     source: Source
     values: Values
@@ -304,11 +316,11 @@ class Modality:
     output: Output
     measures: Measures = field(default_factory=lambda: Measures())
     options: Options = field(default_factory=dict)
-    """Options of the command line that only this kind has."""
+    """Command-line options that only this kind has."""
 
 
 def require_verb(kind: Modality, verb: str) -> Callable[..., Any]:
-    """What this kind of data does for a verb. Raises a VaekitError that says why it cannot."""
+    """The function of this kind of data for a verb. Raises a VaekitError with the reason if there is none."""
     found = getattr(kind.output, verb)
     if isinstance(found, str):
         raise VaekitError(f"{verb}: this run is of {kind.name}, and {found}")
@@ -316,7 +328,7 @@ def require_verb(kind: Modality, verb: str) -> Callable[..., Any]:
 
 
 def require_enough(count: int, what: str) -> None:
-    """Raise a VaekitError where there are too few data to try a classifier on."""
+    """Raise a VaekitError if there are too few data to test a classifier on."""
     if count < FEWEST:
         raise VaekitError(
             f"augmentation: expected at least {FEWEST} {what} that were not trained on; "

@@ -1,4 +1,4 @@
-"""Options of the command line that come from a kind of data. Plain data: nothing here is slow to import."""
+"""Command-line options that a kind of data adds. Plain data, so that the import is fast."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """One option: `--resize`, say.
+    """One option, such as `--resize`.
 
-    `name` is the keyword under which its value reaches the functions of the kind of data, `flag` what people type
-    (`--name` where nothing else is said). `field` is the field of an experiment that it sets; only `train` has such.
+    Its value is passed to the functions of the kind of data as the keyword `name`. `flag` is what people type
+    (`--name` by default). `field` is the field of an experiment that it sets; only options of `train` have one.
     A value of None, False or () means that the option was not given.
     """
 
@@ -22,7 +22,7 @@ class Option:
     flag: str = ""
     field: str = ""
     also: str = ""
-    """Another flag for the same."""
+    """Another flag for the same option."""
     metavar: str | None = None
     parse: Callable[[str], Any] | None = None
     choices: tuple[str, ...] = ()
@@ -35,8 +35,8 @@ class Option:
 
 
 Options = Mapping[str, tuple[Option, ...]]
-"""The options of a kind of data by what they are for.
+"""The options of a kind of data, by the verbs that have them.
 
-A verb's own name (`generate`, `score`, `evaluate`, `augment`, `train`), `read` for every verb that reads data, or
-`write` for every verb that writes new data.
+A key is the name of one verb (`generate`, `score`, `evaluate`, `augment`, `train`), or `read` for every verb that
+reads data, or `write` for every verb that writes new data.
 """

@@ -1,4 +1,4 @@
-"""Which kinds of data there are, and which of them a source is of. Kinds are imported when they are first needed."""
+"""Which kinds of data exist, and which kind a source is of. A kind is imported when it is first needed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from vaekit.data.options import Options
 
 BUILT_IN = ("tables", "images")
-"""The names of the kinds that come with vaekit: `vaekit.data.NAME` holds `modality.MODALITY`, `options.OPTIONS`."""
+"""The kinds that come with vaekit. `vaekit.data.NAME` holds `modality.MODALITY` and `options.OPTIONS`."""
 
 GROUP = "vaekit.modalities"
-"""The group of entry points through which installed packages bring further kinds: `name = "module:MODALITY"`."""
+"""The entry-point group by which installed packages add kinds: `name = "module:MODALITY"`."""
 
 _registered: dict[str, Modality] = {}
 _broken: dict[str, str] = {}
@@ -28,15 +28,17 @@ _installed: list[bool] = []
 
 
 def register(kind: Modality) -> None:
-    """Make a kind of data known under its name. Raises VaekitError where another one has that name."""
+    """Make a kind of data known under its name. Raises VaekitError if another kind has that name."""
     taken = kind.name in BUILT_IN or _registered.get(kind.name, kind) is not kind
     if taken:
-        raise VaekitError(f"there is a kind of data '{kind.name}' already; choose another name")
+        raise VaekitError(
+            f"there is already a kind of data called '{kind.name}'; choose another name"
+        )
     _registered[kind.name] = kind
 
 
 def forget(name: str) -> None:
-    """Take a registered kind of data away."""
+    """Remove a registered kind of data."""
     _registered.pop(name, None)
 
 
@@ -50,30 +52,33 @@ def names() -> list[str]:
 
 
 def _load(entry: EntryPoint) -> None:
-    """Register what a package brings. One that cannot be imported must not stop the others: see `modality`."""
+    """Register the kind that a package adds.
+
+    If it cannot be imported, the other kinds still work; `modality` reports the error when it is asked for.
+    """
     try:
         register(entry.load())
-    except Exception as error:  # whatever a stranger's module raises
+    except Exception as error:  # another package's module may raise anything
         _broken[entry.name] = f"{type(error).__name__}: {error}"
 
 
 def modality(name: str) -> Modality:
-    """The kind of data of that name, which a schema's `modality` is. Raises VaekitError."""
+    """The kind of data of that name (a schema's `modality`). Raises VaekitError if it is unknown or broken."""
     if name in BUILT_IN:
         return import_module(f"vaekit.data.{name}.modality").MODALITY
     if name not in names() and name in _broken:
         raise VaekitError(
-            f"the kind of data '{name}' cannot be loaded ({_broken[name]}); mend or remove the package that brings it"
+            f"the kind of data '{name}' cannot be loaded ({_broken[name]}); repair or remove the package that adds it"
         )
     if name not in names():
         raise VaekitError(
-            f"there is no kind of data '{name}' here, only {', '.join(names())}; install the package that brings it"
+            f"there is no kind of data '{name}' here, only {', '.join(names())}; install the package that adds it"
         )
     return _registered[name]
 
 
 def options() -> Iterator[tuple[str, Options]]:
-    """The command-line options of every kind of data, with its name."""
+    """(name, command-line options) of every kind of data."""
     for name in names():
         if name in BUILT_IN:
             yield name, import_module(f"vaekit.data.{name}.options").OPTIONS
@@ -82,7 +87,7 @@ def options() -> Iterator[tuple[str, Options]]:
 
 
 def named(source: str) -> Modality:
-    """The kind of data that a source names. Raises VaekitError where there is none."""
+    """The kind of data that a source is of. Raises VaekitError if no kind recognises it."""
     kinds = [modality(name) for name in names()]
     for kind in kinds:
         if kind.source.recognises(source):
@@ -91,19 +96,19 @@ def named(source: str) -> Modality:
 
 
 def _unknown(source: str, kinds: list[Modality]) -> str:
-    """Why nothing can be read there, and what could be."""
+    """Why the source cannot be read, and what could be read instead."""
     path = Path(source).expanduser()
     known = "vaekit reads " + " and ".join(f"{kind.name} ({kind.source.forms})" for kind in kinds)
     if path.is_dir():
         return f"{source}: this is a folder without pictures; {_files_of(path, kinds) or known}"
     known += "".join(f"; '{name}' cannot be loaded ({why})" for name, why in _broken.items())
     if path.is_file():
-        return f"{source}: vaekit has no kind of data for such a file; {known}"
+        return f"{source}: vaekit cannot read this kind of file; {known}"
     return f"{source}: there is no such file or folder; {_nearest(source, kinds) or known}"
 
 
 def _files_of(folder: Path, kinds: list[Modality]) -> str:
-    """A question, where single files of a folder can be read."""
+    """A question ("did you mean ...?") if single files in the folder can be read, else ""."""
     files = sorted(file for file in folder.iterdir() if file.is_file())
     found = [file for file in files if any(kind.source.recognises(str(file)) for kind in kinds)]
     if not found:
@@ -113,7 +118,7 @@ def _files_of(folder: Path, kinds: list[Modality]) -> str:
 
 
 def _nearest(source: str, kinds: list[Modality]) -> str:
-    """A question, where something is called nearly so."""
+    """A question ("did you mean ...?") if a file or preset has a similar name, else ""."""
     parent = Path(source).expanduser().parent
     beside = (
         [str(Path(source).parent / file.name) for file in parent.iterdir()]
@@ -126,7 +131,7 @@ def _nearest(source: str, kinds: list[Modality]) -> str:
 
 
 def missing_kind(form: Mapping[str, Any]) -> str:
-    """Why data of this schema's kind cannot be read here; empty where they can."""
+    """Why data of this schema's kind cannot be read here; "" if they can."""
     try:
         modality(str(form.get("modality", BUILT_IN[0])))
     except VaekitError as error:
@@ -135,5 +140,5 @@ def missing_kind(form: Mapping[str, Any]) -> str:
 
 
 def schema(form: Mapping[str, Any]) -> Schema:
-    """A schema from its JSON. Raises pydantic's ValidationError, KeyError, or VaekitError for a kind not known."""
+    """A schema from its JSON. Raises pydantic's ValidationError, KeyError, or VaekitError for an unknown kind."""
     return modality(form["modality"]).schema.model_validate(form)

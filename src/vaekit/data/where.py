@@ -1,4 +1,4 @@
-"""What people ask of new data, as they write it: `label=7`, `age>60`, or a mapping."""
+"""Read the conditions that users set for new data: `label=7`, `age>60`, or a mapping."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vaekit.errors import VaekitError
 def parse_where(
     where: Mapping[str, Any] | Sequence[str] | None, known: Sequence[str]
 ) -> dict[str, Any]:
-    """What is asked for, by name. A range keeps its sign: `age>60` is {"age": ">60"}. Raises VaekitError.
+    """The wanted values by name. A range keeps its sign: `age>60` becomes {"age": ">60"}. Raises VaekitError.
 
-    `known` are names, which may hold signs themselves.
+    `known` are the names of the fields, which may contain `=`, `<` or `>` themselves.
     """
     if where is None:
         return {}
@@ -22,14 +22,14 @@ def parse_where(
         return {str(name): value for name, value in where.items()}
     if isinstance(where, str) or not all(isinstance(word, str) for word in where):
         raise VaekitError(
-            f"where={where!r}: expected what is asked for by name, such as {{'label': 7}}, or ['age>60']"
+            f"where={where!r}: expected values by name, such as {{'label': 7}}, or a list, such as ['age>60']"
         )
     asked: dict[str, Any] = {}
     for word in where:
         name, value = _parsed(word, known)
         if name in asked:
             raise VaekitError(
-                f"where {word}: {name} is asked to be {asked[name]} already; say it once, a range as {name}=30..40"
+                f"where {word}: {name} is already set to {asked[name]}; set it once, a range as {name}=30..40"
             )
         asked[name] = value
     return asked

@@ -1,1 +1,1 @@
-"""Images: where they come from, how they become tensors, how they go back, how they are written and shown."""
+"""Images: how they are read, turned into tensors and back, written and shown."""

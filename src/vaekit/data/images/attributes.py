@@ -27,16 +27,16 @@ from vaekit.data.images.read.attribute_table import (
 from vaekit.errors import VaekitError
 
 LABEL = "label"
-"""The condition that the images' own classes are."""
+"""The name of the condition that holds the images' own classes."""
 
 
 class Unfitting(VaekitError):
-    """What was looked for is there, and is not what it should be."""
+    """Values of a condition were found, but they do not fit the images."""
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """The values of the images, (N,) or (N, K), and of the test part; names of classes or flags where known."""
+    """Values of the images, (N,) or (N, K), and of the test part; the names of classes or flags if known."""
 
     train: np.ndarray
     test: np.ndarray | None
@@ -52,7 +52,7 @@ def with_conditions(
     if twice:
         raise VaekitError(f"condition '{twice.pop()}' is named twice")
     if table:
-        find_table(table, request.source)  # says so if there is none
+        find_table(table, request.source)  # raises an error if there is none
     found = {name: _find(name, images, table, request) for name, _ in asked}
     fields = [
         conditions.learn(name, found[name].train, found[name].names, kind) for name, kind in asked
@@ -61,7 +61,7 @@ def with_conditions(
 
 
 def with_hint(images: Images, source: str) -> Images:
-    """`images` with a note of the tables that lie beside them and are not used."""
+    """`images` with a note for each table in their folder that could be used and is not."""
     folder = Path(source).expanduser()
     found = tables_beside(folder, images.files) if images.files else []
     return replace(images, notes=(*images.notes, *map(_hint, found)))
@@ -78,7 +78,7 @@ def _hint(path: Path) -> str:
 def as_known(
     images: Images, fields: Sequence[Condition], table: str | None, request: Request
 ) -> Images:
-    """New `images` with what can be found of a model's conditions; the rest is unknown, and a note says so."""
+    """New `images` with those of a model's conditions that can be found; a note names the others."""
     found, lacking = {}, []
     for field in fields:
         try:
@@ -93,7 +93,7 @@ def as_known(
 
 
 def factors(images: Images, names: Sequence[str], table: str | None, request: Request) -> Tensor:
-    """What each of `images` is made of, as small whole numbers (N, F): columns, or tables (N, K) of them."""
+    """The known factors of each image as small whole numbers (N, F), from columns or from tables (N, K)."""
     found = [_find(name, images, table, request).train for name in names]
     columns = [column for values in found for column in values.reshape(len(values), -1).T]
     return torch.stack(
@@ -115,7 +115,7 @@ def _filled(images: Images, found: dict[str, Attribute], fields: Sequence[Condit
 
 
 def _lacking(field: Condition, context: Tensor, before: Sequence[Condition]) -> str:
-    """A note of how many images a field is not known of, if of some but not of all."""
+    """A note of the number of images for which a field is unknown; "" if that is none or all of them."""
     unknown = int(context[:, sum(other.width for other in before)].isnan().sum())
     return (
         f"{field.name}: not known of {unknown:,} of {len(context):,} images"
@@ -137,13 +137,13 @@ def _find(name: str, images: Images, table: str | None, request: Request) -> Att
     hint = (
         f"there are: {', '.join(there)}"
         if there
-        else "name a table of them with --table attributes.csv"
+        else "name a table that has it, such as table=attributes.csv"
     )
     raise VaekitError(f"{request.source}: has no '{name}'; {hint}")
 
 
 def _labels(images: Images) -> Attribute:
-    names = np.array((*images.schema.classes, ""))  # a label of -1 takes the last
+    names = np.array((*images.schema.classes, ""))  # a label of -1 takes the last name
     parts = [
         None if i is None or i.labels is None else names[i.labels.cpu().numpy()]
         for i in (images, images.test)
@@ -160,11 +160,11 @@ def _array(name: str, images: Images, path: Path, request: Request) -> Attribute
     chosen = arrays.choose(held, request)
     if name in (*chosen.names[0], *chosen.names[1]):
         raise VaekitError(
-            f"condition '{name}': these are the images themselves; name an array beside them"
+            f"condition '{name}': this array holds the images themselves; name another array"
         )
     if name in held and not held[name].shape:
         raise VaekitError(
-            f"{request.source}: '{name}' is one value, not one for each image; choose another array"
+            f"{request.source}: '{name}' is a single value, not one for each image; choose another array"
         )
     train = [_beside(held, image, name) for image in chosen.names[0]]
     test = [_beside(held, image, name) for image in chosen.names[1]]
@@ -192,18 +192,18 @@ def _array(name: str, images: Images, path: Path, request: Request) -> Attribute
 
 
 def _worded(name: str, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Class numbers (N,) by their names, "" where below 0; words stay as they are."""
+    """The names of class numbers (N,), "" for negative numbers; words stay as they are."""
     if values.dtype.kind not in "biu":
         return values
     if values.max(initial=0) >= len(names):
         raise Unfitting(
-            f"'{name}' counts classes up to {values.max()}, and has {counted(len(names), 'name')} for them"
+            f"'{name}' has class numbers up to {values.max()}, but only {counted(len(names), 'name')} for them"
         )
     return np.array((*names, ""))[np.where(values < 0, len(names), values)]
 
 
 def _beside(held: dict[str, streams.Stream], images: str, name: str) -> str | None:
-    """The array called `name` that goes with the array `images`: the same part, as `age_train` with `x_train`."""
+    """The array called `name` of the same part as the array `images`: `age_train` goes with `x_train`."""
     part, _ = arrays.part_and_stem(images)
     for other in held:
         own, stem = arrays.part_and_stem(other)
@@ -254,7 +254,7 @@ def _by_row(name: str, images: Images, path: Path, values: np.ndarray) -> Attrib
     n, both = len(images), len(images) + (len(images.test) if images.test else 0)
     if len(values) not in (n, both):
         raise VaekitError(
-            f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row an image"
+            f"{path}: has {len(values):,} rows for {counted(n, 'image')}; expected one row for each image"
         )
     return Attribute(values[:n], values[n:] if len(values) == both > n else None)
 

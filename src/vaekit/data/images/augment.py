@@ -1,7 +1,7 @@
-"""Training pictures changed at random: mirrored, moved, cropped, brighter or darker. Raw in, raw out.
+"""Change training pictures at random: mirror, move, crop, make brighter or darker. Raw in, raw out.
 
-Everything is drawn on the CPU from torch's global generator, whose state a run keeps: a resumed run
-sees the same changes. Nothing here is used to validate, to encode or to measure.
+Everything is drawn on the CPU from torch's global generator. A run saves the generator's state, so a resumed run
+sees the same changes. Validation, encoding and measures use unchanged pictures.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ Change = Callable[[Tensor], Tensor]
 """Raw pictures (B, C, H, W) to changed ones, of the same shape and dtype."""
 
 NAMES = {
-    "flip": "mirrored left to right, every other picture",
-    "shift:K": "moved by up to K pixels each way, the edge repeated (a sixteenth of the side if not given)",
-    "crop:S": "a part of at least S of each side, enlarged to the whole (0.8 if not given)",
-    "brightness:B": "up to B brighter or darker, in parts (0.1 if not given)",
+    "flip": "mirrored left to right, with probability 1/2",
+    "shift:K": "moved by up to K pixels each way, with the edge repeated (default: a sixteenth of the side)",
+    "crop:S": "a part of at least S of each side, enlarged to the full size (default: 0.8)",
+    "brightness:B": "brighter or darker by up to this part B of each value (default: 0.1)",
 }
 
 SHIFT, CROP, BRIGHTNESS = 1 / 16, 0.8, 0.1
-"""Of the shorter side; the smallest part of a side; the largest change of a pixel, in parts."""
+"""The defaults: the largest shift (part of the shorter side), the smallest crop (part of a side), and the largest
+relative change of a pixel."""
 
 KEEP_BITS = ("flip", "shift")
-"""These make no grey levels out of black and white."""
+"""Changes that keep black-and-white pictures black and white."""
 
 
 def augmentation(words: Sequence[str], schema: ImageSchema) -> Change:
@@ -47,15 +48,15 @@ def augmentation(words: Sequence[str], schema: ImageSchema) -> Change:
 
 
 def require_fits(words: Sequence[str], schema: ImageSchema, bits: bool) -> list[str]:
-    """What is done to training pictures, in words. `bits`: the model wants black and white ones.
+    """A note of what is done to training pictures. Raises VaekitError if the words do not fit.
 
-    Raises VaekitError.
+    `bits` says that the model needs black-and-white pictures.
     """
     augmentation(words, schema)
     grey = [word for word in words if word.partition(":")[0] not in KEEP_BITS]
     if bits and grey:
         raise VaekitError(
-            f"data.augment={grey[0]} makes grey levels, and this likelihood wants pixels in {{0, 1}}; "
+            f"data.augment={grey[0]} makes grey levels, but this likelihood needs pixels in {{0, 1}}; "
             "use flip and shift, or model.binarise=dynamic"
         )
     return [f"training images are changed at random: {', '.join(words)}"] if words else []
@@ -105,7 +106,7 @@ def flip(raw: Tensor) -> Tensor:
 
 
 def shift(raw: Tensor, most: int) -> Tensor:
-    """Every picture moved by up to `most` pixels down or up, and right or left; its edge is repeated."""
+    """Every picture moved by up to `most` pixels down or up, and right or left, with its edge repeated."""
     moves = torch.randint(-most, most + 1, (2, len(raw), 1)).to(raw.device)
     rows, columns = (
         (torch.arange(side, device=raw.device) - move).clamp(0, side - 1)
@@ -116,7 +117,7 @@ def shift(raw: Tensor, most: int) -> Tensor:
 
 
 def crop(raw: Tensor, least: float, schema: ImageSchema) -> Tensor:
-    """A part of each picture, of its shape and at least `least` of its sides, enlarged to the whole."""
+    """A part of each picture, with its proportions and at least `least` of its sides, enlarged to full size."""
     part = least + (1 - least) * torch.rand(len(raw))
     x, y = (1 - part) * (2 * torch.rand(2, len(raw)) - 1)
     none = torch.zeros_like(part)
@@ -130,6 +131,6 @@ def crop(raw: Tensor, least: float, schema: ImageSchema) -> Tensor:
 
 
 def brightness(raw: Tensor, most: float, schema: ImageSchema) -> Tensor:
-    """Every picture times a number in [1 - most, 1 + most]; what becomes brighter than white is white."""
+    """Every picture times a number in [1 - most, 1 + most]; values above white become white."""
     factor = (1 + most * (2 * torch.rand(len(raw), 1, 1, 1) - 1)).to(raw.device)
     return from_tensor(to_tensor(raw, schema) * factor, schema)

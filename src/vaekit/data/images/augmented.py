@@ -1,4 +1,4 @@
-"""Rare classes of pictures filled up with new ones."""
+"""Fill up rare classes of pictures with new pictures."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vaekit.errors import VaekitError
 from vaekit.figures.sheets import save_sheet
 
 SHOWN = 12
-"""So many new pictures of each class are on the sheet."""
+"""The number of new pictures of each class on the sheet."""
 
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """Pictures x (N, C, H, W) in [0, 1], their labels (N,), which are new (N,), and the names of the classes."""
+    """Pictures x (N, C, H, W) in [0, 1], labels (N,), which pictures are synthetic (N,), and the classes' names."""
 
     x: Tensor
     labels: Tensor
@@ -40,23 +40,23 @@ class LabelledPictures:
 def augment(
     trained: TrainedModel, real: Images, n: int | None, seed: int | None, tell: Tell
 ) -> Made:
-    """The training pictures with new ones of the classes that have fewer than `n` (default: than the commonest).
+    """The training pictures, and new ones for each class with fewer than `n` (default: the size of the largest class).
 
-    A model that is conditional on the classes generates them. Another one decodes points between the codes of two
-    pictures of the class. Raises VaekitError where the pictures have no classes.
+    A model that is conditioned on the classes generates them. Any other model decodes points between the codes of
+    two pictures of the class. Raises VaekitError if the pictures have no classes.
     """
     counts = _counts(real)
     goal = n or max(counts.values())
     lacking = {k: goal - counts[k] for k in sorted(counts) if counts[k] < goal}
     if not lacking:
         raise VaekitError(
-            f"augment: every class has {goal:,} pictures or more already; ask for more with -n"
+            f"augment: every class already has {goal:,} pictures or more; ask for more with a larger n"
         )
     if alone := [k for k in lacking if counts[k] < 2 and _condition(trained) is None]:
         name = real.schema.classes[alone[0]]
         raise VaekitError(
-            f"augment: class {name} has a single picture, and new ones lie between two; add pictures, or train with "
-            "--condition label"
+            f"augment: class {name} has a single picture, but a new one needs two; add pictures, or train with "
+            "condition=label"
         )
     made = {k: _of_class(trained, real, k, count, seed) for k, count in lacking.items()}
     tell(
@@ -66,7 +66,7 @@ def augment(
 
 
 def _counts(real: Images) -> Counter[int]:
-    """How many pictures each class has."""
+    """The number of pictures of each class. Raises VaekitError if there are no classes."""
     labels = [] if real.labels is None else real.labels.tolist()
     counts = Counter(k for k in labels if k >= 0)
     if not counts:
@@ -77,7 +77,7 @@ def _counts(real: Images) -> Counter[int]:
 
 
 def _condition(trained: TrainedModel) -> Condition | None:
-    """The condition that is the pictures' class, if the model has it."""
+    """The model's condition whose classes are those of the pictures, or None."""
     schema = trained.schema
     fields = (f for f in schema.conditions if f.classes and f.classes == schema.classes)
     return next(fields, None)
@@ -111,7 +111,7 @@ def _facts(real: Images, made: dict[int, Tensor]) -> dict[str, Any]:
 
 
 def write_augmented(pictures: LabelledPictures, folder: Path, stem: str) -> dict[str, str]:
-    """An .npz file to train on (`images`, `labels`, `classes`, `synthetic`), and a sheet of the new ones by class."""
+    """Write an .npz file to train on (`images`, `labels`, `classes`, `synthetic`), and a sheet of the new pictures."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -128,7 +128,7 @@ def write_augmented(pictures: LabelledPictures, folder: Path, stem: str) -> dict
 
 
 def _shown(pictures: LabelledPictures) -> tuple[Tensor, list[str]]:
-    """The first new ones of each class, a row each, filled up with grey."""
+    """The first new pictures of each class as one row, padded with grey, and the classes' names."""
     rows, names = [], []
     new, labels = pictures.x[pictures.synthetic], pictures.labels[pictures.synthetic]
     for k in labels.unique().tolist():

@@ -1,4 +1,4 @@
-"""A set of images, and what a caller may ask for."""
+"""A set of images, and the request to load one."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ Images = Dataset[ImageSchema]
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller of `load` asked for. `budget` is in bytes; `size` is (H, W)."""
+    """The arguments of `load`, checked. `budget` is in bytes; `size` is (H, W)."""
 
     source: str
     size: tuple[int, int] | None

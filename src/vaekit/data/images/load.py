@@ -1,4 +1,4 @@
-"""The way in: which kind of source a name means, and the images it holds."""
+"""Load images: find out which kind of source a name means, and read it."""
 
 import difflib
 import os
@@ -19,16 +19,16 @@ from vaekit.data.storage.workers import silent
 from vaekit.errors import VaekitError
 
 DIGITS = "digits"
-"""The source that is scikit-learn's digits."""
+"""The name of the source that is scikit-learn's digits."""
 
 HUB = "hf:"
-"""Sources that begin so are data sets of Hugging Face."""
+"""The start of the names of Hugging Face data sets."""
 
 
 def recognises(source: str | Path) -> bool:
     """Whether `source` names images: `digits`, `hf:...`, a picture, an array of images or a folder of any of these.
 
-    A missing file counts when it is named like one, so that `load` can say that it is missing.
+    A missing file with such a name counts too, so that `load` can say that it is missing.
     """
     name, path = str(source), Path(source).expanduser()
     if name == DIGITS or name.startswith(HUB):
@@ -58,11 +58,11 @@ def load(
 
     `source` is `digits`, `hf:owner/name`, a folder of pictures or of idx files, an .npy or .npz file, or one
     picture. `size` is a side or (H, W) in pixels: pictures are cropped about the centre and resized to it.
-    `channels` is 1 or 3. `array` and `labels` name arrays (columns of a hub data set) where there are several.
-    What takes more than `memory_budget` bytes (a quarter of the free memory unless given) stays on disk,
-    decoded once into `cache`. With `schema`, the images are new data for an existing model: they are brought to
-    its size if the images that it was trained on were, and else have exactly its form, or an error says how to
-    bring them to it. `condition` names what is to be known of every image (`label`, an array, a column of `table`).
+    `channels` is 1 or 3. `array` and `labels` name arrays (columns of a hub data set) if there are several.
+    Images that take more than `memory_budget` bytes (default: a quarter of the free memory) stay on disk,
+    decoded once into `cache`. With `schema`, the images are new data for an existing model. They are resized to
+    its size if its training images were resized. Otherwise they must have exactly its form, or an error says how
+    to convert them. `condition` names the conditions to read (`label`, an array, a column of `table`).
     """
     name = str(source)
     request = Request(
@@ -79,7 +79,7 @@ def load(
     images = _read(name, request)
     if len(images) < 2 and schema is None:
         raise VaekitError(
-            f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array of more"
+            f"{name} has {len(images)} image; a VAE needs at least 2: give a folder or an array with more"
         )
     if schema is None:
         if not condition:
@@ -92,7 +92,7 @@ def load(
 def load_factors(
     images: Images, names: Sequence[str], array: str | None = None, table: str | None = None
 ) -> Tensor:
-    """The known factors (N, F) of `images` as they came from their source: `label`, arrays, or columns of a table."""
+    """The known factors (N, F) of `images` from their source: `label`, arrays, or columns of a table."""
     request = Request(
         images.source, None, None, array, None, packed.default_folder(), 0, None, silent
     )
@@ -106,7 +106,7 @@ def _read(name: str, request: Request) -> Images:
         _refuse_names(request, DIGITS)
         return digits.read(request)
     path = Path(name).expanduser()
-    if not os.path.exists(path):  # False also for names that no file can have
+    if not os.path.exists(path):  # also False for names that no file can have
         raise VaekitError(_missing(name, path))
     if not (path.is_dir() or path.is_file()):
         raise VaekitError(
@@ -126,7 +126,7 @@ def _read_file(path: Path, request: Request) -> Images:
             return arrays.read(path, request)
     except OSError as error:
         raise VaekitError(
-            f"{path}: couldn't be read ({error.strerror}): check the file and its rights"
+            f"{path}: couldn't be read ({error.strerror}): check the file and its permissions"
         ) from error
     _refuse_names(request, "a picture")
     return folder.read_file(path, request)
@@ -146,10 +146,10 @@ def _missing(name: str, path: Path) -> str:
 
 
 def _refuse_names(request: Request, kind: str) -> None:
-    for option, value in (("--array", request.array), ("--labels", request.labels)):
+    for option, value in (("array", request.array), ("labels", request.labels)):
         if value is not None:
             raise VaekitError(
-                f"{request.source}: {option} names an array of an .npz file, and this is {kind}: leave it out"
+                f"{request.source}: {option} names an array of an .npz file, but this is {kind}: leave it out"
             )
 
 
@@ -161,25 +161,25 @@ def _checked_size(
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and 1 <= side <= 16384 for side in pair):
         raise VaekitError(
-            f"--resize is a side such as 64, or height and width such as 64x48, in pixels; this is {size!r}"
+            f"size: expected a side such as 64, or height and width such as (64, 48), in pixels; got {size!r}"
         )
     if schema is not None and pair != (schema.height, schema.width):
         right = (schema.height, schema.width)
         raise VaekitError(
-            f"{name}: --resize {size_option(pair)} doesn't suit this model, which reads "
-            f"{describe(*right, schema.channels)}: use --resize {size_option(right)}"
+            f"{name}: size {size_option(pair)} doesn't suit this model, which reads "
+            f"{describe(*right, schema.channels)}: use size {size_option(right)}"
         )
     return pair
 
 
 def _checked_channels(channels: int | None, schema: ImageSchema | None, name: str) -> int | None:
     if channels not in (None, 1, 3):
-        raise VaekitError(f"--channels is 1 (grey) or 3 (colour), and this is {channels!r}")
+        raise VaekitError(f"channels: expected 1 (grey) or 3 (colour), got {channels!r}")
     if schema is None:
         return channels
     if channels is not None and channels != schema.channels:
         raise VaekitError(
-            f"{name}: --channels {channels} doesn't suit this model: leave it out or use --channels {schema.channels}"
+            f"{name}: channels {channels} doesn't suit this model: leave it out or use channels {schema.channels}"
         )
-    # Grey becomes colour without loss; the reverse is for the images to show.
+    # Grey becomes colour without loss. Whether colour can become grey is known only from the images.
     return 3 if schema.channels == 3 else channels

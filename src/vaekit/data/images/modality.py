@@ -1,4 +1,4 @@
-"""What images answer to the rest of the system."""
+"""Images as a kind of data: their `Modality`."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from vaekit.models.hierarchy import Hierarchy, conv_hierarchy, dense_hierarchy
 from vaekit.models.vae import Conditional
 
 LOOKED_AT = 50_000
-"""So many images, evenly spread, are looked at for grey levels."""
+"""The number of images, evenly spread, that are checked for grey levels."""
 
 FEW = 5000
-"""So many small images or fewer get a convolutional net (600 of MNIST: held-out ELBO 466 instead of 298 nats)."""
+"""Up to this number of small images, the net is convolutional (600 of MNIST: held-out ELBO 466, not 298 nats)."""
 
 
 def picture(likelihood: Distribution) -> Tensor:
@@ -60,7 +60,7 @@ def drawn_picture(likelihood: Distribution) -> Tensor:
 def _read(data: Data, **options: Any) -> Images:
     if data.constraints:
         raise VaekitError(
-            f"{data.source}: constraints are for tables, and these are images; leave them out"
+            f"{data.source}: constraints are for tables, but these are images; leave them out"
         )
     return load(
         data.source,
@@ -76,7 +76,7 @@ def _read(data: Data, **options: Any) -> Images:
 
 
 def _load(source: str, trained_on: Data, channels: int | None = None, **options: Any) -> Images:
-    """New images for a model: what training turned grey, or to colour, is turned so again."""
+    """New images for a model, converted to grey or colour as the training images were."""
     return load(source, channels=channels or trained_on.channels, **options)
 
 
@@ -94,7 +94,7 @@ def _reread(data: Data, schema: ImageSchema, **options: Any) -> Images:
     return images if then is data else _read(then, **options)
 
 
-# What the data suggest
+# Settings that the data suggest
 
 
 def _settle(
@@ -117,7 +117,7 @@ def _likelihood(
     wanted = likelihood(name, images.schema.channels)
     if wanted.binary and not two_valued and binarise == "none":
         raise VaekitError(
-            f"{images.source}: likelihood '{name}' wants pixels in {{0, 1}}, these are grey levels; use "
+            f"{images.source}: likelihood '{name}' needs pixels in {{0, 1}}, but these are grey levels; use "
             "model.binarise=dynamic (or static), or model.likelihood=continuous-bernoulli, gaussian or logistic-mixture"
         )
     if not wanted.binary and binarise in ("static", "dynamic"):
@@ -126,15 +126,15 @@ def _likelihood(
         )
     if wanted.discrete and not wanted.binary and images.schema.dtype != "uint8":
         raise VaekitError(
-            f"{images.source}: likelihood '{name}' wants 8-bit pixels, these are {images.schema.dtype}"
+            f"{images.source}: likelihood '{name}' needs 8-bit pixels, but these are {images.schema.dtype}"
         )
     if binarise == "static" and isinstance(images.raw, DiskImages):
         raise VaekitError(
-            f"{images.source}: static binarisation wants images that fit in memory; use dynamic"
+            f"{images.source}: static binarisation needs images that fit in memory; use dynamic"
         )
     if binarise == "auto":
         binarise = "dynamic" if wanted.binary and not two_valued else "none"
-        reasons += [f"binarised again in each epoch ({name} wants pixels in {{0, 1}})"] * (
+        reasons += [f"binarised again in each epoch ({name} needs pixels in {{0, 1}})"] * (
             binarise == "dynamic"
         )
     bits = wanted.binary and binarise != "dynamic"
@@ -161,21 +161,21 @@ def _network(experiment: Experiment, images: Images, kind: str, reasons: list[st
 
 
 def _suited(network: Network, schema: ImageSchema, n: int, kind: str) -> tuple[str, str]:
-    """The architecture for n images of this kind, and the reason."""
+    """The architecture for n images of this schema, and the reason."""
     if kind == "codes":
-        return "conv", "codes lie on a grid, which only this net keeps"
+        return "conv", "codes lie on a grid, and only this net keeps it"
     pixels = f"{n:,} images of {schema.height}x{schema.width}x{schema.channels} pixels"
     if schema.channels == 1 and schema.height * schema.width <= 1024 and n > FEW:
-        return "mlp", f"{pixels}, enough for a dense net not to learn them by heart"
+        return "mlp", f"{pixels}, enough for a dense net not to overfit"
     if network.levels > 1:
         return "conv", f"{pixels}, {network.levels} levels"
     if min(schema.height, schema.width) < networks.LARGE_SIDE:
         return "conv", pixels
-    return "patches", f"{pixels}; learns more in the same minutes than conv"
+    return "patches", f"{pixels}; learns more than conv in the same time"
 
 
 def _candidates(experiment: Experiment, schema: ImageSchema, kind: str, n: int) -> list[list[str]]:
-    """The nets that may race: the one for n images of this size comes first."""
+    """The nets that take part in the race; the best guess for n images of this size comes first."""
     network = experiment.model
     if network.architecture != "auto" or network.hidden or network.dropout or kind == "codes":
         return []
@@ -186,7 +186,7 @@ def _candidates(experiment: Experiment, schema: ImageSchema, kind: str, n: int) 
 
 
 def fixed_bits(images: Images, seed: int) -> Images:
-    """With static binarisation: the images as bits, drawn once from the seed; others as they are."""
+    """With static binarisation, the images as bits that are drawn once from the seed; else the images unchanged."""
     if images.schema.binarise != "static":
         return images
     generator = torch.Generator().manual_seed(seed)
@@ -202,12 +202,12 @@ def fixed_bits(images: Images, seed: int) -> Images:
 def _require_fits(x: Tensor, network: Network, schema: ImageSchema, source: str) -> None:
     if _of(network, schema).binary and schema.binarise != "dynamic" and not is_black_and_white(x):
         raise VaekitError(
-            f"{source}: has grey levels, this model's likelihood wants pixels in {{0, 1}}; "
+            f"{source}: has grey levels, but this model's likelihood needs pixels in {{0, 1}}; "
             "make them black and white, or train with binarise=dynamic"
         )
 
 
-# What they are modelled with
+# Likelihoods and networks
 
 
 def _of(network: Network, schema: ImageSchema) -> Likelihood:
@@ -282,7 +282,7 @@ def _hierarchy(
 
 
 def _refuse_dense(network: Network) -> None:
-    """What only fully connected networks have."""
+    """Raise a VaekitError for settings that only fully connected networks have."""
     for field in ("hidden", "dropout"):
         if getattr(network, field):
             raise VaekitError(
@@ -292,10 +292,10 @@ def _refuse_dense(network: Network) -> None:
 
 
 def _refuse_grid(network: Network, between: Between) -> None:
-    """A grid of codes, where the net gives one vector."""
+    """Raise a VaekitError for a grid of codes: these nets give one vector for a picture."""
     if len(between[1]) > 1:
         raise VaekitError(
-            f"latent '{network.latent}': its codes lie on a grid, and {network.architecture} "
+            f"latent '{network.latent}': its codes lie on a grid, but {network.architecture} "
             "gives one vector for a picture; use model.architecture=conv"
         )
 
@@ -309,7 +309,7 @@ def _init_decoder(decoder: nn.Module, network: Network, schema: ImageSchema, raw
 
 
 def _write(made: Any, schema: ImageSchema, place: Place) -> dict[str, str]:
-    """New images, or training images with new ones, as files."""
+    """Write new images, or training images with new ones."""
     if isinstance(made, augmented.LabelledPictures):
         folder = new_folder(place.named or place.folder)
         return augmented.write_augmented(made, folder, place.stem)
@@ -317,7 +317,7 @@ def _write(made: Any, schema: ImageSchema, place: Place) -> dict[str, str]:
 
 
 def _describe(schema: ImageSchema, count: int, held: int, source: str) -> list[str]:
-    """What `vaekit info` says of the images that a run was trained on."""
+    """The lines of `vaekit info` about the images that a run was trained on."""
     classes = f", {len(schema.classes)} classes" if schema.classes else ""
     number = f"{count:,} images" if count else "images"
     kept = f"; {held:,} of them held out" if count else ""
@@ -329,8 +329,8 @@ def _describe(schema: ImageSchema, count: int, held: int, source: str) -> list[s
 
 BITS = {
     "none": "",
-    "static": ", made bits once",
-    "dynamic": ", made bits again in each epoch",
+    "static": ", binarised once",
+    "dynamic": ", binarised again in each epoch",
 }
 
 
@@ -370,7 +370,7 @@ MODALITY = Modality(
         write=_write,
         check=check_named,
         describe=_describe,
-        impute="pictures have no cells that could be missing",
+        impute="pictures have no missing values",
         augment=augmented.augment,
         number=lambda named: 1 if named is not None and is_picture_file(named) else 64,
         next=("generate {} -n 64 --seed 1", "reconstruct {}"),

@@ -1,4 +1,4 @@
-"""The options of the command line that only images have."""
+"""The command-line options that only images have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vaekit.errors import VaekitError
 
 
 def sides(word: str) -> int | tuple[int, int]:
-    """`64` as a side, `64x48` as (height, width). Raises VaekitError."""
+    """`64` becomes a side, `64x48` becomes (height, width). Raises VaekitError."""
     numbers = word.lower().split("x")
     if len(numbers) > 2 or not all(n.isascii() and n.isdigit() for n in numbers):
         raise VaekitError(
@@ -29,21 +29,23 @@ OPTIONS: Options = {
             field="data.labels",
         ),
         Option("resize", f"{RESIZE}.", metavar="SIDE", parse=sides, field="data.size"),
-        Option("channels", "Read all as grey (1) or as colour (3).", int, field="data.channels"),
+        Option(
+            "channels", "Read all images as grey (1) or as colour (3).", int, field="data.channels"
+        ),
         Option(
             "table",
-            "A CSV file of attributes, a row for each image, here or in the folder of pictures "
-            "(default: metadata.csv, or the only one in that folder).",
+            "A CSV file of attributes with a row for each image, here or in the folder of pictures "
+            "(default: metadata.csv, or the only table in that folder).",
             field="data.table",
         ),
         Option(
             "augment",
-            "Change training images at random: flip, shift:K (pixels), crop:S, brightness:B; with commas.",
+            "Change training images at random: flip, shift:K (pixels), crop:S, brightness:B, separated by commas.",
             field="data.augment",
         ),
         Option(
             "binarise",
-            "Grey pixels as bits: auto, none, static (once) or dynamic (drawn again in each epoch).",
+            "Turn grey pixels into bits: auto, none, static (once) or dynamic (drawn again in each epoch).",
             field="model.binarise",
             panel="Model",
         ),
@@ -51,7 +53,7 @@ OPTIONS: Options = {
     "read": (
         Option(
             "size",
-            f"{RESIZE} (default: only if training resized).",
+            f"{RESIZE} (default: only if the training images were resized).",
             flag="--resize",
             metavar="SIDE",
             parse=sides,
@@ -63,7 +65,7 @@ OPTIONS: Options = {
     "generate": (
         Option(
             "reading",
-            "Of images: the decoder's mean (default), or sample: drawn from the likelihood.",
+            "For images: mean (of the decoder, the default), or sample (drawn from the likelihood).",
             flag="--pixels",
             choices=("mean", "sample"),
         ),
@@ -77,7 +79,7 @@ OPTIONS: Options = {
     "evaluate": (
         Option(
             "factors",
-            "For disentanglement: what images are made of, with commas: label, arrays, columns of --table.",
+            "For disentanglement: the known factors, separated by commas: label, arrays, columns of --table.",
         ),
         Option("table", "For disentanglement: a CSV file with a row for each image."),
     ),

@@ -1,4 +1,4 @@
-"""How good new images are: how close to real ones, whether they help a classifier, and how the latents are ordered."""
+"""Measures of images: how close new ones are to real ones, whether they help a classifier, disentanglement."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from vaekit.measures.disentanglement import disentanglement, mig, sap
 from vaekit.measures.feature_distances import fidelity
 
 MOST = 10_000
-"""At most so many images are compared with as many samples."""
+"""The largest number of images that are compared with as many samples."""
 
-ALONE = "it is about telling several factors apart, and one is given"
+ALONE = "it needs several factors, but only one is given"
 
 MADE = 1000
-"""So many pictures are made, or as many as there are real ones."""
+"""The smallest number of new pictures; if there are more real ones, as many as these are made."""
 
 
 def samples(parts: Parts, **options: Any) -> Measured:
-    """How close new images are to other ones, which the model has not seen, in the features of a judge.
+    """How close new images are to images that the model has not seen, in the features of a judge.
 
-    The judge is a classifier of the training images (of which way up they are, where no classes are known). `floor`
-    is the same measure of as many training images: what a perfect model would get.
+    The judge is a classifier of the training images: of their classes, or of which way up they are if no classes are
+    known. `floor` is the same measure for as many training images, which is what a perfect model would get.
     """
     trained, training, other, seed = parts.trained, parts.training(), parts.other, parts.seed
     n = min(MOST, len(other), len(training))
     if n < FEWEST:
         raise VaekitError(
-            f"samples are compared with at least {FEWEST} images that were not trained on; there are {n}"
+            f"samples: expected at least {FEWEST} images that were not trained on, to compare with; there are {n}"
         )
     judge = _judge(parts, training)
     real, seen = (_pixels(images, n, seed) for images in (other, training))
@@ -61,10 +61,10 @@ def samples(parts: Parts, **options: Any) -> Measured:
 
 
 def helps(parts: Parts, **options: Any) -> Measured:
-    """Whether images that the model makes help to learn the classes of the training images, tried on other ones.
+    """Whether images that the model makes help a classifier of the training images, tested on other images.
 
-    New images are those of `between`; beside them stand ordinary transforms. Other images that equal a training
-    image, or are of no known class, are left out. Raises VaekitError.
+    New images are made by `between`, and compared with ordinary transforms. Test images are left out if they equal
+    a training image or have no known class. Raises VaekitError.
     """
     trained, training, seed = parts.trained, parts.training(), parts.seed
     train, test = (_labelled(_classed(images)) for images in (training, parts.other))
@@ -74,20 +74,22 @@ def helps(parts: Parts, **options: Any) -> Measured:
     require_enough(len(test[0]), "images of a known class")
     make = partial(between, trained, training, max(MADE, len(train[0])))
     seeds = [seed + k for k in augmentation.SEEDS]
-    told = partial(parts.progress, "teaching classifiers")
+    told = partial(parts.progress, "training classifiers")
     classes = max(2, len(training.schema.classes))
     found = augmentation.of_pictures(train, test, classes, make, seeds, augmentation.STEPS, told)
     return Measured({"augmentation": found | {"n_real": len(train[0]), "n_test": len(test[0])}})
 
 
 def between(trained: TrainedModel, images: Images, n: int, seed: int = 0) -> augmentation.Labelled:
-    """n new images (n, C, H, W) in [0, 1] and their classes (n,): each between two of `images` of one class.
+    """n new images (n, C, H, W) in [0, 1] and their classes (n,): each lies between two of `images` of one class.
 
-    z = m + s e, with (m, s) on the line between the means and deviations of the posteriors of both, e ~ N(0, I). Raises
-    VaekitError.
+    z = m + s e with e ~ N(0, I); (m, s) lies on the line between the posteriors' means and standard deviations of
+    the two images. Raises VaekitError.
     """
     if trained.kind != "continuous":
-        raise VaekitError(f"augmentation: there is nothing between codes that are {trained.kind}")
+        raise VaekitError(
+            f"augmentation: needs continuous latents, to make images between two others; these are {trained.kind}"
+        )
     known = _classed(images)
     x, labels = _labelled(known)
     codes = trained.encode(x, known.context)
@@ -102,14 +104,14 @@ def between(trained: TrainedModel, images: Images, n: int, seed: int = 0) -> aug
 
 
 def _of_the_same(labels: Tensor, index: Tensor) -> Tensor:
-    """For each of `index` (n,) a random one with the same of the labels (N,)."""
+    """For each of `index` (n,), the index of a random datum with the same label; labels are (N,)."""
     counts = torch.bincount(labels)
     first, each = counts.cumsum(0) - counts, labels[index]
     return labels.argsort()[first[each] + (torch.rand(len(index)) * counts[each]).long()]
 
 
 def _classed(images: Images) -> Images:
-    """Those whose class is known, evenly spread and at most `MOST`."""
+    """At most `MOST` images of known class, evenly spread."""
     labels = torch.full((len(images),), -1) if images.labels is None else images.labels.cpu()
     index = torch.nonzero(labels >= 0)[:, 0]
     if not len(index):
@@ -126,7 +128,7 @@ def _labelled(images: Images) -> augmentation.Labelled:
 def ordered(
     parts: Parts, factors: str = "label", table: str | None = None, **options: Any
 ) -> Measured:
-    """How well single latent dimensions tell single known factors of all the run's images."""
+    """How well single latent dimensions represent single known factors, over all of the run's images."""
     images, trained = parts.everything(), parts.trained
     names = [name.strip() for name in factors.split(",")]
     known = load_factors(images, names, trained.experiment.data.array, table)
@@ -136,7 +138,7 @@ def ordered(
 def latents(
     trained: TrainedModel, images: Images, factors: Tensor, seed: int = 0
 ) -> dict[str, Any]:
-    """How well single latent dimensions tell single known factors (N, F) of the images."""
+    """How well single latent dimensions represent single known factors (N, F) of the images."""
     codes = bounds.posterior_means(trained.model, trained.batches(images, seed)).cpu()
     try:
         if factors.shape[1] > 1:
@@ -150,7 +152,7 @@ def latents(
 def _asked(
     trained: TrainedModel, judge: Judge, training: Images, n: int, seed: int
 ) -> dict[str, Any]:
-    """Of a model that is told the classes: how often the judge names what was asked for."""
+    """How often the judge finds the wanted class in samples; {} if the model is not conditioned on classes."""
     field = next(
         (
             f
@@ -173,7 +175,7 @@ def _asked(
 
 
 def _reading(trained: TrainedModel) -> str:
-    """Bits are drawn, as those of real pictures are; grey levels are means."""
+    """Samples if pixels are bits, because those of real pictures are drawn too; means if they are grey levels."""
     pixels = likelihood(trained.experiment.model.likelihood, 1)
     return "sample" if pixels.binary else "mean"
 
@@ -188,7 +190,7 @@ def _pixels(images: Images, n: int, seed: int) -> Tensor:
 
 
 def _judge(parts: Parts, training: Images) -> Judge:
-    """The judge of these images, taught once and kept in the cache."""
+    """The judge of these images. It is trained once and kept in the cache."""
     schema, seed = training.schema, parts.seed
     learned = "turns" if training.labels is None else f"{len(schema.classes)}"
     name = f"judge-{training.fingerprint[:24]}-{schema.binarise}-{learned}-{seed}"
@@ -204,7 +206,7 @@ def _taught(parts: Parts, training: Images) -> tuple[dict[str, Tensor], dict[str
         index = torch.linspace(0, len(training) - 1, len(x)).round().long()
         y, classes = training.labels[index], max(2, len(training.schema.classes))
         x, y = x[y >= 0], y[y >= 0]
-    told = partial(parts.progress, "teaching a judge")
+    told = partial(parts.progress, "training a judge")
     with seeded(seed):
         return train_judge(x, y, classes, seed, progress=told).state()
 
@@ -214,7 +216,7 @@ def _all(images: Images) -> Tensor:
 
 
 def check(schema: Any, metrics: Sequence[str], **options: Any) -> None:
-    """Refuse options of measures that were not asked for. Raises VaekitError."""
+    """Raise a VaekitError for options of measures that were not asked for."""
     for name, value in options.items():
         if value is not None and "disentanglement" not in metrics:
             raise VaekitError(
@@ -223,4 +225,4 @@ def check(schema: Any, metrics: Sequence[str], **options: Any) -> None:
 
 
 MEASURES = {"samples": samples, "disentanglement": ordered, "augmentation": helps}
-"""What `vaekit evaluate --metrics` knows of images."""
+"""The metrics of `vaekit evaluate --metrics` for images, by name."""

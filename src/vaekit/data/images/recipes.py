@@ -6,14 +6,14 @@ from vaekit.config import Cost, Data, Experiment, Network, Training
 
 
 def images(source: str) -> Experiment:
-    """Any images: what is left open is settled by looking at them."""
+    """For any images: open settings are chosen by the images."""
     return Experiment(data=Data(source=source))
 
 
 def digits(source: str) -> Experiment:
     """The 1,797 handwritten 8x8 digits that scikit-learn ships, in well under a minute on two cores.
 
-    So small, they gain nothing by a sigmoid: the held-out ELBO is 42.6 nats, and 41.5 with one.
+    The means have no sigmoid, which does not help here: the held-out ELBO is 42.6 nats, and 41.5 with one.
     """
     return Experiment(
         data=Data(source=source),
@@ -23,7 +23,7 @@ def digits(source: str) -> Experiment:
 
 
 def mnist_density(source: str) -> Experiment:
-    """MNIST's density, dynamically binarised, with the layer sizes of the IWAE paper (784-200-200-50) and SiLU."""
+    """Density of dynamically binarised MNIST, with the layer sizes of the IWAE paper (784-200-200-50) and SiLU."""
     return Experiment(
         data=Data(source=source, holdout=1 / 12),
         model=Network(
@@ -40,7 +40,7 @@ def mnist_density(source: str) -> Experiment:
 
 
 def mnist_iwae(source: str) -> Experiment:
-    """The same network trained on the importance-weighted bound of 50 draws (Burda et al. 2016); wants a GPU."""
+    """The same network trained on the importance-weighted bound of 50 draws (Burda et al. 2016); needs a GPU."""
     base = mnist_density(source)
     return base.model_copy(update={"objective": Cost(bound="iwae:50")})
 
@@ -51,4 +51,4 @@ RECIPES = {
     "mnist-density": mnist_density,
     "mnist-iwae": mnist_iwae,
 }
-"""By name; the first is for any images."""
+"""The recipes by name; the first is for any images."""

@@ -1,4 +1,4 @@
-"""Sheets of pictures, and where their codes lie."""
+"""The sections of a report on images: sheets of pictures and a map of the latent space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vaekit.figures.section import Section, image
 from vaekit.figures.sheets import save_sheet, side_by_side
 
 MOST = 2000
-"""At most so many held-out images are on the map."""
+"""The largest number of held-out images on the map."""
 
 
 def sections(shown: Shown) -> Sequence[Section]:
@@ -36,7 +36,7 @@ def sections(shown: Shown) -> Sequence[Section]:
     )
     told["interpolations"] = (
         "Interpolations",
-        "Straight lines between the codes of two held-out images, which are at the ends.",
+        "Images decoded along straight lines between the codes of two held-out images, which are at the ends.",
     )
     told["latent"] = _map(place / "latent.png", trained, few, held, shown.training)
     return [
@@ -59,7 +59,7 @@ def _one_vector(trained: TrainedModel) -> bool:
 
 
 def _samples(path: Path, trained: TrainedModel, seed: int, source: str) -> tuple[str, str]:
-    """New images: of a model that is given classes, a row for each, with its name."""
+    """New images. If the model is conditioned on classes, each class has a row with its name."""
     field = next((f for f in trained.schema.conditions if f.kind == "category"), None)
     if field is None:
         save_sheet(path, trained.draw(64, seed), 16, "New images")
@@ -67,7 +67,7 @@ def _samples(path: Path, trained: TrainedModel, seed: int, source: str) -> tuple
         names = list(field.classes[:12])
         rows = [trained.draw(12, seed, where={field.name: name}) for name in names]
         save_sheet(path, torch.cat(rows), 12, f"New images, by {field.name}", names)
-    return "Samples", html.escape(f"The decoder's mean at draws from {source}.")
+    return "Samples", html.escape(f"The decoder's mean for latents drawn from {source}.")
 
 
 def _reconstructions(
@@ -83,11 +83,12 @@ def _reconstructions(
 
 
 TRAVERSED, STEPS, REACH = 8, 11, 2.5
-"""A traversal varies so many dimensions, in so many steps, to so many standard deviations of the codes either way."""
+"""Traversals: the number of dimensions, the number of steps, and the reach either way in standard deviations of
+the codes."""
 
 
 def _traversals(path: Path, trained: TrainedModel, few: Tensor, held: Dataset) -> tuple[str, str]:
-    """The dimensions with the most information, each varied alone around the code of one held-out image."""
+    """Vary the dimensions with the most information, one at a time, around the code of one held-out image."""
     codes = trained.encode(few, _head(held.context, len(few)))
     spread = codes.mean.std(0, correction=0)
     kl = kl_by_dimension(codes.mean, codes.scale)
@@ -100,7 +101,7 @@ def _traversals(path: Path, trained: TrainedModel, few: Tensor, held: Dataset) -
     names = [f"z{k}  {kl[k]:.1f} nats" for k in most.tolist()]
     save_sheet(path, trained.decode(z, known), STEPS, "One latent dimension at a time", names)
     caption = (
-        "The latent dimensions that carry the most information (their KL from N(0, 1), nats), most first. Each row "
+        "The latent dimensions that carry the most information (KL from N(0, 1), in nats), largest first. Each row "
         f"varies one of them by {REACH:g} standard deviations either way; the others keep one held-out image's code."
     )
     return "Traversals", caption
@@ -126,7 +127,7 @@ def _map(
 
 
 def _lines(trained: TrainedModel, few: Tensor, context: Tensor | None, rows: int = 4) -> Tensor:
-    """Rows of interpolations between neighbours in the data's order, originals at both ends."""
+    """Rows of interpolations between neighbouring images of the data, with the originals at both ends."""
     pairs = [torch.tensor((2 * i % len(few), (2 * i + 1) % len(few))) for i in range(rows)]
     known = [None if context is None else context[pair] for pair in pairs]
     lines = [(few[i], few[j], c) for (i, j), c in zip(pairs, known, strict=True)]

@@ -1,4 +1,4 @@
-"""What the pictures of a data set look like, and the way from stored values to network input and back."""
+"""The schema of images, and the conversion from stored values to network input and back."""
 
 from typing import Literal
 
@@ -12,12 +12,11 @@ from vaekit.data.dataset import Schema
 class ImageSchema(Schema, frozen=True, extra="forbid"):
     """The form of a set of images: plain data, saved as JSON beside a model.
 
-    `dtype` is that of raw values: uint8 counts 0..255, float32 lies in [0, 1]. `classes` are the
-    names of the labels (index = label), empty when there are none. `resized` says whether images of
-    other sizes were brought to this one, as new ones then are too. `value_range` are the values that
-    became 0 and 255 in pictures of more than 8 bits a channel, as they do in new ones; None where
-    there were none. `binarise` says how {0, 1} values are drawn from grey ones; reading files never
-    sets it.
+    `dtype` is the dtype of raw values: uint8 from 0 to 255, or float32 in [0, 1]. `classes` are the names of
+    the labels (index = label); empty if there are none. `resized` says whether the training images were resized
+    to this size; if so, new images are resized too. `value_range` are the values that became 0 and 255 in
+    pictures of more than 8 bits a channel, and do so in new pictures; None if there were none. `binarise` says
+    how values in {0, 1} are drawn from grey levels; reading files never sets it.
     """
 
     modality: Literal["images"] = "images"
@@ -49,12 +48,12 @@ class ImageSchema(Schema, frozen=True, extra="forbid"):
 
 
 def to_tensor(raw: Tensor, schema: ImageSchema) -> Tensor:
-    """Raw values (..., C, H, W) as float32 in [0, 1]: uint8 is divided by 255, float32 is left as it is."""
+    """Raw values (..., C, H, W) as float32 in [0, 1]: uint8 is divided by 255, float32 is left unchanged."""
     return raw.float() if schema.dtype == "float32" else raw.float() / 255
 
 
 def from_tensor(x: Tensor, schema: ImageSchema) -> Tensor:
-    """The inverse of `to_tensor`, exact on its image: values are clamped to [0, 1] and, for uint8, rounded."""
+    """The inverse of `to_tensor`, exact for its results: values are clamped to [0, 1] and, for uint8, rounded."""
     unit = x.float().clamp(0, 1)
     return unit if schema.dtype == "float32" else (unit * 255).round().to(torch.uint8)
 

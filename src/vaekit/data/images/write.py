@@ -1,4 +1,4 @@
-"""Images on their way out: one picture to look at, and files."""
+"""Write images: as one picture to look at, and as arrays."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vaekit.figures.sheets import save_sheet, sheet, side_by_side
 from vaekit.files import new_folder
 
 ABREAST = 16
-"""At most so many originals stand side by side over their reconstructions."""
+"""The largest number of originals side by side, above their reconstructions."""
 
 ODDEST = 16
-"""So many of the oddest images are shown."""
+"""The number of the oddest images that are shown."""
 
 WRITTEN: dict[str, dict[str, object]] = {
     ".png": {"format": "PNG"},
@@ -31,7 +31,7 @@ WRITTEN: dict[str, dict[str, object]] = {
     ".jpg": {"format": "JPEG", "quality": 95},
     ".jpeg": {"format": "JPEG", "quality": 95},
 }
-"""How a picture is saved, by the end of its file's name; only JPEG loses anything."""
+"""The options to save a picture, by its file's suffix; only JPEG is lossy."""
 
 
 def to_array(x: Tensor) -> np.ndarray:
@@ -43,11 +43,11 @@ def to_array(x: Tensor) -> np.ndarray:
 def write(x: Tensor, schema: ImageSchema, folder: str | Path, stem: str) -> tuple[Path, Path]:
     """Write `x` (N, C, H, W) in [0, 1] as a sheet `stem.png` and an array `stem.npy`, uint8 as in `to_array`.
 
-    Each file appears whole or not at all. Returns both paths. Raises VaekitError.
+    Each file is written whole or not at all. Returns both paths. Raises VaekitError.
     """
     if tuple(x.shape[1:]) != schema.shape:
         raise VaekitError(
-            f"{stem}: images of shape {schema.shape} are to be written, and these are {tuple(x.shape[1:])}"
+            f"{stem}: expected images of shape {schema.shape}, got {tuple(x.shape[1:])}"
         )
     picture, array = Path(folder) / f"{stem}.png", Path(folder) / f"{stem}.npy"
     try:
@@ -63,9 +63,9 @@ def write(x: Tensor, schema: ImageSchema, folder: str | Path, stem: str) -> tupl
 
 
 def write_made(x: Tensor, schema: ImageSchema, place: Place) -> dict[str, str]:
-    """New images as a sheet and an array in a new folder, or as the one picture that people named.
+    """Write new images as a sheet and an array in a new folder, or as the one picture file that the user named.
 
-    Reconstructions stand below their originals.
+    Reconstructions are shown below their originals.
     """
     drawn, columns = x, place.columns
     if place.originals is not None:
@@ -81,7 +81,7 @@ def write_made(x: Tensor, schema: ImageSchema, place: Place) -> dict[str, str]:
 
 
 def illustrate(images: Any, found: Any, table: Path) -> dict[str, str]:
-    """A sheet of the oddest images beside the table of scores, below each where it is odd."""
+    """Write a sheet of the oddest images beside the table of scores. A map below each shows where it is odd."""
     first = found.scores.argsort(descending=True)[:ODDEST]
     pictures = to_tensor(images.raw.take(first), images.schema)
     maps = found.parts[first].mean(1, keepdim=True)
@@ -95,12 +95,12 @@ def illustrate(images: Any, found: Any, table: Path) -> dict[str, str]:
 
 
 def is_picture_file(path: str | Path) -> bool:
-    """Whether a name to write to is that of one picture, not of a folder."""
+    """Whether a path to write to is one picture file, not a folder."""
     return Path(path).suffix.lower() in WRITTEN
 
 
 def check_named(path: Path) -> None:
-    """Raise a VaekitError where a picture file is there already; a folder gets a number."""
+    """Raise a VaekitError if a picture file already exists. Folders are not checked: a number makes them new."""
     if is_picture_file(path) and path.exists():
         raise VaekitError(f"{path}: is there already; choose another name, or move it away")
 
@@ -108,7 +108,7 @@ def check_named(path: Path) -> None:
 def write_picture(x: Tensor, path: str | Path, columns: int | None = None) -> Path:
     """Write `x` (N, C, H, W) in [0, 1] as one picture file: a single image as it is, several as a sheet.
 
-    The file appears whole or not at all. Raises VaekitError where it is there already.
+    The file is written whole or not at all. Raises VaekitError if it already exists.
     """
     path = Path(path)
     check_named(path)

@@ -1,1 +1,1 @@
-"""Data on disk, shared by every kind: files too large for memory, caches, reading in parallel."""
+"""Data on disk, for every kind of data: files too large for memory, caches, reading in parallel."""

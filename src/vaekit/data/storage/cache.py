@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 from vaekit.errors import VaekitError
 
-VERSION = 3  # of what is kept; raise it when the decoding changes
+VERSION = 3  # of the cached files; raise it when the decoding changes
 
 
 def default_folder() -> Path:
-    """$VAEKIT_CACHE, else the platform's folder for things that can be made again."""
+    """$VAEKIT_CACHE if it is set, else the platform's folder for caches."""
     if chosen := os.environ.get("VAEKIT_CACHE"):
         return Path(chosen)
     home = Path.home()
@@ -28,13 +28,13 @@ def default_folder() -> Path:
 
 
 def default_budget() -> int:
-    """A quarter of the memory now free, in bytes."""
+    """A quarter of the memory that is free now, in bytes."""
     known = [size for size in (_linux_available(), _container_limit(), _all_memory()) if size]
     return min(known, default=4 << 30) // 4
 
 
 def _linux_available() -> int | None:
-    """MemAvailable: free pages alone (sysconf) leave out what Linux would drop from its file cache."""
+    """MemAvailable in bytes. Unlike the free pages of sysconf, it includes file cache that Linux can drop."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -58,7 +58,7 @@ def _all_memory() -> int | None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` when all went well, and leaves nothing when not."""
+    """A file to write to. It becomes `path` if all goes well, and is deleted after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -74,13 +74,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def packing(path: Path, need: int) -> Iterator[BinaryIO]:
-    """`replacing`, for `need` bytes of decoded images. Raises VaekitError when the disk won't take them."""
+    """`replacing`, for `need` bytes of decoded images. Raises VaekitError if they do not fit on the disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if need > free:
             raise VaekitError(
-                f"the images need {_megabytes(need)} in {path.parent} and {_megabytes(free)} are free: make room, "
+                f"the images need {_megabytes(need)} in {path.parent} but only {_megabytes(free)} are free: make room, "
                 "name a folder on another disk in VAEKIT_CACHE, or resize the images to a smaller side"
             )
         with replacing(path) as file:
@@ -97,13 +97,13 @@ def _megabytes(size: int) -> str:
 
 
 def save_facts(path: Path, facts: dict[str, Any]) -> None:
-    """Keep `facts` as JSON beside the packed file `path`."""
+    """Save `facts` as JSON beside the packed file `path`."""
     with replacing(path.with_suffix(".json")) as file:
         file.write(json.dumps({"version": VERSION, **facts}).encode())
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:
-    """The facts kept beside `path`, or None when they or the packed file aren't as they were written."""
+    """The facts saved beside `path`, or None if they or the packed file are missing, damaged or outdated."""
     try:
         facts = json.loads(path.with_suffix(".json").read_bytes())
         whole = facts["version"] == VERSION and path.stat().st_size == facts["bytes"]

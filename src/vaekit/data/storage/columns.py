@@ -1,4 +1,4 @@
-"""Columns of numbers and words as a new file: CSV and TSV with nothing installed, Parquet and JSON lines by Polars."""
+"""Write columns of numbers and words to a new file. CSV and TSV need no package, Parquet and JSON lines Polars."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from vaekit.errors import VaekitError
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 SUFFIXES = (*SEPARATORS, ".parquet", ".jsonl")
-"""What the name of such a file ends on."""
+"""The possible endings of the file's name."""
 
-MISSING = (
-    "Parquet and JSON lines are written by Polars: pip install 'vaekit[tables]', or choose a .csv"
-)
+MISSING = "Parquet and JSON lines need Polars: pip install 'vaekit[tables]', or write a .csv file"
 
 
 def require_new(path: Path) -> None:
-    """Raise a VaekitError where no table can be written to `path`."""
+    """Raise a VaekitError if `path` exists or its ending is unknown."""
     if path.suffix.lower() not in SUFFIXES:
         raise VaekitError(f"{path}: expected a name that ends on {', '.join(SUFFIXES)}")
     if path.exists():
@@ -32,7 +30,7 @@ def require_new(path: Path) -> None:
 
 
 def write_columns(columns: Mapping[str, np.ndarray], path: Path) -> Path:
-    """Write columns (N,) by name to `path`, which is not there yet; its suffix names the form. Raises VaekitError."""
+    """Write columns (N,) by name to the new file `path`; its suffix sets the format. Raises VaekitError."""
     require_new(path)
     suffix = path.suffix.lower()
     if suffix in SEPARATORS:
@@ -51,7 +49,7 @@ def _text(columns: Mapping[str, np.ndarray], separator: str) -> str:
 
 
 def _cells(values: np.ndarray) -> list[object]:
-    """As CSV files have them: truth values as true and false."""
+    """The cells of a CSV file: booleans become "true" and "false"."""
     if values.dtype.kind == "b":
         return ["true" if value else "false" for value in values.tolist()]
     return values.tolist()  # type: ignore[no-any-return]

@@ -18,13 +18,13 @@ DTYPES: dict[torch.dtype, Any] = {torch.uint8: np.uint8, torch.float32: np.float
 
 
 class DiskImages:
-    """Images stored one after another in a file, read when asked for.
+    """Images stored one after another in a file, and read when they are needed.
 
-    The file is read with `pread`, not mapped: what has been read doesn't count as this process's memory.
-    Safe to use from several threads; pickles as the path and the form, so workers open the file themselves.
+    The file is read with `preadv` and not mapped, so what has been read doesn't count as this process's memory.
+    It can be used from several threads. A pickle holds the path and the shape only: workers open the file themselves.
 
-    `shape` is (N, C, H, W); `offset` is where the first image starts, in bytes; `layout` is the order of
-    axes within a stored image; `rows`, int64 (N,), are the stored positions when only some are meant.
+    `shape` is (N, C, H, W); `offset` is where the first image starts, in bytes; `layout` is the order of the
+    axes within a stored image; `rows`, int64 (N,), are the positions of a subset's images in the file.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class DiskImages:
             )
 
     def _read(self, buffer: memoryview, where: int) -> None:
-        """Fill `buffer` with the bytes from `where` on."""
+        """Fill `buffer` with the bytes of the file that start at `where`."""
         try:
             while buffer:
                 count = self._read_some(buffer, where)
                 if count == 0:
                     raise VaekitError(
-                        f"{self.path}: the file ends early; it changed since it was opened, load it again"
+                        f"{self.path}: the file ends early; it has changed since it was opened: load the images again"
                     )
                 buffer, where = buffer[count:], where + count
         except OSError as error:
@@ -135,7 +135,7 @@ class DiskImages:
 
 
 def _runs(positions: np.ndarray) -> Iterator[tuple[int, int]]:
-    """The stretches [start, stop) of `positions` that count up by one: each is a single read."""
+    """The ranges [start, stop) of `positions` that count up by one. Each range takes a single read."""
     breaks = np.flatnonzero(np.diff(positions) != 1) + 1
     edges = [0, *breaks.tolist(), len(positions)]
     return itertools.pairwise(edges)

@@ -1,4 +1,4 @@
-"""Work over many files on threads: Pillow lets go of Python's lock while it decodes."""
+"""Work over many files on threads. Threads help because Pillow releases Python's lock while it decodes."""
 
 import os
 import time
@@ -15,13 +15,13 @@ BATCH = 16
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """The progress hook of callers who have none."""
+    """The progress hook that does nothing."""
 
 
 def ordered(
     function: Callable[[In], Out], items: Sequence[In], what: str, progress: Progress
 ) -> Generator[Out, None, None]:
-    """`function` of each item, in order, on threads. A few batches wait at a time, so memory stays bounded."""
+    """`function` of each item, in order, on threads. Only a few batches are in work at a time, to limit memory."""
     workers = min(32, os.cpu_count() or 1)
     waiting: deque[Future[list[Out]]] = deque()
     report = _Reporter(what, len(items), progress)
@@ -42,7 +42,7 @@ def _each(function: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
 
 
 class _Reporter:
-    """Tells `progress` how far the work is, ten times a second at most and once at the end."""
+    """Calls `progress` at most ten times a second, and at the end."""
 
     def __init__(self, what: str, total: int, progress: Progress) -> None:
         self.what, self.total, self.progress = what, total, progress

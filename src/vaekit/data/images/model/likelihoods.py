@@ -1,4 +1,4 @@
-"""The likelihoods that images can have, by the names that people type."""
+"""The likelihoods of images, by the names that users type."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ NAMES = {
     "bce": "the same as bernoulli: summed binary cross-entropy, in nats",
     "continuous-bernoulli": "grey levels in [0, 1] with the normaliser that cross-entropy lacks",
     "gaussian": "one shared variance, set to the value that fits best (optimal sigma-VAE)",
-    "gaussian-sigmoid": "the same, the means by a sigmoid within [0, 1]: the default for grey and colour pictures",
-    "gaussian-learned": "one shared variance, learned by gradient",
+    "gaussian-sigmoid": "the same, with a sigmoid that keeps means within [0, 1]: the default for grey and colour",
+    "gaussian-learned": "one shared variance, learned by gradient descent",
     "gaussian-pixel": "a variance for every pixel, from the decoder",
     "gaussian:S": "fixed standard deviation S, on pixels in [0, 1]",
     "mse": "the same as gaussian:1: half the summed squared error, plus a constant",
     "laplace": "absolute error, one shared learned scale",
-    "logistic-mixture:K": "probabilities of the 256 grey levels; bits per dimension apply (K = 10 if not given)",
+    "logistic-mixture:K": "probabilities of the 256 grey levels; bits per dimension apply (default: K = 10)",
 }
 
 EXAMPLES = {"gaussian": "gaussian:0.1", "logistic-mixture": "logistic-mixture:10"}
-"""Likelihoods that may have a number after a colon."""
+"""Examples of the likelihoods that take a number after a colon."""
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How raw network output becomes p(x | z) for images of `channels` channels."""
+    """How the raw output of the decoder's network becomes p(x | z)."""
 
     family: nn.Module
     outputs: int
-    """Raw channels that the decoder must give."""
+    """The number of raw channels that the decoder must give."""
     discrete: bool = False
-    """Whether it gives probabilities (bits per dimension apply), not densities."""
+    """Whether it gives probabilities, not densities. If so, bits per dimension can be computed."""
     binary: bool = False
-    """Whether it wants x in {0, 1}."""
+    """Whether x must be in {0, 1}."""
     start: Callable[[Tensor], Tensor] | None = None
-    """The raw output whose mean is about a given picture (C, H, W): where the decoder starts."""
+    """A picture (C, H, W) to the raw output whose mean is about this picture, to initialise the decoder."""
 
 
 def likelihood(name: str, channels: int) -> Likelihood:
-    """The likelihood called `name`; a VaekitError lists what there is."""
+    """The likelihood called `name`. Raises a VaekitError that suggests a known name."""
     word, _, argument = name.partition(":")
     if word in EXAMPLES:
         require_number("likelihood", name, EXAMPLES[word])

@@ -1,4 +1,4 @@
-"""Encoder and decoder networks for images, sized by one word or in full."""
+"""Encoder and decoder networks for images. One word, or all widths, set their size."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vaekit.nn import (
 )
 
 Latent = tuple[tuple[int, ...], tuple[int, ...]]
-"""The shapes, without the batch, of what the encoder gives and of what the decoder takes."""
+"""The shapes, without the batch, of the encoder's output and of the decoder's input."""
 
 DENSE = {"tiny": (128,), "small": (512,), "base": (512, 512), "large": (1024, 1024, 1024)}
 CONVOLUTIONAL = {"tiny": (16, 1), "small": (32, 1), "base": (64, 2), "large": (128, 3)}
-"""Channels at the finest scale, and residual blocks a scale."""
+"""Channels at the finest scale, and residual blocks per scale."""
 
 PATCHES = {"tiny": (96, 1), "small": (128, 2), "base": (192, 3), "large": (256, 4)}
 """Channels of each patch, and residual blocks."""
 
 LADDER = {"tiny": (128, 1), "small": (256, 1), "base": (512, 2), "large": (1024, 2)}
-"""Of dense hierarchies: the width of all states, and residual blocks a stage."""
+"""For dense hierarchies: the width of all states, and residual blocks per stage."""
 
 LARGE_SIDE = 48
-"""Pictures whose sides are at least this are read with a stride of 2, so that the widest maps are half their size."""
+"""If both sides of a picture are at least this (in pixels), the first layer has stride 2: maps of half the size."""
 
 
 def dense(
@@ -58,7 +58,7 @@ def convolutional(
 ) -> tuple[nn.Module, nn.Module]:
     """(encoder, decoder) of residual convolutions: (C, H, W) -> features, latent -> (outputs, H, W).
 
-    Of a latent that is a map, both stay maps throughout.
+    If the latent is a map, the networks keep maps throughout.
     """
     features, z = latent
     encoder, decoder = (ConvEncoder, ConvDecoder) if len(z) == 1 else (GridEncoder, GridDecoder)
@@ -79,19 +79,20 @@ def patches(
 
 
 def first_stride(shape: Sequence[int]) -> int:
-    """By how much pictures (C, H, W) are made smaller by the first layer."""
+    """The stride of the first layer, by which it makes pictures (C, H, W) smaller."""
     return 2 if min(shape[1:]) >= LARGE_SIDE else 1
 
 
 def grid(shape: Sequence[int]) -> tuple[int, int]:
-    """The (height, width) of the maps that codes lie on, for pictures (C, H, W)."""
+    """The (height, width) of the grid of codes, for pictures (C, H, W)."""
     return code_grid(shape[1:], first_stride(shape))
 
 
 @torch.no_grad()
 def start_at(decoder: nn.Module, raw: Tensor) -> None:
-    """Set the last layer's bias so that the untrained decoder gives about `raw` (C, H, W), or its channels' levels.
+    """Set the last layer's bias so that the untrained decoder's output is near `raw` (C, H, W).
 
+    If the bias has one value for each channel, the output is near the mean of each channel.
     Outputs beyond the first C channels (scales) keep their bias.
     """
     bias = cast(nn.Linear | nn.Conv2d, decoder.head).bias

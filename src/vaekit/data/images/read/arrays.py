@@ -25,7 +25,7 @@ NAME_KEYS = ("class_names", "label_names", "target_names", "classes")
 
 
 def is_array_file(path: Path) -> bool:
-    """Whether `path` is named or begins like a NumPy file."""
+    """Whether `path` has the suffix or the first bytes of a NumPy file."""
     if path.suffix.lower() in SUFFIXES:
         return True
     with path.open("rb") as file:
@@ -33,7 +33,7 @@ def is_array_file(path: Path) -> bool:
 
 
 def has_images(path: Path) -> bool:
-    """Whether a NumPy file holds something like images; True also when it is damaged, so that `read` says so."""
+    """Whether a NumPy file holds something like images. True also for a damaged file, so that `read` reports it."""
     try:
         arrays = open_arrays(path)
     except VaekitError:
@@ -52,11 +52,11 @@ def read(path: Path, request: Request) -> Images:
     return replace(images, notes=notes + chosen.notes + images.notes)
 
 
-# Which arrays there are
+# The arrays of a file
 
 
 def open_arrays(path: Path) -> dict[str, Stream]:
-    """Every array of the file by name, with its header read. Raises VaekitError."""
+    """Every array of the file by name; only headers are read. Raises VaekitError."""
     with _explained(path):
         with path.open("rb") as file:
             start = file.read(6)
@@ -108,13 +108,13 @@ def _opener(path: Path, member: str) -> Callable[[], BinaryIO]:
 def _with_header(
     path: Path, name: str, opener: Callable[[], BinaryIO], size: int, in_place: bool
 ) -> Stream:
-    """The stream of one array; `size` is that of header and values together, in bytes."""
+    """The stream of one array; `size` is the size of header and values together, in bytes."""
     with opener() as file:
         shape, fortran, dtype = _header(file)
         start = file.tell()
     if not dtype.hasobject and start + dtype.itemsize * math.prod(shape) > size:
         raise VaekitError(
-            f"{name}: the file ends before the end of the array {tuple(shape)}: get or save it again"
+            f"{name}: the file ends before the end of the array {tuple(shape)}: download or save it again"
         )
 
     def open_values() -> BinaryIO:
@@ -136,7 +136,7 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """What zipfile and NumPy raise for damaged files, in our words."""
+    """Turn the errors that zipfile and NumPy raise for damaged files into a VaekitError."""
     try:
         yield
     except VaekitError:
@@ -147,15 +147,17 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
     except Exception as error:
         text = " ".join(str(error).split())[:100] or type(error).__name__
-        raise VaekitError(f"{path}: the file is damaged ({text}): get or save it again") from error
+        raise VaekitError(
+            f"{path}: the file is damaged ({text}): download or save it again"
+        ) from error
 
 
-# Which of them to take
+# Choosing among them
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The streams of the train and the test part, and the names of their arrays."""
+    """The streams of the train part and of the test part, and the names of their arrays."""
 
     train: tuple[Stream, ...]
     test: tuple[Stream, ...]
@@ -187,12 +189,12 @@ def choose(arrays: dict[str, Stream], request: Request) -> Chosen:
         return _chosen(arrays, preferred[0])
     raise VaekitError(
         f"{request.source}: several arrays could be the images ({_listing(arrays, likely)}): "
-        "choose one with --array NAME"
+        "choose one with array=NAME"
     )
 
 
 def _chosen(arrays: dict[str, Stream], name: str) -> Chosen:
-    """The array `name`; when it is a train part, with the valid part after it and the test part beside it."""
+    """The array `name`. If it is a train part, the valid part is added to it, and the test part is taken too."""
     part, stem = part_and_stem(name)
     if part != "train":
         return Chosen((arrays[name],), (), ((name,), ()))
@@ -223,8 +225,8 @@ def _named(arrays: dict[str, Stream], name: str, source: str) -> str:
         )
     if not streams.is_image_like(stream.shape, stream.dtype):
         raise VaekitError(
-            f"{stream.name} is {stream.dtype} {stream.shape}, and images are (N, H, W) or (N, H, W, C) of numbers: "
-            "reshape it or choose another with --array NAME"
+            f"{stream.name} is {stream.dtype} {stream.shape}, but images are (N, H, W) or (N, H, W, C) of numbers: "
+            "reshape it or choose another with array=NAME"
         )
     return name
 
@@ -266,7 +268,7 @@ def _labels(arrays: dict[str, Stream], chosen: Chosen, request: Request) -> Labe
 
 
 def _joined(pieces: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.ndarray | None:
-    """The labels of all pieces of a part; -1 for a piece that has none, None when no piece has any."""
+    """The labels of all pieces of a part: -1 for a piece without labels, None if no piece has labels."""
     if all(piece is None for piece in pieces):
         return None
     whole = [
@@ -308,7 +310,7 @@ def _asked_labels(
     if not _is_labels(stream, count):
         raise VaekitError(
             f"{stream.name} is {stream.dtype} {stream.shape}: labels of {count:,} images are whole numbers or words, "
-            f"{count:,} of them in one column; choose another with --labels NAME"
+            f"{count:,} of them in one column; choose another with labels=NAME"
         )
     return _values(stream)
 

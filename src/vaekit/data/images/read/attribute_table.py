@@ -1,4 +1,4 @@
-"""Tables of what is known of pictures: where one is found, how it is read, which row is of which file."""
+"""Tables of attributes of pictures: find one, read it, and match its rows to files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import numpy as np
 from vaekit.errors import VaekitError
 
 TABLE = "metadata.csv"
-"""Taken where a folder of pictures holds several tables and none is named."""
+"""The table that is used if a folder of pictures holds several and the user names none."""
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 FILE_COLUMNS = {"file", "file_name", "filename", "image", "path"}
-"""Columns that hold the pictures' names; the first column of a table may, too."""
+"""Columns that hold the pictures' names. The first column of a table may hold them too."""
 
 DECIMAL = re.compile(r"^([+-]?\d+),(\d+)$")
 
@@ -40,7 +40,7 @@ def find_table(table: str, source: str) -> Path:
 def table_beside(folder: Path, files: Sequence[str]) -> Path | None:
     """The table in a folder of pictures: metadata.csv, else the only one that names the pictures.
 
-    Raises VaekitError where there are several.
+    None if there is none. Raises VaekitError if there are several.
     """
     if (folder / TABLE).is_file():
         return folder / TABLE
@@ -48,8 +48,8 @@ def table_beside(folder: Path, files: Sequence[str]) -> Path | None:
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise VaekitError(
-            f"{folder}: {len(found)} tables name the images ({names}); choose one with "
-            f"--table {found[0].name}"
+            f"{folder}: {len(found)} tables name the images ({names}); choose one, such as "
+            f"table={found[0].name}"
         )
     return found[0] if found else None
 
@@ -96,7 +96,7 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
             f"{path}: the table cannot be read ({error.strerror}); expected a CSV file"
         ) from None
     except (UnicodeDecodeError, EOFError, zlib.error):
-        raise VaekitError(f"{path}: is no CSV file in UTF-8; save it as one") from None
+        raise VaekitError(f"{path}: is not a CSV file in UTF-8; save it as one") from None
     dialect = _dialect(text)
     try:
         lines = [
@@ -104,18 +104,18 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
         ] or [[]]
     except csv.Error as error:
         raise VaekitError(
-            f"{path}: is no table that can be read ({error}); expected a CSV file"
+            f"{path}: cannot be read as a table ({error}); expected a CSV file"
         ) from None
     head, rows = lines[0], lines[1:]
     twice = next((name for name in head if head.count(name) > 1), None)
     if twice is not None:
-        raise VaekitError(f"{path}: two columns are called '{twice}'; give each a name of its own")
-    if dialect.delimiter == ";":  # as spreadsheets write where decimals have commas
+        raise VaekitError(f"{path}: two columns are called '{twice}'; give them different names")
+    if dialect.delimiter == ";":  # spreadsheets write this if decimals have commas
         rows = [[DECIMAL.sub(r"\1.\2", cell) for cell in row] for row in rows]
     ragged = next((i for i, row in enumerate(rows, 2) if len(row) != len(head)), None)
     if ragged or not rows:
         what = (
-            f"line {ragged} has another number of columns than the first"
+            f"line {ragged} has a different number of columns than the first line"
             if ragged
             else "has no rows"
         )
@@ -139,7 +139,7 @@ def _dialect(text: str) -> type[csv.Dialect]:
 def rows_by_file(
     path: Path, columns: dict[str, np.ndarray], files: Sequence[str]
 ) -> dict[str, int]:
-    """Which row is of which file, by its path, else by its name or its name without the suffix."""
+    """The row of each file, found by the file's path, else by its name, with or without the suffix."""
     best: dict[str, int] = {}
     for values in columns.values():
         words = _words(values)
@@ -150,7 +150,9 @@ def rows_by_file(
             if distinct and len(found) > len(best):
                 best, twice = found, [words[i] for i in found.values() if times[words[i]] > 1]
     if best and twice:
-        raise VaekitError(f"{path}: {twice[0]} stands in several rows; expected one row an image")
+        raise VaekitError(
+            f"{path}: {twice[0]} stands in several rows; expected one row for each image"
+        )
     if not best:
         raise VaekitError(
             f"{path}: no column holds the pictures' file names, such as {files[0]}; add a column 'file'"

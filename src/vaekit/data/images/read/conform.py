@@ -1,4 +1,4 @@
-"""New data for an existing model: exactly its size, channels and dtype, and its classes."""
+"""Convert new data for an existing model to exactly its size, channels, dtype and classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ ROWS = 4096
 
 
 def conform(images: Images, schema: ImageSchema) -> Images:
-    """`images` in the form of `schema`. Raises VaekitError where that would lose something."""
+    """`images` in the form of `schema`. Raises VaekitError if the conversion would lose something."""
     raw = _with_size(images.raw, schema, images.source)
     raw = _with_channels(raw, schema, images.source)
     raw = _with_dtype(raw, schema, images.source)
@@ -45,7 +45,7 @@ def _with_size(raw: Raw, schema: ImageSchema, source: str) -> Raw:
         raise VaekitError(
             f"{source}: images are {describe(height, width, channels)}, this model reads "
             f"{describe(schema.height, schema.width, schema.channels)}: "
-            f"resize with --resize {size_option((schema.height, schema.width))}"
+            f"resize them to {size_option((schema.height, schema.width))} with the option size (command line: --resize)"
         )
     return raw
 
@@ -60,7 +60,7 @@ def _with_channels(raw: Raw, schema: ImageSchema, source: str) -> Raw:
         return Resident(raw.values[:, :1].contiguous())
     raise VaekitError(
         f"{source}: images are{describe_colour(channels)}, this model reads{describe_colour(schema.channels)} ones: "
-        f"convert them with --channels {schema.channels}, or use a model trained on such images"
+        f"convert them with channels={schema.channels}, or use a model trained on such images"
     )
 
 
@@ -78,10 +78,10 @@ def _with_dtype(raw: Raw, schema: ImageSchema, source: str) -> Raw:
         return raw
     if wanted == torch.uint8:
         raise VaekitError(
-            f"{source}: values are floats, this model reads whole numbers 0..255: round them and save them as uint8"
+            f"{source}: values are floats, but this model reads whole numbers 0..255: round them and save them as uint8"
         )
     if isinstance(raw, Resident):
         return Resident(raw.values.float() / 255)
     raise VaekitError(
-        f"{source}: too many images to turn into float32 in memory: save them as float32 in [0, 1]"
+        f"{source}: too many images to convert to float32 in memory: save them as float32 in [0, 1]"
     )

@@ -1,7 +1,7 @@
-"""Grey pictures of more than 8 bits a channel: which of their values become black and white.
+"""Grey pictures of more than 8 bits a channel: which of their values become black (0) and white (255).
 
 A 12-bit camera writes 0..4095 into files that could hold 0..65535. All pictures of a source share
-one range, so that their brightness stays comparable; a model remembers it for new pictures.
+one range, so that their brightness stays comparable. A model saves the range for new pictures.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ import numpy as np
 from vaekit.data.dataset import counted
 
 DEEP = "deep"
-"""The remark on a picture whose values are whole numbers of more than 8 bits."""
+"""The remark for a picture whose values are whole numbers of more than 8 bits."""
 
 BEYOND = "beyond"
-"""The remark on a picture with values that the model's range does not reach."""
+"""The remark for a picture with values outside of the model's range."""
 
 WIDEST = (0, 65535)
 LEVELS = 256
@@ -23,7 +23,7 @@ LEVELS = 256
 
 @dataclass(frozen=True)
 class Depth:
-    """`black` and `white` become 0 and 255; `known` if they are those of a model's training."""
+    """The values `black` and `white` become 0 and 255; `known` says that they come from a model's training."""
 
     black: int = WIDEST[0]
     white: int = WIDEST[1]
@@ -34,7 +34,7 @@ class Depth:
         return self.black, self.white
 
     def to_bytes(self, values: np.ndarray) -> np.ndarray:
-        """Whole numbers as uint8; what lies outside of the range is cut off."""
+        """Whole numbers as uint8; values outside of the range are clipped."""
         above = np.clip(values, self.black, self.white).astype(np.float64) - self.black
         return np.rint(above * ((LEVELS - 1) / (self.white - self.black))).astype(np.uint8)
 
@@ -47,10 +47,10 @@ WHOLE = Depth()
 
 
 def choose(ranges: Iterable[tuple[int, int]]) -> Depth:
-    """The range of pictures whose lowest and highest values are given.
+    """The range for pictures, given the lowest and highest value of each.
 
-    It is 0..2^k - 1 where they fill half of that; else (a scanner that counts from 30,000 to 34,000)
-    it goes from the lowest to the highest value.
+    It is 0..2^k - 1 if the values span at least half of that. Otherwise, as with a scanner that counts from 30,000
+    to 34,000, it goes from the lowest to the highest value.
     """
     lows, highs = zip(*ranges, strict=True)
     low, high = min(lows), max(highs)
@@ -61,7 +61,7 @@ def choose(ranges: Iterable[tuple[int, int]]) -> Depth:
 
 
 def sentence(depth: Depth, deep: int, beyond: int) -> list[str]:
-    """What was done to `deep` pictures, of which `beyond` have values outside of the range."""
+    """Notes on what was done to `deep` pictures, of which `beyond` have values outside of the range."""
     if not deep:
         return []
     have = "has" if deep == 1 else "have"
@@ -74,7 +74,7 @@ def sentence(depth: Depth, deep: int, beyond: int) -> list[str]:
 
 
 def _loss(depth: Depth) -> str:
-    """How finely the values were told apart before, and are now."""
+    """What the conversion to 256 levels loses."""
     values = depth.white - depth.black + 1
     if values <= LEVELS:
         return "which keeps every level"
@@ -87,5 +87,5 @@ def _beyond(count: int) -> list[str]:
     has = "has" if count == 1 else "have"
     return [
         f"{counted(count, 'image')} {has} values outside of the range that the model was trained "
-        "with: they were cut off"
+        "with: they were clipped"
     ]

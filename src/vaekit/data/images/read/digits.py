@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: 1,797 pictures of 8x8, there without a download."""
+"""Scikit-learn's handwritten digits: 1,797 pictures of 8x8. They need no download."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from vaekit.data.images.read.resize import refit
 
 
 def read(request: Request) -> Images:
-    """The digits, values 0..16 spread over 0..255, with classes "0" to "9"."""
+    """The digits with classes "0" to "9"; values 0..16 are scaled to 0..255."""
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     digits = load_digits()

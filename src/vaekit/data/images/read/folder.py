@@ -1,4 +1,4 @@
-"""Picture files in a folder: sub-folders are classes, or the parts train and test with classes inside."""
+"""Picture files in a folder. Sub-folders are classes, or the parts train and test with classes inside."""
 
 import hashlib
 import os
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Arranged:
-    """Items of the two parts, and what to tell the user about the arrangement."""
+    """Items of the train and test parts, and notes for the user about the arrangement."""
 
     train: list[Item]
     test: list[Item]
@@ -54,7 +54,7 @@ def read(path: Path, request: Request) -> Images:
 
 
 def _without_tables(entries: list[Entry]) -> list[Entry]:
-    """All but the tables directly in the folder that name pictures: they are no pictures themselves."""
+    """All entries except tables of attributes, that is, tables directly in the folder that name pictures."""
     files = [entry.name for entry in entries if is_picture_name(entry.name)]
     return [e for e in entries if "/" in e.name or not is_table_of(Path(e.path), files)]
 
@@ -92,7 +92,7 @@ def is_picture_name(name: str) -> bool:
 
 
 def scan(root: Path, source: str) -> tuple[list[Entry], list[tuple[str, str]]]:
-    """All files below `root` in the order of their names, and (name, reason) for what couldn't be looked at."""
+    """All files below `root`, sorted by name, and (name, reason) for what couldn't be opened."""
     entries: list[Entry] = []
     unseen: list[tuple[str, str]] = []
     waiting: list[tuple[str, str, frozenset[str]]] = [
@@ -108,7 +108,7 @@ def scan(root: Path, source: str) -> tuple[list[Entry], list[tuple[str, str]]]:
         except OSError as error:
             if not prefix:
                 raise VaekitError(
-                    f"{source}: the folder can't be read ({error.strerror}): check its rights"
+                    f"{source}: the folder can't be read ({error.strerror}): check its permissions"
                 ) from error
             unseen.append((prefix, f"can't be opened: {error.strerror}"))
     entries.sort(key=lambda entry: entry.name)
@@ -131,7 +131,7 @@ def _sort_in(
     try:
         if entry.is_dir():
             real = os.path.realpath(entry.path)
-            if real not in above:  # a link to a folder further up would never end
+            if real not in above:  # following a link to a folder further up would never end
                 waiting.append((entry.path, name + "/", above | {real}))
         elif entry.is_file():
             stat = entry.stat()
@@ -143,7 +143,7 @@ def _sort_in(
 
 
 def _printable(name: str) -> str:
-    """File names that aren't UTF-8 can't be printed nor kept as JSON."""
+    """The name as valid UTF-8: other names can be neither printed nor saved as JSON."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 
@@ -151,7 +151,7 @@ def _printable(name: str) -> str:
 
 
 def arrange(entries: Sequence[Entry], known: Sequence[str]) -> Arranged:
-    """Which part and class each file belongs to; `known` are the names of a model's classes."""
+    """The part and class of each file; `known` are the names of a model's classes."""
     prefix = _wrapping(entries, known)
     notes = (f"All images are in {prefix}: its sub-folders are the classes",) if prefix else ()
     tops = {name.split("/")[0] for name in _pictures(entries, prefix) if "/" in name}
@@ -162,7 +162,7 @@ def arrange(entries: Sequence[Entry], known: Sequence[str]) -> Arranged:
 
 
 def _pictures(entries: Sequence[Entry], prefix: str) -> list[str]:
-    """Names below `prefix` that look like pictures: a stray text file must not change the arrangement."""
+    """Names below `prefix` that look like pictures, so that a stray text file does not change the arrangement."""
     named = [
         e.name[len(prefix) :]
         for e in entries
@@ -172,7 +172,7 @@ def _pictures(entries: Sequence[Entry], prefix: str) -> list[str]:
 
 
 def _wrapping(entries: Sequence[Entry], known: Sequence[str]) -> str:
-    """The folders, "a/b/" or "", that all pictures lie in together with further folders."""
+    """The common folder ("a/b/", or "") that contains the folders of all pictures."""
     prefix = ""
     while True:
         names = _pictures(entries, prefix)
@@ -185,7 +185,7 @@ def _wrapping(entries: Sequence[Entry], known: Sequence[str]) -> str:
 
 
 def _item(entry: Entry, prefix: str, depth: int) -> Item:
-    """An item whose class is the folder `depth` levels below `prefix`, where there is one."""
+    """An item whose class is the folder `depth` levels below `prefix`, if there is one."""
     inside = entry.name[len(prefix) :] if entry.name.startswith(prefix) else ""
     folders = inside.split("/")[:-1]
     return Item(entry.name, entry.path, folders[depth] if len(folders) > depth else None)
@@ -205,7 +205,7 @@ def _split(
 
 
 def _key(entries: Sequence[Entry], arranged: Arranged, request: Request) -> str:
-    """A name for the packed file: it changes whenever a file, its class or the wanted form does."""
+    """A name for the packed file. It changes if a file, its class or the wanted form changes."""
     schema = request.schema
     wanted = schema.model_dump_json() if schema else None
     digest = hashlib.sha256(repr((cache.VERSION, request.size, request.channels, wanted)).encode())

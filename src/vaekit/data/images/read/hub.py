@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, through their own library."""
+"""Data sets of the Hugging Face hub, read with the library `datasets`."""
 
 import hashlib
 import io
@@ -40,7 +40,7 @@ def read(name: str, request: Request) -> Images:
     images = gather(items[0], items[1], request, _key(name, [*train, *test], image, label, request))
     return replace(
         images, files=(), test=images.test and replace(images.test, files=())
-    )  # rows are no files
+    )  # rows are not files
 
 
 def _library() -> Any:
@@ -54,7 +54,7 @@ def _library() -> Any:
 
 
 def _parts(splits: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-    """The splits to train on and the one to test with; where none is called train, the first is trained on."""
+    """The splits to train on and those to test with. If none is called train or valid, the first is for training."""
     train = [splits[name] for name in TRAIN + VALID if name in splits]
     test = [splits[name] for name in TEST if name in splits]
     if train:
@@ -63,7 +63,7 @@ def _parts(splits: dict[str, Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _columns(features: Any, request: Request) -> tuple[str, str | None]:
-    """The columns of the images and, where there is one, of the labels."""
+    """The column of the images, and that of the labels or None."""
     images = [column for column, feature in features.items() if type(feature).__name__ == "Image"]
     classes = [
         column for column, feature in features.items() if type(feature).__name__ == "ClassLabel"
@@ -93,7 +93,7 @@ def _pick(
 
 
 def _undecoded(datasets: Any, split: Any, image: str) -> Any:
-    """The split with its pictures as bytes: our own reader treats broken ones, orientation and transparency."""
+    """The split with its pictures as bytes. vaekit's own reader handles damage, orientation and transparency."""
     return split.cast_column(image, datasets.Image(decode=False))
 
 

@@ -70,7 +70,7 @@ def _sets(folder: Path) -> dict[str, IdxSet]:
     sets: dict[str, IdxSet] = {}
     for path in sorted(
         folder.iterdir(), reverse=True
-    ):  # "name" comes after "name.gz" and takes its place
+    ):  # "name" comes after "name.gz" and replaces it
         if match := NAME.match(path.name.lower()):
             part = "train" if match["part"] == "train" else "test"
             sets.setdefault(match["prefix"], IdxSet(match["prefix"], {})).files[
@@ -92,7 +92,7 @@ def _chosen(sets: dict[str, IdxSet], request: Request) -> IdxSet:
     if request.array is None and len(names) > 1:
         raise VaekitError(
             f"{request.source}: the folder holds several sets ({', '.join(sorted(names))}): "
-            "choose one with --array NAME"
+            "choose one with array=NAME"
         )
     return names[request.array] if request.array is not None else next(iter(names.values()))
 
@@ -113,7 +113,7 @@ def _labels(found: IdxSet, part: str, count: int) -> np.ndarray | None:
     stream = _stream(path, 1)
     if stream.shape != (count,):
         raise VaekitError(
-            f"{path}: {stream.shape[0]:,} labels for {count:,} images: get both files from one place"
+            f"{path}: {stream.shape[0]:,} labels for {count:,} images: get both files from the same source"
         )
     return np.concatenate(
         [values for _, _, values in streams.chunks(stream)] or [np.empty(0, np.uint8)]
@@ -141,7 +141,7 @@ def _stream(path: Path, axes: int) -> Stream:
     shape = _shape(path, head, axes)
     if not packed and path.stat().st_size != start + math.prod(shape):
         raise VaekitError(
-            f"{path}: the header announces {start + math.prod(shape):,} bytes and the file has "
+            f"{path}: the header announces {start + math.prod(shape):,} bytes, but the file has "
             f"{path.stat().st_size:,}: get the file again"
         )
     return Stream(
@@ -157,8 +157,8 @@ def _shape(path: Path, head: bytes, axes: int) -> tuple[int, ...]:
     magic, *shape = struct.unpack(f">{1 + axes}I", head)
     if magic != MAGIC[axes]:
         raise VaekitError(
-            f"{path}: an idx file of {'images' if axes == 3 else 'labels'} begins with {MAGIC[axes]:#06x}, this one "
-            f"with {magic:#06x}: get the file again"
+            f"{path}: an idx file of {'images' if axes == 3 else 'labels'} begins with {MAGIC[axes]:#06x}, but "
+            f"this one with {magic:#06x}: get the file again"
         )
     if axes == 3 and 0 in shape:
         raise VaekitError(

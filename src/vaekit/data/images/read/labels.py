@@ -1,4 +1,4 @@
-"""Class labels: from whatever numbers or words a source holds to 0..K-1 and K names."""
+"""Class labels: turn the numbers or words of a source into 0..K-1 and K names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MOST = 10_000  # more distinct values than this are measurements or file numbers
 
 @dataclass(frozen=True)
 class Labelling:
-    """Labels of the train and the test part as stored, (N,) whole numbers or words, and names for 0..K-1."""
+    """Stored labels of the train and test parts, (N,) whole numbers or words, and names for 0..K-1."""
 
     train: np.ndarray | None
     test: np.ndarray | None = None
@@ -27,7 +27,7 @@ class Labelling:
 def label(
     raws: Sequence[Raw], labelling: Labelling, source: str, stored: tuple[int, int]
 ) -> Images:
-    """The images of `raws` (train, or train and test), `stored` as (H, W), with schema and labels."""
+    """The images of `raws` (train, or train and test) with schema and labels; `stored` is the (H, W) in the source."""
     _, channels, height, width = raws[0].shape
     dtype = "float32" if raws[0].dtype == torch.float32 else "uint8"
     (train, test), classes, notes = numbered(labelling, source)
@@ -67,7 +67,7 @@ def _all_below(values: np.ndarray, count: int) -> bool:
 
 
 def _positions(labels: np.ndarray, values: np.ndarray) -> Tensor:
-    """The place of each label in the sorted `values`, -1 for labels that aren't there."""
+    """The index of each label in the sorted `values`; -1 if it isn't there."""
     if not values.size:
         return torch.full((len(labels),), -1, dtype=torch.int64)
     places = np.searchsorted(values, labels).clip(max=len(values) - 1)
@@ -84,7 +84,7 @@ def _require_one_kind(parts: Sequence[np.ndarray], source: str) -> None:
 def renamed(
     labels: Tensor | None, classes: tuple[str, ...], wanted: tuple[str, ...]
 ) -> Tensor | None:
-    """`labels` of `classes` as labels of `wanted`, by name; -1 where a name isn't among them."""
+    """`labels` as indices into `wanted` instead of `classes`, by name; -1 if `wanted` lacks the name."""
     if labels is None:
         return None
     table = torch.tensor([wanted.index(name) if name in wanted else -1 for name in classes] + [-1])

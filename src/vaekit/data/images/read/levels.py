@@ -1,4 +1,4 @@
-"""How the numbers of an array become raw values: found out by looking at all of them once."""
+"""How the numbers of an array become raw values. All of them are read once to find out."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import torch
 
 from vaekit.errors import VaekitError
 
-GRID = 1e-4  # how near to k/255 a float must be to count as one of 256 levels
-SLACK = 1e-6  # how far outside of [0, 1] rounding may have put a float
+GRID = 1e-4  # the largest distance to k/255 of a float that counts as one of 256 levels
+SLACK = 1e-6  # how far outside of [0, 1] a float may lie by rounding
 
 Chunk = tuple[str, int, np.ndarray]
-"""The name of an array, the number of its first row here, and the rows."""
+"""The name of an array, the index of the chunk's first row, and its rows."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The dtype of raw values, how a chunk is converted to it, and what to tell the user (or "")."""
+    """The dtype of raw values, the conversion of a chunk to it, and a note for the user (or "")."""
 
     dtype: torch.dtype
     convert: Callable[[np.ndarray], np.ndarray]
@@ -57,7 +57,7 @@ FLOATS = Reading(
 
 
 def choose(chunks: Iterable[Chunk], dtype: np.dtype) -> Reading:
-    """The reading of arrays of one `dtype`, given as chunks. Raises VaekitError for values that aren't pixels."""
+    """How to read arrays of one `dtype`, given as chunks. Raises VaekitError for values that aren't pixels."""
     if dtype.kind == "b":
         return MARKS
     return _choose_for_floats(chunks) if dtype.kind == "f" else _choose_for_integers(chunks, dtype)
@@ -69,7 +69,7 @@ def _choose_for_integers(chunks: Iterable[Chunk], dtype: np.dtype) -> Reading:
         low, high = int(values.min()), max(high, int(values.max()))
         if low < 0 or high > 255:
             raise VaekitError(
-                f"{name}: pixels are whole numbers 0..255 or floats 0..1, and these go from {low} to {high}: "
+                f"{name}: pixels are whole numbers 0..255 or floats 0..1, but these go from {low} to {high}: "
                 "scale them and save them as uint8"
             )
         if dtype == np.uint8 and high > 1:
@@ -88,7 +88,7 @@ def _choose_for_floats(chunks: Iterable[Chunk]) -> Reading:
             on_grid = bool((np.abs(levels - np.rint(levels)) <= GRID * 255).all())
     if low < -SLACK or high > 1 + SLACK:
         raise VaekitError(
-            f"{name}: floats must lie between 0 and 1, and these go from {low:g} to {high:g}: "
+            f"{name}: floats must lie between 0 and 1, but these go from {low:g} to {high:g}: "
             "scale them to 0..1, or save whole numbers 0..255 as uint8"
         )
     return LEVELS if on_grid else FLOATS
@@ -100,5 +100,5 @@ def _require_finite(name: str, first: int, values: np.ndarray) -> None:
         where = np.unravel_index(int(bad.argmax()), values.shape)
         index = (first + int(where[0]), *(int(i) for i in where[1:]))
         raise VaekitError(
-            f"{name}: the value at {list(index)} is {values[where]}: replace what isn't a number"
+            f"{name}: the value at {list(index)} is {values[where]}: replace values that aren't finite numbers"
         )

@@ -1,4 +1,4 @@
-"""What is told of reading picture files, in sentences that are true of one as of many."""
+"""Notes on the reading of picture files, in the singular and the plural."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from vaekit.data.dataset import counted
 
 COLOURED = "coloured"
-"""The remark on a picture whose red, green and blue differ somewhere; `colours` tells what comes of it."""
+"""The remark for a picture whose red, green and blue differ somewhere; `colours` makes the note."""
 
 REMARKS = {
-    "animated": ("has several frames", "have several frames", "the first was taken"),
+    "animated": ("has several frames", "have several frames", "the first was used"),
     "transparent": ("has transparent parts", "have transparent parts", "they were laid over white"),
     "float": ("holds floats", "hold floats", "scaled to 0..255"),
-    "turned": ("was turned", "were turned", "the EXIF orientation says so"),
+    "turned": ("was turned", "were turned", "as the EXIF orientation says"),
 }
-"""What a picture had, of one and of many, and what was done about it."""
+"""By remark: what one picture has, what many pictures have, and what was done about it."""
 
 
 def remarks(found: Counter[str]) -> list[str]:
-    """A sentence for each of REMARKS that was made."""
+    """A sentence for each of REMARKS that was found."""
     return [
         f"{counted(found[key], 'image')} {one if found[key] == 1 else many}: {done}"
         for key, (one, many, done) in REMARKS.items()
@@ -27,18 +27,21 @@ def remarks(found: Counter[str]) -> list[str]:
 
 
 def colours(channels: int, count: int, coloured: int, stored: int) -> list[str]:
-    """What it means that of `count` images read with `channels`, `coloured` show colour and `stored` could have."""
+    """A note if `count` images were read with another number of `channels` than they have.
+
+    `coloured` of them show colour; `stored` of them have colour channels.
+    """
     if channels == 3 and coloured < count:
         return [f"{_of(count - coloured, count)} grey: read as colour"]
     if channels == 1 and coloured:
         return [f"{_of(coloured, count)} in colour: read as grey"]
     if channels == 1 and stored:
-        return [f"{_of(stored, count)} stored in colour and without any: read as grey"]
+        return [f"{_of(stored, count)} stored in colour but without colour: read as grey"]
     return []
 
 
 def skips(skipped: Sequence[tuple[str, str]], training: bool) -> list[str]:
-    """How many files of (name, reason) were skipped, why, and which; all of them are listed by a training."""
+    """A note of the number of skipped files (name, reason), why, and which. A training lists them in a file."""
     if not skipped:
         return []
     reasons = Counter(reason.split(":")[0] for _, reason in skipped)

@@ -1,4 +1,4 @@
-"""One picture file: what it is, and its pixels."""
+"""Read one picture file: its header and its pixels."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from vaekit.data.images.read.depth import BEYOND, DEEP, WHOLE, WIDEST, Depth
 from vaekit.data.images.read.notes import COLOURED
 from vaekit.data.images.read.resize import cover
 
-# Only formats that Pillow decodes by itself: others start programs (EPS) or aren't pictures of one size.
+# Only formats that Pillow decodes itself: others start programs (EPS) or don't have one size.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 SUFFIXES = (
     ".png",
@@ -46,7 +46,7 @@ TURNS = {
 }
 
 Source = str | Callable[[], BinaryIO]
-"""A path, or what opens the bytes of a picture."""
+"""A path, or a function that opens the bytes of a picture."""
 
 
 class Unreadable(Exception):
@@ -55,9 +55,9 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a picture tell, after its EXIF orientation.
+    """Facts from the header of a picture, with the EXIF orientation applied.
 
-    `grey` if it can't hold colour; `deep` if its values are whole numbers of more than 8 bits.
+    `grey` says that it can't hold colour; `deep` that its values are whole numbers of more than 8 bits.
     """
 
     height: int
@@ -68,7 +68,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels uint8 (C, H, W), and what is to be told of them: COLOURED and any of REMARKS."""
+    """Pixels uint8 (C, H, W), and remarks for notes: COLOURED, DEEP, BEYOND and keys of REMARKS."""
 
     pixels: np.ndarray
     remarks: frozenset[str]
@@ -94,7 +94,7 @@ def read_picture(
 ) -> Picture:
     """The pixels of a picture, cropped about the centre and resized to `size` (H, W). Raises Unreadable.
 
-    `depth` says what becomes black and white where there are more than 8 bits.
+    `depth` says which values become black and white in a picture of more than 8 bits.
     """
     with _opened(source) as image:
         remarks = {"animated"} if _is_animated(image) else set()
@@ -114,7 +114,7 @@ def read_picture(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow's warnings about single files are told as notes and reasons instead."""
+    """Silence Pillow's warnings about single files: notes and reasons for skipping report these."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -163,7 +163,7 @@ def _is_empty(path: str) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # Pillow turns these itself
+    if image.format == "TIFF":  # Pillow turns these by itself
         return 1
     try:
         value = image.getexif().get(ORIENTATION, 1)
@@ -198,14 +198,14 @@ def _same_channels(values: np.ndarray) -> bool:
 
 
 def _draft(image: Image.Image, size: tuple[int, int]) -> None:
-    """Let a JPEG decode at 1/2, 1/4 or 1/8 of its size, but at twice the wanted one or more."""
+    """Let a JPEG decode at 1/2, 1/4 or 1/8 of its size, but not below twice the wanted size."""
     scale = max(size[0] / image.height, size[1] / image.width)
     if image.format in ("JPEG", "MPO") and scale < 0.5:
         image.draft(None, (math.ceil(2 * scale * image.width), math.ceil(2 * scale * image.height)))
 
 
 def _flattened(image: Image.Image, remarks: set[str], depth: Depth) -> Image.Image:
-    """The first frame as "L" or "RGB": 8 bits a channel and nothing to see through; adds to `remarks`."""
+    """The first frame as "L" or "RGB", 8 bits a channel and opaque. Adds to `remarks`."""
     mode = "L" if _is_grey(image) else "RGB"
     if _is_deep(image):
         return Image.fromarray(_from_integers(np.asarray(image), remarks, depth))
@@ -236,7 +236,7 @@ def _range(values: np.ndarray) -> tuple[int, int]:
 
 
 def _from_integers(values: np.ndarray, remarks: set[str], depth: Depth) -> np.ndarray:
-    """Whole numbers to 0..255; adds to `remarks`."""
+    """Whole numbers scaled to 0..255. Adds to `remarks`."""
     _range(values)
     remarks.add(DEEP)
     if depth.is_beyond(values):
@@ -245,7 +245,7 @@ def _from_integers(values: np.ndarray, remarks: set[str], depth: Depth) -> np.nd
 
 
 def _from_floats(values: np.ndarray) -> np.ndarray:
-    """Numbers in [0, 1] or 0..255 to 0..255."""
+    """Numbers in 0..255 rounded, or numbers in [0, 1] scaled to 0..255."""
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 255):  # also refuses NaN
         raise Unreadable(

@@ -1,4 +1,4 @@
-"""Picture files into one set of images: survey the headers, choose a size, decode once."""
+"""Read picture files as one set of images: read the headers, choose a size, decode once."""
 
 import contextlib
 import itertools
@@ -36,7 +36,7 @@ from vaekit.data.storage.workers import ordered
 from vaekit.errors import VaekitError
 
 LOOKED_AT = (
-    32  # so many pictures stored in colour are looked at before they are supposed to be grey
+    32  # pictures stored in colour that are checked; if these show only grey, all are read as grey
 )
 
 
@@ -50,12 +50,12 @@ class Item:
 
 
 class Coloured(Exception):
-    """A picture shows colour although all were supposed to be grey."""
+    """A picture shows colour although all were assumed to be grey."""
 
 
 @dataclass(frozen=True)
 class Headers:
-    """The pictures and what their headers tell; the first `train` are the train part."""
+    """The pictures and their headers; the first `train` are the train part."""
 
     items: Sequence[Item]
     headers: Sequence[Header | Unreadable]
@@ -73,10 +73,10 @@ class Headers:
 
 @dataclass(frozen=True)
 class Reading:
-    """The form that all pictures get, uint8 (C, H, W), and what to tell the user about it.
+    """The form that all pictures get, uint8 (C, H, W), and notes for the user about it.
 
-    `depth` says what becomes black and white where a picture has more than 8 bits, None where none has.
-    `supposed`: they are read as grey because those that were looked at are, which holds only if all others are.
+    `depth` says which values become black and white in pictures of more than 8 bits; None if there are none.
+    `supposed` says that they are read as grey because all checked ones are; another one may still show colour.
     """
 
     channels: int
@@ -92,7 +92,7 @@ class Reading:
 
 
 Facts = dict[str, Any]
-"""What is known of decoded pictures apart from their pixels; plain data, kept as JSON beside a packed file."""
+"""Facts about decoded pictures other than their pixels: plain data, saved as JSON beside a packed file."""
 
 
 def gather(
@@ -102,10 +102,10 @@ def gather(
     key: str,
     unseen: Sequence[tuple[str, str]] = (),
 ) -> Images:
-    """The pictures of `train` and `test`, from memory or, over the budget, from a packed file named `key`.
+    """The pictures of `train` and `test`, in memory or, if over the budget, in a packed file named `key`.
 
-    `unseen` are further files, skipped before they could be items. Raises VaekitError when none can be read, or
-    when they don't fit the schema.
+    `unseen` are more skipped files, with reasons. Raises VaekitError if no picture can be read, or if they don't
+    fit the schema.
     """
     path = request.cache / "images" / f"{key}.bin"
     facts = cache.read_facts(path)
@@ -134,7 +134,7 @@ def _decoded(
 
 
 def _carried_out(plan: Reading, survey: Headers, request: Request, path: Path) -> tuple[Facts, Raw]:
-    """The pictures as planned. Raises Coloured when they were only supposed to be grey."""
+    """The pictures, read as planned. Raises Coloured if they were assumed to be grey and one is not."""
     outcomes: list[Picture | Unreadable | None] = [
         None if isinstance(h, Header) else h for h in survey.headers
     ]
@@ -183,11 +183,11 @@ def _plan(survey: Headers, request: Request) -> Reading:
 def _why(request: Request) -> str:
     if request.schema is not None:
         return ", as in training" if request.schema.resized else ""
-    return "" if request.size is not None else ", which --resize changes"
+    return "" if request.size is not None else ", which data.size changes"
 
 
 def _size(survey: Headers, request: Request) -> tuple[int, int]:
-    """(H, W): what was asked for, else what the model reads, else what suits the images."""
+    """(H, W): the requested size, else the size that the model reads, else one that suits the images."""
     if request.size is not None:
         return request.size
     if request.schema is None:
@@ -204,13 +204,14 @@ def _size(survey: Headers, request: Request) -> tuple[int, int]:
         )
         raise VaekitError(
             f"{request.source}: images are {listed(survey.sizes)}{name}, this model reads "
-            f"{describe(*wanted, request.schema.channels)}: resize with --resize {size_option(wanted)}"
+            f"{describe(*wanted, request.schema.channels)}: "
+            f"resize them to {size_option(wanted)} with the option size (command line: --resize)"
         )
     return wanted
 
 
 def _depth(survey: Headers, request: Request) -> Depth | None:
-    """What becomes black and white: as the model knows it, else the range that all deep pictures share."""
+    """The values that become black and white: the model's, else the range that all deep pictures share."""
     deep = [item for item, header in survey.readable if header.deep]
     if not deep:
         return None
@@ -230,7 +231,7 @@ def _range_or_reason(item: Item) -> tuple[int, int] | Unreadable:
 
 
 def _any_coloured(items: Sequence[Item], size: tuple[int, int]) -> bool:
-    """Whether one of a few of `items`, evenly spread, shows colour."""
+    """Whether any of a few of `items`, evenly spread, shows colour."""
     few = items[:: -(-len(items) // LOOKED_AT)]
     found = (_picture_or_reason(size, 1, WHOLE, item) for item in few)
     return any(isinstance(picture, Picture) and COLOURED in picture.remarks for picture in found)
@@ -257,9 +258,9 @@ def _decode(
     request: Request,
     keep: Callable[[np.ndarray], object],
 ) -> Counter[str]:
-    """Decode what has no outcome yet, `keep` the pixels, note in `outcomes` what fails; count the remarks.
+    """Decode the pictures without an outcome, call `keep` with their pixels, and count their remarks.
 
-    Raises Coloured.
+    Failures are written into `outcomes`. Raises Coloured.
     """
     waiting = [i for i, outcome in enumerate(outcomes) if outcome is None]
     size, depth = (plan.height, plan.width), plan.depth or WHOLE
@@ -298,7 +299,7 @@ def _facts(
     found: Counter[str],
     request: Request,
 ) -> Facts:
-    """`outcomes` are None for what was decoded."""
+    """The facts to save; `outcomes` are None for decoded pictures, else the reason of the failure."""
     items, good = survey.items, [outcome is None for outcome in outcomes]
     count = sum(good[: survey.train])
     if not count:
@@ -337,7 +338,7 @@ def _facts(
 def _classes(
     groups: Sequence[str | None], schema: ImageSchema | None
 ) -> tuple[list[str], list[str]]:
-    """The classes that have images, sorted, and notes; a single one tells nothing unless the model knows it."""
+    """The classes that have images, sorted, and notes. A single class is dropped unless the model knows it."""
     names = sorted({group for group in groups if group is not None})
     if len(names) == 1 and not (schema and names[0] in schema.classes):
         return [], []
@@ -391,7 +392,7 @@ def _images(facts: Facts, raw: Raw, request: Request, unseen: Sequence[tuple[str
 
 
 def _slice(raw: Raw, part: slice) -> Raw:
-    """Neighbouring images; in memory without a copy."""
+    """A range of images; images in memory are not copied."""
     if isinstance(raw, Resident):
         return Resident(raw.values[part])
     return raw.subset(torch.arange(part.start, part.stop))

@@ -1,4 +1,4 @@
-"""Bring pictures to an asked-for size and number of channels."""
+"""Convert pictures to a given size and number of channels."""
 
 import math
 
@@ -9,7 +9,7 @@ LUMA = (
     19595,
     38470,
     7471,
-)  # ITU-R 601 weights in 1/65536, as Pillow has them: they keep R = G = B exact
+)  # ITU-R 601 weights in 1/65536, as in Pillow: they keep R = G = B exact
 
 
 def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -27,7 +27,7 @@ def cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def refit(pixels: np.ndarray, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
-    """`pixels` (N, C, H, W), uint8 or float32 in [0, 1], at `size` (H, W) and with `channels`, where given."""
+    """`pixels` (N, C, H, W), uint8 or float32 in [0, 1], converted to `size` (H, W) and `channels` if given."""
     return recolour(resize(pixels, size), channels)
 
 
@@ -39,13 +39,13 @@ def resize(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     out = np.empty((len(planes), *size), pixels.dtype)
     for i, plane in enumerate(planes):
         out[i] = cover(Image.fromarray(plane), size)
-    if out.dtype != np.uint8:  # bicubic overshoots
+    if out.dtype != np.uint8:  # bicubic resampling overshoots
         np.clip(out, 0, 1, out=out)
     return out.reshape(*pixels.shape[:2], *size)
 
 
 def recolour(pixels: np.ndarray, channels: int | None) -> np.ndarray:
-    """`pixels` (N, C, H, W) with 1 or 3 channels: grey is repeated, colour becomes its luma."""
+    """`pixels` (N, C, H, W) converted to 1 or 3 channels: grey is repeated, colour becomes its luma."""
     if channels is None or pixels.shape[1] == channels:
         return pixels
     return np.repeat(pixels, 3, axis=1) if channels == 3 else luma(pixels)

@@ -1,23 +1,24 @@
-"""One size for pictures of many: chosen from what they have, and told in words."""
+"""Choose one size for pictures of many sizes, and describe the change in words."""
 
 import math
 from collections import Counter
 
 from vaekit.data.images.schema import describe
 
-KEEP = 128  # pictures of one size are left as they are up to this side, in pixels
-MOST = 64  # the largest side that is chosen when nothing is asked for
-STEP = 4  # sides from 8 on are multiples of this, which networks halve without a rest
+KEEP = 128  # pictures of one common size are not resized up to this side, in pixels
+MOST = 64  # the largest side that is chosen by default, in pixels
+STEP = 4  # sides of 8 or more are multiples of this, so that networks can halve them
 
 Sizes = Counter[tuple[int, int]]
-"""How many pictures there are of each (H, W)."""
+"""The number of pictures of each (H, W)."""
 
 
 def choose(sizes: Sizes) -> tuple[int, int]:
-    """(H, W) when nothing is asked for: the size that all have, else a square that nine pictures in ten fill.
+    """The default (H, W): the size that all have, else a square that nine pictures in ten fill.
 
-    The square's side is the lowest tenth's quantile of the shorter sides, at most MOST, rounded down to a multiple
-    of STEP: enlarging adds no detail, and one thumbnail among a thousand photographs must not shrink them all.
+    The square's side is the 10% quantile of the shorter sides, at most MOST, rounded down to a multiple of STEP.
+    The quantile is low because enlarging adds no detail; it is not the minimum because one thumbnail among a
+    thousand photographs must not shrink them all.
     """
     only = next(iter(sizes))
     if len(sizes) == 1 and max(only) <= KEEP:
@@ -44,7 +45,7 @@ def listed(sizes: Sizes) -> str:
 
 
 def resizing(sizes: Sizes, size: tuple[int, int], why: str = "") -> str:
-    """What was done to pictures of `sizes` to bring them to `size`; `why` follows it, such as ", as in training"."""
+    """A sentence on how pictures of `sizes` were resized to `size`; `why` follows it, such as ", as in training"."""
     count = sum(sizes.values())
     were, they = ("image was", "it was") if count == 1 else ("images were", "they were")
     cropped = (

@@ -1,4 +1,4 @@
-"""Images stored one after another as numbers: read whole when they fit in memory, a chunk at a time when not."""
+"""Images stored one after another as numbers. They are read whole if they fit in memory, else in chunks."""
 
 import hashlib
 import math
@@ -28,9 +28,9 @@ CHUNK = 8 << 20  # bytes read at a time
 class Stream:
     """An array of images in a file.
 
-    `name` is the array's as the user knows it; `shape` (N, H, W), (N, H, W, C) or (N, C, H, W) as stored.
-    `open` gives a file that stands at the first value. `offset` is where the values start in `file`, in
-    bytes, or None when they are compressed.
+    `name` is the array's name in messages; `shape` is the stored one: (N, H, W), (N, H, W, C) or (N, C, H, W).
+    `open` gives an open file at the position of the first value. `offset` is where the values start in `file`,
+    in bytes, or None if they are compressed. `fortran` says that they are stored in column-major order.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Stream:
 
     @property
     def form(self) -> tuple[int, int, int]:
-        """(C, H, W), with the C that is stored."""
+        """(C, H, W), with the stored number of channels."""
         if len(self.shape) == 3:
             return 1, self.shape[1], self.shape[2]
         height, width, channels = (
@@ -63,12 +63,12 @@ class Stream:
 
 
 def looks_like_one_picture(shape: tuple[int, ...]) -> bool:
-    """(H, W, 3) or (H, W, 4): one colour picture rather than H pictures of a few columns."""
+    """Whether the shape is (H, W, 3) or (H, W, 4): one colour picture rather than H pictures of a few columns."""
     return len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) >= 8
 
 
 def is_image_like(shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether an array's form can be that of images: (N, H, W), (N, H, W, C) or (N, C, H, W)."""
+    """Whether an array can be images: (N, H, W), (N, H, W, C) or (N, C, H, W) of numbers."""
     if dtype.kind not in "buif" or len(shape) not in (3, 4) or 0 in shape[1:]:
         return False
     return len(shape) == 3 or shape[3] in (1, 3, 4) or shape[1] in (1, 3)
@@ -77,7 +77,7 @@ def is_image_like(shape: tuple[int, ...], dtype: np.dtype) -> bool:
 def read(parts: Sequence[Sequence[Stream]], request: Request) -> tuple[list[Raw], tuple[str, ...]]:
     """One Raw for each of `parts` (train, test), all read the same way, and notes for the user.
 
-    The streams of one part follow each other. Raises VaekitError.
+    The streams of one part are joined. Raises VaekitError.
     """
     streams = [stream for part in parts for stream in part]
     _require_one_form(streams)
@@ -99,7 +99,7 @@ def read(parts: Sequence[Sequence[Stream]], request: Request) -> tuple[list[Raw]
 
 
 def chunks(stream: Stream) -> Iterator[Chunk]:
-    """The rows of a stream, some at a time. Raises VaekitError when the file is damaged."""
+    """The rows of a stream in chunks. Raises VaekitError if the file is damaged."""
     try:
         with stream.open() as file:
             yield from _fortran_chunks(stream, file) if stream.fortran else _chunks(stream, file)
@@ -108,7 +108,7 @@ def chunks(stream: Stream) -> Iterator[Chunk]:
     except Exception as error:  # zipfile, zlib and gzip have no common error
         text = " ".join(str(error).split()) or type(error).__name__
         raise VaekitError(
-            f"{stream.name}: the file is damaged ({text}): get or save it again"
+            f"{stream.name}: the file is damaged ({text}): download or save it again"
         ) from error
 
 
@@ -122,7 +122,7 @@ def _chunks(stream: Stream, file: BinaryIO) -> Iterator[Chunk]:
 
 
 def _fortran_chunks(stream: Stream, file: BinaryIO) -> Iterator[Chunk]:
-    """Column-major arrays hold no image in one piece, so they are read whole."""
+    """The chunks of a column-major array. It is read whole because its images are not contiguous."""
     data = _read_exactly(stream, file, math.prod(stream.shape) * stream.dtype.itemsize)
     values = np.frombuffer(data, stream.dtype).reshape(stream.shape, order="F")
     rows = max(1, CHUNK // max(1, values[0].nbytes))
@@ -152,7 +152,7 @@ def _require_one_form(streams: Sequence[Stream]) -> None:
             )
         if looks_like_one_picture(stream.shape):
             raise VaekitError(
-                f"{stream.name}: an array of shape {stream.shape} is one colour picture, and images are (N, H, W, C): "
+                f"{stream.name}: an array of shape {stream.shape} is one colour picture, but images are (N, H, W, C): "
                 f"save it as {(1, *stream.shape)}"
             )
         if stream.form != first.form or stream.dtype != first.dtype:
@@ -183,7 +183,7 @@ def _read_part(part: Sequence[Stream], reading: Reading, request: Request, budge
 
 
 def _refitting(streams: Sequence[Stream], request: Request) -> list[str]:
-    """What is done to the images of `streams`, which have one form, to bring them to that of the request."""
+    """Notes on how the images of `streams`, all of one form, are resized and converted for the request."""
     (channels, *sides), count = streams[0].form, sum(stream.shape[0] for stream in streams)
     size, notes = (sides[0], sides[1]), []
     if request.size not in (None, size):
@@ -232,7 +232,7 @@ def _readable_in_place(stream: Stream, reading: Reading, shape: tuple[int, int, 
 
 
 def _key(part: Sequence[Stream], reading: Reading, request: Request) -> str:
-    """A name for the packed file: it changes whenever the file, the array or the wanted form does."""
+    """A name for the packed file. It changes if the file, the array or the wanted form changes."""
     stat = os.stat(part[0].file)
     facts = (
         cache.VERSION,
