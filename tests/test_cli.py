@@ -595,7 +595,7 @@ def test_data_that_have_gone_are_told_as_such(tmp_path):
         "-q",
     )
     np.save(source, images[:10])
-    assert "holds 10 images, the run began with 20; put the data back" in refused(
+    assert "holds 10 images, but the run began with 20; put the data back" in refused(
         "train", "--resume", folder
     )
     np.save(source, images[:, :2])

@@ -174,7 +174,8 @@ def by_model(
 
 
 Score = Callable[[Model, Tensor, Tensor | None], tuple[Tensor, Tensor]]
-"""What each value of data x (B, *shape) adds to their scores, of the shape of x, and what the latents do, (B,)."""
+"""(model, x (B, *shape), context) -> what each value of x adds to the score, in the shape of x, and
+what the latents add, (B,)."""
 
 
 def _total(parts: Tensor, rest: Tensor) -> Tensor:
