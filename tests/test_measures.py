@@ -194,7 +194,7 @@ def test_fidelity_gathers_the_measures() -> None:
 
 
 def test_fidelity_says_what_it_wants() -> None:
-    with pytest.raises(ValueError, match="equal width"):
+    with pytest.raises(ValueError, match="the same number of columns"):
         frechet(normals(5, 3), normals(5, 2))
     with pytest.raises(ValueError, match="finite"):
         frechet(normals(5, 3), normals(5, 3) / 0)

@@ -31,9 +31,12 @@ TREES = 30
 
 @dataclass(frozen=True)
 class Dci:
-    """disentanglement: does a dimension depend on only one factor? completeness: does only one
-    dimension depend on a factor? informativeness: the accuracy with which all dimensions predict
-    the factors of test data."""
+    """The three numbers of `dci`.
+
+    disentanglement: does a dimension depend on only one factor?
+    completeness: does only one dimension depend on a factor?
+    informativeness: the accuracy with which all dimensions predict the factors of test data.
+    """
 
     disentanglement: float
     completeness: float

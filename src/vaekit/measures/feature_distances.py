@@ -107,14 +107,14 @@ def kernel_distance(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> K
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> NeighbourFractions:
-    """Precision and recall (Kynkäänniemi et al. 2019, eq. 2), density and coverage (Naeem et al.
-    2020, section 3).
+    """Precision, recall (Kynkäänniemi et al. 2019, eq. 2), density, coverage (Naeem et al. 2020, sec. 3).
 
-    A ball around each real picture reaches to its k-th nearest real picture; likewise for fake
-    ones. precision: the share of fake pictures that are in a real ball. recall: the share of real
-    pictures that are in a fake ball. density: the mean number of real balls that a fake picture is
-    in, divided by k. coverage: the share of real balls that contain a fake picture. Outliers
-    distort precision and recall, but not the other two.
+    A ball around each real picture reaches to its k-th nearest real one; likewise for fake ones.
+    precision: the share of fake pictures that are in a real ball.
+    recall: the share of real pictures that are in a fake ball.
+    density: the mean number of real balls that a fake picture is in, divided by k.
+    coverage: the share of real balls that contain a fake picture.
+    Outliers distort precision and recall, but not the other two.
     """
     real, fake = _rows(real, fake)
     real, fake = real - real.mean(0), fake - real.mean(0)  # squares near 0 are more precise

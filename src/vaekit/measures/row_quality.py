@@ -38,17 +38,19 @@ class Utility:
 
 @dataclass(frozen=True)
 class Privacy:
-    """Whether synthetic rows are copies of the training rows, with the same numbers for held-out
-    real rows.
+    """Whether synthetic rows are copies of training rows, with the same numbers for held-out rows.
 
-    copies: the share of synthetic rows that equal a training row; held_copies: the same for
-    held-out rows. near_copies: the share of synthetic rows that are `Copies.near` a training row;
-    held_near_copies: the same for held-out rows, about `NEAR` if training rows do not repeat.
-    ratio: the median over synthetic rows of the distance to the nearest training row divided by the
-    distance to the second nearest; held_ratio: the same for held-out rows. closer: the share of
-    synthetic rows that are nearer to the training rows than to an equal number of held-out rows,
-    1/2 if nothing leaks. membership: the AUROC with which the distance to the nearest synthetic row
-    distinguishes training rows from held-out ones, 1/2 if nothing leaks.
+    copies: the share of synthetic rows that equal a training row.
+    held_copies: the same for held-out rows.
+    near_copies: the share of synthetic rows that are `Copies.near` a training row.
+    held_near_copies: the same for held-out rows; about `NEAR` if training rows do not repeat.
+    ratio: the median over synthetic rows of the distance to the nearest training row divided by
+        the distance to the second nearest.
+    held_ratio: the same for held-out rows.
+    closer: the share of synthetic rows that are nearer to the training rows than to an equal number
+        of held-out rows; 1/2 if nothing leaks.
+    membership: the AUROC with which the distance to the nearest synthetic row distinguishes
+        training rows from held-out ones; 1/2 if nothing leaks.
     """
 
     copies: float

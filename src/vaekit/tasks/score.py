@@ -44,12 +44,13 @@ DRAWS = 16
 
 @dataclass(frozen=True)
 class Scores:
-    """Anomaly scores of N data.
+    """Anomaly scores of N data. Parts and rest add up to the score.
 
-    scores: (N,), higher = more anomalous. p_values: conformal p-values, (N,). parts: what each
-    value of a datum adds to the score, (N, *shape). calibrated: the number of data that the
-    p-values are computed from. rest: what the latents add, (N,), if the score has such a part.
-    Parts and rest add up to the score.
+    scores: (N,), higher = more anomalous.
+    p_values: conformal p-values, (N,).
+    parts: what each value of a datum adds to the score, (N, *shape).
+    calibrated: the number of data that the p-values are computed from.
+    rest: what the latents add, (N,); None if the score has no such part.
     """
 
     scores: Tensor
@@ -158,11 +159,13 @@ def by_model(
 ) -> Scores:
     """Scores of `data` by the run's own model, with p-values from the scores of the `held` data.
 
-    reconstruction: -log p(x | z) in nats, z the mean of q(z | x). elbo: E_q[-log p(x | z)] + KL(q
-    || p), minus the ELBO, in nats. nll: -log p(x) in nats, by importance sampling. latent: the
-    Mahalanobis distance of the mean of q(z | x), under the mean and covariance of these means over
-    the `learned` data, in standard deviations. `held` were not trained on. A datum has the same
-    score alone as among others.
+    reconstruction: -log p(x | z) in nats, z the mean of q(z | x).
+    elbo: E_q[-log p(x | z)] + KL(q || p), minus the ELBO, in nats.
+    nll: -log p(x) by importance sampling, in nats.
+    latent: the Mahalanobis distance of the mean of q(z | x), under the mean and covariance of these
+        means over the `learned` data, in standard deviations.
+
+    `held` data were not trained on. A datum has the same score alone as among others.
     """
     require_suits(trained, by)
     score = _latent(trained, learned()) if by == "latent" else OF_MODEL[by]
