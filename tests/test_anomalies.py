@@ -70,10 +70,10 @@ def test_what_a_model_cannot_be_asked_is_told(trained: dict[str, Trained], kind:
     assert model.score(some, "reconstruction").scores.isfinite().all()
     for by in ("elbo", "nll", "latent"):
         with pytest.raises(
-            VaekitError, match=f"score by {by}: this is for one normal latent.*: use reconstruction"
+            VaekitError, match=f"score by {by}: expected .* one normal latent.*; use reconstruction"
         ):
             model.score(some, by)
-    with pytest.raises(VaekitError, match="score by ensemble: there is no detector of images"):
+    with pytest.raises(VaekitError, match="score by ensemble: there is no detector for images"):
         model.score(some, "ensemble")
 
 

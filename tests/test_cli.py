@@ -595,11 +595,11 @@ def test_data_that_have_gone_are_told_as_such(tmp_path):
         "-q",
     )
     np.save(source, images[:10])
-    assert "holds 10 images, the run began with 20; put the data back" in refused(
+    assert "holds 10 images, but the run began with 20; put the data back" in refused(
         "train", "--resume", folder
     )
     np.save(source, images[:, :2])
-    assert "is not what the run was trained on any more" in refused("evaluate", folder)
+    assert "the data have another shape than in training" in refused("evaluate", folder)
     source.unlink()
     for words in (
         ["train", "--resume", folder],

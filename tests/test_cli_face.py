@@ -220,10 +220,7 @@ def stopped_by(folder: Path, why: str, change: str) -> tuple[Run, str]:
 
 def test_the_report_says_when_a_run_was_cut_short(tmp_path):
     run, page = stopped_by(tmp_path / "run", "time", "max_minutes=0.0001")
-    assert (
-        f"{run.progress.step} of 60 steps: ended by its time limit: 0.0001 minutes were over."
-        in page
-    )
+    assert f"{run.progress.step} of 60 steps: ended by its time limit of 0.0001 minutes." in page
     assert f"vaekit train --resume {run.folder}" in page
     assert f"vaekit train --resume {run.folder}" in vaekit_("info", run.folder)[0]
 

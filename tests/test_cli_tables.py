@@ -389,7 +389,7 @@ MISTAKES = {
         "elbo",
         "--contamination",
         "0.1",
-    ): "contamination is for the score by ensemble",
+    ): "contamination: only the score by ensemble uses it",
     ("encode", "--resize", "8"): "--resize: is for images",
     ("evaluate", "--target", "nothing"): "no such column",
     ("evaluate", "--out", "page.csv"): "that ends in .html",

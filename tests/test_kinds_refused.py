@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_told_before_anything_starts(
         (["--where", "lable=3"], "no condition 'lable'; did you mean 'label'"),
         (["--where", "label"], "expected field=value, such as label=7"),
         (["--where", "age=old"], "age=old: expected a number"),
-        (["--guidance", "2"], "say it, too, such as where label=7"),
+        (["--guidance", "2"], "give one, such as where label=7"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(
@@ -232,7 +232,7 @@ def test_conditions_of_another_form_are_refused(folder: Callable, shape: tuple[i
         (
             LABELLED,
             "gmm:3",
-            "goes by classes, and this model is told label, age; use sampler flow",
+            "supports is one category; this model has the conditions label, age; use sampler flow",
         ),
         ("levels=2", "flow", "this model has several latents"),
     ],
@@ -248,7 +248,7 @@ def test_a_measure_that_a_model_does_not_have_is_left_out_and_why(folder: Callab
     run = folder(CODES)
     result = call("evaluate", run, "--metrics", "nll", "--draws", 2)
     assert result.code == 0
-    assert "nll left out: a datum has one code and no other" in result.err
+    assert "nll left out: a datum has exactly one code" in result.err
     assert "codes_used" in result.out
 
 

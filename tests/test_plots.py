@@ -33,7 +33,7 @@ def test_one_outlier_does_not_flatten_a_histogram() -> None:
     column = Column(name="income", kind="number", low=0, high=1e6)
     assert (
         drawn(column, values, np.array([1.0, 2.0, 3.0, 500.0]))[1]
-        == f"beyond: {1 / 201:.2%} real, 25.00% new"
+        == f"outside: {1 / 201:.2%} real, 25.00% new"
     )
 
 

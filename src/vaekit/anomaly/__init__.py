@@ -1,4 +1,4 @@
-"""Anomaly detection: scores that add up over the columns, and p-values that keep their promise."""
+"""Anomaly detection: scores that are sums over the columns, and conformal p-values."""
 
 from vaekit.anomaly.config import DetectorConfig
 from vaekit.anomaly.ensemble import PARTS, Detector, fit, p_values

@@ -1,4 +1,4 @@
-"""What a detector is made of: one setting for every table."""
+"""The settings of a detector; the defaults are for every table."""
 
 from __future__ import annotations
 
@@ -12,41 +12,47 @@ from vaekit.errors import VaekitError
 class DetectorConfig:
     """The settings of `vaekit.anomaly.fit`.
 
-    Chosen once, for tables of 80 to 50,000 rows; see benchmarks/results/anomaly.md for what each is worth.
+    The defaults were chosen for tables of 80 to 50,000 rows; benchmarks/results/anomaly.md shows
+    the effect of each.
     """
 
     members: int = 8
-    """VAEs side by side; every other one sees normal scores instead of standardised numbers."""
+    """The number of VAEs; every other one gets normal scores instead of standardised numbers."""
     latent: int = 32
     hidden: int = 64
     beta: float = 0.03
-    """Weight of the rate in the members' objective. At 1 few codes of a small table carry anything (2-4 points)."""
+    """The weight of the KL in the members' objective. With 1 few latent dimensions are used for a
+    small table (it costs 2-4 points)."""
     noise: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
-    """Standard deviations of the corruption, dealt out to pairs of members in turn."""
+    """The standard deviations of the noise on the input, assigned to pairs of members in turn."""
     folds: int = 4
-    """The rows are dealt into so many parts, and each member leaves one out, by which scores are calibrated."""
+    """The number of parts of the rows. Each member leaves one part out, and that part calibrates
+    its scores."""
     steps: int | None = None
-    """Of the training; None for 20 sqrt(rows), at least 100 and at most 500."""
+    """The number of training steps; None for 20 sqrt(rows), at least 100 and at most 500."""
     batch_size: int = 256
     learning_rate: float = 8e-3
     remembered: int = 4096
-    """So many training rows, at most, are kept to look for the nearest one; 0 leaves that part out."""
+    """The most training rows that are kept to search for the nearest one; 0 leaves that part of the
+    score out."""
     nearest: float = 0.5
-    """What the nearest row counts beside the other two parts: it tells most of new rows (T9), and least where anomalies
-    are among the rows that are remembered (T10)."""
+    """The weight of the distance to the nearest row; the other two parts have weight 1. This
+    distance is the most useful part for new rows (T9), and the least useful if anomalies are among
+    the remembered rows (T10)."""
     groups: int = 8
     group: int = 64
-    """Number and size of the random groups of training rows behind the second distance.
+    """`groups` and `group` are the number and the size of the random groups of training rows for
+    the second distance.
 
-    A few odd rows cannot change that distance much.
+    A few anomalies among the training rows cannot change that distance much.
     """
     calibration: int = 10_000
-    """So many training rows, at most, give the held-out scores that p-values are read from."""
+    """The most training rows whose held-out scores give the p-values."""
 
     def __post_init__(self) -> None:
         if self.members < 4 or self.members % 2:
             raise VaekitError(
-                f"members={self.members}: expected an even number of at least 4 models to ask together"
+                f"members={self.members}: expected an even number of models, at least 4"
             )
         whole = {"latent", "hidden", "batch_size", "groups", "group", "calibration"}
         for name in sorted(whole | ({"steps"} if self.steps is not None else set())):
@@ -61,16 +67,16 @@ class DetectorConfig:
             or min(self.noise, default=-1) < 0
         ):
             raise VaekitError(
-                "remembered, beta and noise cannot be negative, and learning_rate and nearest must be more than 0"
+                "remembered, beta and noise must be at least 0, and learning_rate and nearest above 0"
             )
 
     @property
     def parts(self) -> int:
-        """Into how many parts the rows are dealt: each is left out by a pair of members at least."""
+        """The number of parts of the rows; at least one pair of members leaves each part out."""
         return max(2, min(self.folds, self.members // 2))
 
     def steps_for(self, rows: int) -> int:
-        """How many steps to train on so many rows."""
+        """The number of training steps for this number of rows."""
         return (
             self.steps
             if self.steps is not None
@@ -78,11 +84,11 @@ class DetectorConfig:
         )
 
     def views(self) -> list[int]:
-        """Which view of the rows each member sees: 0 standardised, 1 normal scores."""
+        """The view of the rows that each member gets: 0 standardised numbers, 1 normal scores."""
         return [m % 2 for m in range(self.members)]
 
     def noises(self) -> list[float]:
-        """Each member's noise."""
+        """The standard deviation of each member's noise."""
         return [self.noise[m // 2 % len(self.noise)] for m in range(self.members)]
 
     def folds_of_members(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which rows are odd, by which columns, and how surely: the anomaly score of tables."""
+"""The anomaly score of rows of a table, the part of each column in it, and its p-value."""
 
 from __future__ import annotations
 
@@ -22,31 +22,34 @@ from vaekit.errors import VaekitError
 from vaekit.models.vae import VAE
 
 CHUNK = 512
-"""Rows are scored so many at a time."""
+"""The number of rows in a batch for scoring."""
 
 CELLS = 2_000_000
-"""Calibration takes so many cells at a time, at most."""
+"""The most cells for calibration: of tables with many columns fewer rows are used, at least 500."""
 
 MOST = 200_000
-"""More rows than so many are not trained on, but so many of them, drawn at random."""
+"""The most rows for training; of a larger table this number of rows is drawn at random."""
 
 OFTEN = 3
-"""Of a row that is there so often, one more or less makes no odds: it is calibrated by the score that it has. Rows of
-few classes have few scores, and those of single members, which left a row out, are none of them."""
+"""A row that occurs this often is calibrated by its own score, since one occurrence more or less
+hardly changes it. Tables with few classes have only a few different scores, and the held-out
+scores, from a part of the members, are not among them."""
 
 PARTS = ("unexplained", "nearest", "coarse")
-"""What a score is the sum of."""
+"""The names of the three parts of a score."""
 
 
 class Detector(nn.Module):
-    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers of any units, NaN where missing.
+    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers in any units, NaN missing.
 
-    u: the mean over the members of -log p(x | z), z the mean of q(z | x): what denoising VAEs cannot explain.
-    n: the distance to the nearest of the remembered training rows.
-    g: the mean distance to the nearest row of small groups of them: coarser, and hardly swayed by odd training rows.
-    Each part is centred by its mean over held-out training rows and divided by its spread there, n counting half, and
-    is a sum over the columns, so that the score is one. Distances are between the means of the two
-    views of `Scaling`, a missing cell standing at 0.
+    u: the mean over the members of -log p(x | z), z the mean of q(z | x): the error of the VAEs.
+    n: the distance to the nearest remembered training row.
+    g: the mean, over small random groups of training rows, of the distance to the nearest row of a
+        group. It is coarser than n, and a few anomalies among the training rows hardly change it.
+
+    Each part is centred by its mean over held-out training rows and divided by its spread there; n
+    has the weight `DetectorConfig.nearest`. Each part is a sum over the columns, and so is the
+    score. Distances are between the means of the two views of `Scaling`; a missing cell is 0 there.
     """
 
     centre: Tensor
@@ -84,7 +87,7 @@ class Detector(nn.Module):
         return self._of_rows(lambda parts: parts.sum(0).sum(1), x)
 
     def attributions(self, x: Tensor) -> Tensor:
-        """What every column adds to the score, (N, C) float64; the sum over the columns is the score."""
+        """What every column adds to the score, (N, C) float64; the columns add up to the score."""
         return self._of_rows(lambda parts: parts.sum(0), x)
 
     def parts(self, x: Tensor) -> Tensor:
@@ -92,17 +95,21 @@ class Detector(nn.Module):
         return self._of_rows(lambda parts: parts.transpose(0, 1), x).transpose(0, 1)
 
     def p_values(self, x: Tensor) -> Tensor:
-        """p = (1 + #{held-out scores >= s(x)}) / (n + 1), (N,): conformal p-values, Bates et al. 2023, eq. 2.
+        """p = (1 + #{held-out scores >= s(x)}) / (n + 1), (N,): conformal p-values.
 
-        For a new normal row P(p <= a) <= a, nearly: the held-out scores are those of the members that did not see the
-        row (Vovk 2015), a new row's is the mean over all. Rows that are there `OFTEN` have their own.
+        Bates et al. 2023, eq. 2.
+
+        For a new normal row P(p <= a) <= a approximately. It is not exact, since the held-out score
+        of a row uses only the members that were not trained on it (Vovk 2015), but the score of a
+        new row uses all members. Rows that occur `OFTEN` times are calibrated by their own score.
         """
         return p_values(self.calibration, self.scores(x))
 
     def threshold(self, fpr: float) -> float:
-        """The score above which a row has p <= fpr; infinity where the calibration rows are too few to tell."""
+        """The score above which a row has p <= fpr; infinity if there are too few calibration
+        rows."""
         n = len(self.calibration)
-        above = int(fpr * (n + 1) + 1e-9) - 1  # so many held-out scores may be as high
+        above = int(fpr * (n + 1) + 1e-9) - 1  # the number of held-out scores that may be as high
         return float(self.calibration[n - 1 - above]) if above >= 0 else torch.inf
 
     def _of_rows(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -119,12 +126,15 @@ class Detector(nn.Module):
         return -explained(self.model, x).log_probs(x)
 
     def _distances(self, views: Tensor) -> Tensor:
-        """The two distances by column, (2, B, C), centred and scaled."""
+        """The two distances, split over the columns, (2, B, C), centred and scaled."""
         return (_distances(_places(views), self.nearest, self.coarse) - self.centre) / self.spread
 
     def calibrate(self, costs: Tensor, distances: Tensor, folds: Tensor) -> Tensor:
-        """Set centres and spreads by training rows as if they were new: of every one what it costs each member,
-        (M, N, C), its distances, (2, N, C), and the fold that left it out, (N,). Gives their held-out scores (N,)."""
+        """Set centres and spreads from training rows, as if new; returns their held-out scores (N,).
+
+        costs: -log p of every row under each member, (M, N, C). distances: (2, N, C). folds: the
+        fold of every row, (N,); the members that left this fold out give the held-out score.
+        """
         held = torch.tensor(self.config.folds_of_members())[:, None] == folds  # (M, N)
         for m, seen in enumerate(held):
             self.member_centre[m] = costs[m, seen].mean(0) if seen.any() else 0.0
@@ -142,18 +152,18 @@ class Detector(nn.Module):
         return (own + near).double()
 
     def fold(self) -> None:
-        """Make ready to score, by the weights, centres and spreads as they are now."""
+        """Prepare `folded` for scoring, from the present weights, centres and spreads."""
         self.folded = FusedMembers(
             self.model, self.config.views(), self.member_centre, self.member_spread
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain data from which `restored` makes the same detector."""
+        """The tensors and plain data from which `restored` rebuilds the detector."""
         return self.state_dict(), asdict(self.config)
 
     @staticmethod
     def restored(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Detector:
-        """The detector whose `state` this is."""
+        """The detector with this `state`."""
         config = DetectorConfig(**{**about, "noise": tuple(about["noise"])})
         low, gaps = tensors["model.encoder.low"], tensors["model.encoder.gaps"]
         model = build(
@@ -174,18 +184,20 @@ def fit(
     contamination: float = 0.0,
     least: Tensor | None = None,
 ) -> Detector:
-    """A detector of what is unlike the rows x (N, C), numbers of any units, NaN where missing.
+    """A detector of rows that are unlike the rows x (N, C), numbers in any units, NaN if missing.
 
-    least (C,): the smallest units that columns may have, 0 for any.
+    least (C,): the smallest unit that each column may have, 0 for any.
 
-    contamination: the share of the rows, in [0, 0.5], that may be anomalies themselves. Where it is more than 0, that
-    share of them, by the scores of a first detector, is left out of a second, which remembers no single rows (an
-    anomaly that is remembered vouches for its like). P-values are then by the rows that were kept.
+    contamination: the share of the rows, in [0, 0.5], that are anomalies. If it is more than 0, a
+    first detector scores the rows, and a second one is fitted without this share of the rows, those
+    with the highest scores. The second one remembers no single rows, since a remembered anomaly
+    would make similar anomalies look normal. P-values are then computed from the rows that were
+    kept.
     """
     config = config or DetectorConfig()
     if x.dim() != 2 or len(x) < 2 or not x.shape[1]:
         raise VaekitError(
-            f"expected a table of at least 2 rows and 1 column, got the shape {tuple(x.shape)}"
+            f"expected a table of at least 2 rows and 1 column, got shape {tuple(x.shape)}"
         )
     if not 0 <= contamination <= 0.5:
         raise VaekitError(
@@ -201,7 +213,8 @@ def fit(
 
 
 def p_values(calibration: Tensor, scores: Tensor) -> Tensor:
-    """(1 + #{calibration >= s}) / (n + 1) for scores (N,), by calibration scores (n,) that are sorted."""
+    """(1 + #{calibration >= s}) / (n + 1) for each s of scores (N,); the calibration scores (n,)
+    must be sorted."""
     n = len(calibration)
     return (1.0 + n - torch.searchsorted(calibration, scores)) / (n + 1)
 
@@ -231,7 +244,8 @@ def _fitted(x: Tensor, config: DetectorConfig, least: Tensor | None) -> Detector
 
 
 def _times(x: Tensor) -> Tensor:
-    """How often each row of x (N, C), standardised, is there, (N,); a gap is like a gap only."""
+    """How often each row of x (N, C), standardised, occurs, (N,); a missing cell equals only a
+    missing cell."""
     generator = torch.Generator().manual_seed(0)
     known, gaps = torch.rand(2, x.shape[1], dtype=torch.float64, generator=generator)
     keys = (x.double().nan_to_num(0.0) * known + x.isnan() * gaps).sum(1)
@@ -248,9 +262,10 @@ def _as_new(
     kept: tuple[Tensor, Tensor],
     least: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """What rows of x cost each member, (M, n, C), and how far they are, (2, n, C), had the scaling not seen them.
+    """The costs (M, n, C) and distances (2, n, C) of rows of x, scaled by a fit to the `others`.
 
-    A scaling that saw a row has its extremes within what it knows, and those of a new row lie beyond.
+    So the rows are treated as new ones: their extremes can lie outside the range of the fitted
+    rows, as those of new rows do.
     """
     scaling = Scaling.fitted(x[others], least)
     near, coarse = (
@@ -262,17 +277,19 @@ def _as_new(
 
 
 def _places(views: Tensor) -> Tensor:
-    """Where distances are measured: the mean of the views (2, N, C), a missing cell at 0."""
+    """The points between which distances are computed: the mean of the views (2, N, C), with 0 for
+    a missing cell."""
     return views.mean(0).nan_to_num(0.0)
 
 
 def _distances(places: Tensor, nearest: Nearest, coarse: Nearest) -> Tensor:
-    """The two distances by column, (2, B, C)."""
+    """The two distances, split over the columns, (2, B, C)."""
     return torch.stack((nearest(places), coarse(places)))
 
 
 def _spread(values: Tensor) -> Tensor:
-    """The scale of values (n,) in float32: by their quartiles, and not below a fifth of their standard deviation."""
+    """The scale of values (n,) in float32, from their quartiles, but at least a fifth of their
+    standard deviation."""
     if len(values) < 2:
         return values.new_ones(())
     low, high = torch.quantile(values, values.new_tensor([0.25, 0.75]))

@@ -1,4 +1,5 @@
-"""What trained members do not explain, in less than half of the time: all that is linear, multiplied out beforehand."""
+"""The members' reconstruction costs in less than half of the time: linear maps are multiplied out
+beforehand."""
 
 from __future__ import annotations
 
@@ -16,11 +17,13 @@ from vaekit.models.vae import VAE
 class FusedMembers:
     """The mean over members of (-log p(x_c | z) - centre_mc) / spread_m, z the mean of q(z | x).
 
-    Nothing bends between the hidden layers of a member: the mean of q is a linear map of the one and enters the other
-    by another, so that both are one matrix here. -log p is e^2 / 2 and a constant, e the error in units of the cell's
-    scale: scales, spreads and the mean over the members go into the last matrix and into one constant a column.
+    There is no nonlinearity between the hidden layers of encoder and decoder: the mean of q is a
+    linear map of the first, and the second starts with a linear map of it. Here the two maps are
+    one matrix. -log p is e^2 / 2 plus a constant, where e is the error in units of the cell's
+    scale. Scales, spreads and the mean over the members are multiplied into the last matrix and
+    added to one constant for each column.
 
-    sides: which view each member sees; centre (M, 1, C), spread (M, 1, 1).
+    sides: the view that each member gets; centre (M, 1, C), spread (M, 1, 1).
     """
 
     def __init__(self, model: VAE, sides: list[int], centre: Tensor, spread: Tensor) -> None:
@@ -30,12 +33,12 @@ class FusedMembers:
         assert isinstance(decoder.family, CellScales)
         self.denoising, self.sides = encoder, sides
         self.unit = torch.exp(-decoder.family.scales()) / (2 * len(sides) * spread).sqrt()
-        cost = decoder.family.scales() + 0.5 * math.log(2 * math.pi)  # of a cell without error
+        cost = decoder.family.scales() + 0.5 * math.log(2 * math.pi)  # for a cell without error
         self.constant = ((cost - centre) / spread).mean(0)  # (1, C)
         self.layers = _layers(encoder.encoder, decoder, self.unit)
 
     def __call__(self, views: Tensor) -> Tensor:
-        """Of views (2, B, C), (B, C), 0 where a cell is missing."""
+        """The mean (B, C) for views (2, B, C), 0 for missing cells."""
         total = self.constant.repeat(views.shape[1], 1)
         inputs = [
             self.denoising.inputs(view, self.sides.index(side)) for side, view in enumerate(views)
@@ -53,7 +56,8 @@ class FusedMembers:
 def _layers(
     encoder: EachMember, decoder: EachMember, unit: Tensor
 ) -> list[list[tuple[Tensor, Tensor]]]:
-    """For each member bias and weight of each layer, the last of which gives minus the mean of x in these units."""
+    """For each member the bias and weight of each layer; the last layer gives minus the mean of x,
+    times `unit`."""
     (w1, w2), (w3, w4) = encoder.net.weights, decoder.net.weights
     (b1, b2), (b3, b4) = encoder.net.biases, decoder.net.biases
     latent = w3.shape[1]

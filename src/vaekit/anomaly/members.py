@@ -1,4 +1,4 @@
-"""Many small denoising VAEs, trained and asked at once as one batched model."""
+"""Many small denoising VAEs, trained and evaluated together as one batched model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from vaekit.models.vae import VAE
 from vaekit.nn.batched import ManyMLP
 
 FINEST = 0.03
-"""No column's scale is learned below this share of its standard deviation: a sharper one would reward copying."""
+"""The smallest scale that can be learned for a column, as a share of its standard deviation: a
+smaller one would reward copying the input."""
 
 LANES = 16
-"""Decoders have a multiple of so many outputs, of which the first are used: products of odd widths are computed by
-other instructions at the end of a batch than within it, and a row's score would follow its place."""
+"""The number of outputs of a decoder is a multiple of this; the first ones are used. Matrix
+products of other widths use different instructions for the last rows of a batch, so that a row's
+score would depend on its place in the batch."""
 
 
 class EachMember(nn.Module):
-    """p(output | value) of M members: value (M, B, D) to a distribution of batch shape (M, B)."""
+    """p(output | value) of M members: maps a value (M, B, D) to a distribution of batch shape (M,
+    B)."""
 
     def __init__(self, net: ManyMLP, family: Callable[[Tensor], Distribution]) -> None:
         super().__init__()
@@ -36,10 +39,12 @@ class EachMember(nn.Module):
 
 
 class Denoising(nn.Module):
-    """q(z | x): an encoder that sees cells held to the range of the training rows, and with noise while training.
+    """q(z | x): an encoder whose input is clipped to the range of the training rows, and noisy
+    while training.
 
-    Member m sees x + noise_m e, e ~ N(0, I) (Vincent et al. 2008; Im et al. 2017), where a missing cell is a 0 and,
-    for the columns in `gaps`, a mark of its own. What lies beyond the rows seen is thus never reproduced.
+    Member m gets x + noise_m e, e ~ N(0, I) (Vincent et al. 2008; Im et al. 2017). A missing cell
+    is 0; for each column in `gaps` a further input marks missing cells. Because of the clipping,
+    values outside the range of the training rows are never reproduced.
     """
 
     low: Tensor
@@ -62,7 +67,7 @@ class Denoising(nn.Module):
         return self.encoder(self.inputs(x, slice(None), noise))
 
     def inputs(self, x: Tensor, member: int | slice, noise: Tensor | None = None) -> Tensor:
-        """What the member's (or every member's) network is given for x."""
+        """The input for x of one member's network, or of all members' networks."""
         seen = torch.maximum(torch.minimum(x, self.high[member]), self.low[member])
         seen = seen if noise is None else seen + noise
         missing = x[..., self.gaps].isnan().float()
@@ -70,7 +75,8 @@ class Denoising(nn.Module):
 
 
 class CellScales(nn.Module):
-    """Normal cells: the network's output is their mean, and each member learns one scale a column, above `FINEST`."""
+    """Normal cells: the network gives their means, and each member learns one scale per column,
+    above `FINEST`."""
 
     def __init__(self, members: int, columns: int) -> None:
         super().__init__()
@@ -80,20 +86,23 @@ class CellScales(nn.Module):
         return CellNormal(raw[..., : self.log_scale.shape[-1]], self.scales())
 
     def scales(self) -> Tensor:
-        """Logarithms of the scales, (M, 1, C)."""
+        """The logarithms of the scales, (M, 1, C)."""
         least = math.log(FINEST)
         return least + F.softplus(self.log_scale - least)
 
 
 def explained(model: VAE, x: Tensor) -> CellNormal:
-    """p(x' | the mean of q(z | x)), x (M, B, C): what the members make of rows, without a draw."""
+    """p(x' | z) at the mean z of q(z | x), x (M, B, C): the members' reconstructions, without
+    drawing z."""
     likelihood = model.decode((model.encoder(x).mean,))
     assert isinstance(likelihood, CellNormal)
     return likelihood
 
 
 def build(low: Tensor, high: Tensor, noise: Tensor, gaps: Tensor, latent: int, hidden: int) -> VAE:
-    """M members of one shape over C columns, from the range (M, 1, C) that each sees and its noise (M, 1, 1)."""
+    """M members of the same shape over C columns. low and high (M, 1, C) are the range of each
+    member's input, noise (M, 1, 1) is its standard deviation of the noise, gaps are the columns
+    with missing cells."""
     members, _, columns = low.shape
     inner = EachMember(ManyMLP(members, columns + len(gaps), (hidden,), 2 * latent), normal)
     outputs = math.ceil(columns / LANES) * LANES

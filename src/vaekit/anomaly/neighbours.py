@@ -1,4 +1,4 @@
-"""How far a row is from remembered ones, and by which columns."""
+"""The distance of a row from remembered rows, and the part of each column in it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from torch.nn import functional as F
 from vaekit.core.fixed_batches import widened
 
 BLOCK = 64
-"""Values looked at together in search of the least."""
+"""The number of values in a block in the search for the smallest."""
 
 
 class Nearest(nn.Module):
-    """Distances from rows x (B, C) to the nearest row of each group, rows (G, S, C): the mean over the groups.
+    """The mean over groups of the distance from rows x (B, C) to the nearest row of a group, rows
+    (G, S, C).
 
-    One remembered row that equals x counts as x itself, so that training rows are not their own neighbours.
+    If one remembered row equals x, it is taken to be x itself and is skipped, so that training rows
+    are not their own neighbours.
     """
 
     rows: Tensor
@@ -33,7 +35,8 @@ class Nearest(nn.Module):
         )  # (C + 1, G S and more): [x, 1] @ table = |x - row|^2 - |x|^2
 
     def forward(self, x: Tensor) -> Tensor:
-        """The squared distance of every column over the distance, (B, C): its sum is the distance."""
+        """The squared difference in every column divided by the distance, (B, C); the sum is the
+        distance."""
         if not len(self.rows):
             return torch.zeros_like(x)
         square = _products(F.pad(x, (0, 1), value=1.0), self.table)
@@ -50,7 +53,8 @@ class Nearest(nn.Module):
         return parts.div_(total.sqrt().clamp_min(1e-12)).mean(1)
 
     def _squares(self, x: Tensor, index: Tensor) -> Tensor:
-        """The squared differences (B, G, C) of x and the row of each group with that index, (B, G)."""
+        """The squared differences (B, G, C) between x and the row of each group with this index,
+        (B, G)."""
         groups, size, columns = self.rows.shape
         place = index + torch.arange(0, groups * size, size)
         rows = (
@@ -60,18 +64,18 @@ class Nearest(nn.Module):
 
 
 class _Own(threading.local):
-    """What a thread keeps for itself."""
+    """The buffers of one thread."""
 
     def __init__(self) -> None:
-        self.products: dict[int, Tensor] = {}  # by how many columns
+        self.products: dict[int, Tensor] = {}  # by the number of columns
 
 
 _own = _Own()
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b, where this thread's next products of as many columns are written: to ask for so much memory again
-    each time takes longer than to multiply."""
+    """a @ b, in a buffer that this thread's next product with the same number of columns
+    overwrites: to allocate the memory each time would take longer than the product."""
     rows, columns = len(a), b.shape[1]
     kept = _own.products.get(columns)
     if kept is None or len(kept) < rows:
@@ -80,7 +84,8 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _argmin(values: Tensor) -> Tensor:
-    """Where the least of the last axis is; of many values, by way of the least of each block (5 times faster)."""
+    """The index of the smallest value on the last axis. For many values, the smallest of each block
+    is found first (5 times faster)."""
     if values.shape[-1] < 8 * BLOCK or values.shape[-1] % BLOCK:
         return values.argmin(-1)
     blocks = values.unflatten(-1, (-1, BLOCK))
@@ -90,12 +95,14 @@ def _argmin(values: Tensor) -> Tensor:
 
 
 def remembered(n: int, most: int) -> Tensor:
-    """At most `most` of n rows, drawn by torch's global generator, as one group (1, S); with 0, no group at all."""
+    """The indices of at most `most` of n rows, drawn by torch's global generator, as one group (1,
+    S); with 0 there is no group, (0, 0)."""
     some = torch.randperm(n)[:most]
     return some[None] if len(some) else some.new_zeros(0, 0)
 
 
 def groups(n: int, count: int, size: int) -> Tensor:
-    """`count` random groups of `size` out of n rows (at most half of them), drawn independently: (count, size)."""
+    """The indices of `count` random groups of `size` rows, but at most half of the n rows, drawn
+    independently: (count, size)."""
     size = max(1, min(size, n // 2))
     return torch.stack([torch.randperm(n)[:size] for _ in range(count)])

@@ -1,4 +1,4 @@
-"""Columns of any units on one footing: unit variance, and normal scores."""
+"""Makes columns of any units comparable: by unit variance, and by normal scores."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 
 KNOTS = 256
-"""A column's map to normal scores has at most so many corners."""
+"""The most knots of the piecewise linear map from a column to normal scores."""
 
 FARTHEST = 1e6
-"""Standard deviations: whatever lies farther out counts as lying there, so that squares stay finite."""
+"""Values are clipped at this number of standard deviations, so that squares stay finite."""
 
 
 class Scaling(nn.Module):
-    """Numbers (N, C) of any units, NaN where missing, to two views of them, (2, N, C) float32.
+    """Two views (2, N, C), float32, of numbers (N, C) in any units, NaN for missing cells.
 
-    The first view is (x - mean) / deviation. The second is the normal score Phi^-1(F(x)) of the rows fitted: F is the
-    share of rows below plus half of those equal, read off straight lines between at most `KNOTS` values. Beyond the
-    values seen it goes on with slope 1 a standard deviation, so that what is farther out stays farther out.
-    A column that never varied has the size of its value as its unit, or 1 if that is 0. No unit is below what is said
-    to be the least.
+    The first view is (x - mean) / standard deviation. The second is the normal score Phi^-1(F(x)),
+    where F is the share of fitted rows below x plus half of the share of equal ones, interpolated
+    linearly between at most `KNOTS` values. Outside the fitted values it continues with slope 1 per
+    standard deviation, so that farther values have farther scores. The unit of a constant column is
+    the absolute value of its constant, or 1 if that is 0. No unit is below its `least`.
     """
 
     mean: Tensor
@@ -70,13 +70,14 @@ class Scaling(nn.Module):
 
 
 def _corners(values: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Where a column's map to normal scores bends, (most,) values and (most,) scores; the last is repeated to fill."""
+    """The knots of a column's map to normal scores: values (most,) and scores (most,). If there are
+    fewer, the last one is repeated."""
     if not len(values):
         return torch.zeros(most), torch.zeros(most)
     seen, counts = values.unique(return_counts=True)
     below = (counts.cumsum(0) - counts / 2) / len(values)
     scores = torch.special.ndtri(below.double()).float()
-    if len(seen) > most:  # corners evenly spread over the scores, so that the tails have theirs
+    if len(seen) > most:  # knots evenly spaced in the scores, so that some are in the tails
         wanted = torch.linspace(float(scores[0]), float(scores[-1]), most)
         index = torch.searchsorted(scores, wanted).clamp_max(len(seen) - 1).unique()
         seen, scores = seen[index], scores[index]

@@ -1,4 +1,4 @@
-"""Training the members side by side: each on rows, and with noise, of its own."""
+"""Training of all members at once, each on its own rows and with its own noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from vaekit.training.step import Guard
 
 
 def train(views: Tensor, folds: Tensor, config: DetectorConfig) -> VAE:
-    """Members trained on views (2, N, C) of the rows, member m on view m mod 2 without the rows of its fold.
+    """Members trained on views (2, N, C) of the rows: member m on view m mod 2, without the rows of
+    its fold.
 
     folds (N,): the fold of every row. Draws come from torch's global generator.
     """
@@ -50,5 +51,5 @@ def _ranges(views: Tensor, config: DetectorConfig) -> tuple[Tensor, Tensor, Tens
 
 
 def _gaps(views: Tensor) -> Tensor:
-    """The columns that are missing in any row."""
+    """The indices of the columns with a missing cell in any row."""
     return torch.nonzero(views[0].isnan().any(0))[:, 0]

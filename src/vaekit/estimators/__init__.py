@@ -1,4 +1,4 @@
-"""Models as scikit-learn estimators: fit on a frame or an array, no files, no command line."""
+"""VAEs as scikit-learn estimators, fitted to a data frame or an array, without files."""
 
 from vaekit.estimators.detector import VAEDetector
 from vaekit.estimators.synthesizer import VAESynthesizer

@@ -1,4 +1,4 @@
-"""What the estimators do with what they are given."""
+"""How the estimators check and read their input X."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from vaekit.errors import VaekitError
 
 
 def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
-    """A frame as it is, anything else as an array (N, C) that scikit-learn has looked at; NaN are missing cells."""
+    """X as a `Frame`. A data frame is used unchanged; anything else is checked by scikit-learn as
+    an array (N, C). NaN are missing cells. `reset` is true in `fit`; an array then needs 2 rows."""
     if any(
         hasattr(X, name)
         for name in ("__dataframe__", "__narwhals_dataframe__", "__arrow_c_stream__")
@@ -43,13 +44,13 @@ def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
 
 
 def tensor(estimator: BaseEstimator, X: Any, schema: TableSchema) -> Tensor:
-    """New rows in the form of the schema, (N, C) in model units."""
+    """New rows read with the schema that was fitted: (N, C) in model units."""
     table: Table = load(checked(estimator, X, reset=False), schema=schema)
     return to_tensor(table.raw.values, schema)
 
 
 def _numbers(X: np.ndarray) -> np.ndarray:
-    """An array of objects as float64 where all of it is numbers."""
+    """An array of objects as float64 if all cells are numbers, else unchanged."""
     try:
         return X.astype(np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Odd rows of a table, as a scikit-learn estimator."""
+"""Anomaly detection in the rows of a table, as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -21,38 +21,43 @@ from vaekit.estimators.base import checked
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):
-    """Finds rows that are unlike those it was fitted on, with the signs of scikit-learn's `IsolationForest`.
+    """Finds rows that are unlike the rows it was fitted on.
 
-    The score of a row is a sum of three parts, each in units of its spread over held-out training rows: how little an
-    ensemble of denoising VAEs explains of it, how far it is from the nearest remembered row, and how far from a few
-    small groups of rows. See `vaekit.anomaly.Detector`. Columns may be of any units, and cells may be missing (NaN).
-    Of a frame (pandas, Polars, Arrow) or an array with words, columns of numbers are taken as numbers, dates as days;
-    other columns hold classes, and a class that was never seen is odd. Ids, texts and columns without a value add
-    nothing.
+    Signs are those of scikit-learn's `IsolationForest`. The score of a row is a sum of three parts,
+    each in units of its spread over held-out training rows: how badly an ensemble of denoising VAEs
+    reconstructs the row, its distance to the nearest remembered row, and its distance to a few
+    small groups of rows. See `vaekit.anomaly.Detector`.
+
+    Columns may have any units, and cells may be missing (NaN). In a frame (pandas, Polars, Arrow)
+    or an array with words, columns of numbers are numbers and dates are days; other columns hold
+    classes, and a class that was not fitted counts as anomalous. Ids, free text and empty columns
+    do not contribute.
 
     Parameters
     ----------
-    contamination : "auto", or the share of the fitted rows that are anomalies, in (0, 0.5]. With "auto" the fitted rows
-        are taken as they are, and `predict` flags at the false-alarm rate `fpr`. With a share, that share of them is
-        left out of a second fit that remembers no single rows, and `predict` flags that share of the fitted rows.
-    fpr : the share of normal rows that `predict` may flag, by conformal calibration on held-out fitted rows. n fitted
-        rows cannot tell of rates below 1 / (n + 1), which then takes its place.
-    members : how many VAEs are asked together, an even number of at least 4.
-    latent, hidden : dimensions of their latents, units of their hidden layers.
-    beta : the weight of the rate in their objective.
-    remembered : how many rows are kept to look for the nearest one.
-    learning_rate, batch_size : of the training.
-    max_steps : steps of the training; None for 20 sqrt(rows), between 100 and 500.
-    random_state : seed or generator of everything that is drawn.
+    contamination : "auto", or the share of the fitted rows that are anomalies, in (0, 0.5]. With
+        "auto" all fitted rows count as normal, and `predict` flags rows at the false-alarm rate
+        `fpr`. With a share, the most anomalous rows are left out of a second fit, which remembers
+        no single rows, and `predict` flags that share of the fitted rows.
+    fpr : the share of normal rows that `predict` may flag, by conformal calibration on held-out
+        fitted rows. With n calibration rows the lowest possible rate is 1 / (n + 1); it is used if
+        `fpr` is lower.
+    members : the number of VAEs in the ensemble, an even number of at least 4.
+    latent, hidden : the number of latent dimensions and of units in each hidden layer of a VAE.
+    beta : the weight of the KL in their objective.
+    remembered : the number of training rows that are kept to search for the nearest one.
+    learning_rate, batch_size : the learning rate and the rows per batch in training.
+    max_steps : the number of training steps; None for 20 sqrt(rows), between 100 and 500.
+    random_state : seed or generator of all random draws.
 
     Attributes
     ----------
-    offset_ : `decision_function` is `score_samples` less this; negative decisions are anomalies.
-    fpr_ : the share of normal rows that `predict` may flag.
-    detector_ : what was learned, `vaekit.anomaly.Detector`, of the plain numbers that `plain_` makes of rows.
-    plain_ : `vaekit.anomaly.Plain`.
-    schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
-    n_features_in_, feature_names_in_ : as scikit-learn has them.
+    offset_ : `decision_function` is `score_samples` minus this; negative decisions are anomalies.
+    fpr_ : the share of normal rows that `predict` may flag: `fpr`, or the lowest possible rate.
+    detector_ : the fitted `vaekit.anomaly.Detector`; its input is the output of `plain_`.
+    plain_ : turns rows into numbers, `vaekit.anomaly.NumericRows`.
+    schema_ : the fitted columns, `vaekit.data.tables.TableSchema`.
+    n_features_in_, feature_names_in_ : as in scikit-learn.
     """
 
     offset_: float
@@ -89,11 +94,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VAEDetector:
-        """Learn the rows of a frame or an array (N, C), NaN or null where a cell is missing; y is not used."""
+        """Fit to the rows of a frame or an array (N, C); missing cells are NaN or null, y is
+        unused."""
         share = self._share()
         if not (isinstance(self.fpr, Real) and 0 < self.fpr < 1):
             raise VaekitError(
-                f"fpr={self.fpr!r}: expected a share between 0 and 1, 0.01 for one false alarm in 100"
+                f"fpr={self.fpr!r}: expected a share between 0 and 1, "
+                "such as 0.01 for one false alarm in 100 normal rows"
             )
         frame = _wide(checked(self, X, reset=True))
         self.schema_ = _learned(frame)
@@ -112,11 +119,11 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """How normal every row is, (N,): higher = more normal, minus the anomaly score."""
+        """Minus the anomaly score of every row, (N,): higher = more normal."""
         return -self._detector().scores(self._rows(X)).numpy()
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """`score_samples` less `offset_`, (N,): negative for anomalies."""
+        """`score_samples` minus `offset_`, (N,): negative for anomalies."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
@@ -124,11 +131,13 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def p_values(self, X: Any) -> np.ndarray:
-        """Conformal p-values, (N,): the share of normal rows that are as odd, about. Of rows not fitted on."""
+        """Conformal p-values, (N,): about the share of normal rows that are at least as anomalous.
+
+        They are valid for rows that the detector was not fitted to."""
         return self._detector().p_values(self._rows(X)).numpy()
 
     def attribute(self, X: Any) -> np.ndarray:
-        """What each column adds to the anomaly score, (N, C): the sum over the columns is minus `score_samples`."""
+        """What each column adds to the anomaly score, (N, C); the sum is minus `score_samples`."""
         parts = self.plain_.by_column(self._detector().attributions(self._rows(X))).numpy()
         known = [self.schema_.order.index(name) for name in self.schema_.names]
         columns = np.zeros((len(parts), len(self.schema_.order)))
@@ -159,8 +168,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         if isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5:
             return float(self.contamination)
         raise VaekitError(
-            f'contamination={self.contamination!r}: expected "auto", or the share of the rows that are anomalies, '
-            "more than 0 and at most 0.5"
+            f'contamination={self.contamination!r}: expected "auto", or the share of anomalies '
+            "among the rows, more than 0 and at most 0.5"
         )
 
     def _config(self) -> DetectorConfig:
@@ -177,7 +186,8 @@ class VAEDetector(OutlierMixin, BaseEstimator):
 
 
 def _wide(frame: Frame) -> Frame:
-    """An array's numbers as float64, as they are: none of 32 bits for a decimal that it may have been."""
+    """An array's numbers as float64, with exactly their values: a float32 is not replaced by the
+    short decimal number that it may have come from."""
     if not isinstance(frame, Array):
         return frame
     columns = {
@@ -187,7 +197,7 @@ def _wide(frame: Frame) -> Frame:
 
 
 def _learned(frame: Frame) -> TableSchema:
-    """The form of a frame: what is of a type of numbers is measured, kinds of all else are inferred."""
+    """The schema of a frame: columns with a numeric dtype are numbers, other kinds are inferred."""
     found = [_column(frame, name) for name in frame.names]
     left = tuple(part for part in found if isinstance(part, LeftOut))
     columns = tuple(part for part in found if isinstance(part, Column))
@@ -203,5 +213,5 @@ def _column(frame: Frame, name: str) -> Column | LeftOut:
         return Column(name=name, kind="number", dtype=cells.dtype)
     found = infer(cells)
     if isinstance(found, LeftOut) and found.reason == "constant" and found.column:
-        return found.column  # another class than the one there ever was is odd
+        return found.column  # so that a new class in a constant column is anomalous
     return found

@@ -34,53 +34,58 @@ from vaekit.models.vae import VAE, Conditional
 from vaekit.training.loop import Schedule
 
 EPOCHS, MOST = 8, 2000
-"""Without `max_steps` a run takes so many epochs, and at most so many steps."""
+"""Without `max_steps` a run takes `EPOCHS` epochs, but at most `MOST` steps."""
 
 FEW_EPOCHS, LEAST = 30, 500
-"""Runs of fewer than `LEAST` steps go on up to so many, or to so many epochs."""
+"""A shorter run is extended to `LEAST` steps or to `FEW_EPOCHS` epochs, whichever comes first."""
 
 SMALLEST = 8
-"""Batches in an epoch, at least."""
+"""The least number of batches in an epoch: for small tables the batch size is reduced."""
 
 HELD_FROM = 40
-"""Rows are held out where there are at least so many."""
+"""Rows are held out only if the table has at least this number of rows."""
 
 CODES, EACH = 32_768, 50
-"""The density of the codes is fitted to at most so many, of which each component has at least so many."""
+"""The mixture is fitted to at most `CODES` codes, with at least `EACH` codes for each component."""
 
 DRAWS, TOGETHER = 16, 64
-"""Draws of the bound in `score_samples`, and how many rows are scored together."""
+"""The number of draws of z for the bound in `score_samples`, and of rows in a batch there."""
 
 
 class VAESynthesizer(BaseEstimator):
-    """Synthetic rows like those of a table: p(x) = int p(z) prod_c p(x_c | x_<c, z) dz, a VAE whose decoder is a chain.
+    """Draws synthetic rows like those of a table: p(x) = int p(z) prod_c p(x_c | x_<c, z) dz.
 
-    Numbers are modelled by probabilities of single values and bins, classes by categoricals, missing cells by a
-    probability of their own; all are drawn, never rounded to the likeliest. A mixture of normals is fitted to the
-    codes after training and is the prior that rows are drawn from.
+    It is a VAE whose decoder is autoregressive over the columns. Numbers have probabilities of
+    single values and of bins, classes are categorical, and a cell is missing with a probability of
+    its own. All values are sampled, not set to the most likely one. After training a mixture of
+    normals is fitted to the codes; rows are drawn from it instead of the prior.
 
     Parameters
     ----------
-    latent : dimensions of z.
-    hidden : width of each column's network.
-    free_nats : nats that z may tell of a row at no price, so that it is used; 0 leaves the plain ELBO, under which the
-        columns before a column tell all and z tells nothing.
-    components : normals of the density of the codes, at most.
-    dropout, learning_rate, batch_size : of the training.
-    max_steps : steps of the training; None for 8 epochs, more of a small table (500 steps or 30 epochs), fewer of a
-        large one (2000 steps).
-    likelihood : "binned", "gaussian", "student-t", "log-normal" or "counts", for numbers.
-    kinds : the kinds of columns, `{"zip": "category"}`, where it should not be inferred.
-    constraints : rules that new rows obey, `["total = price + tax", "end >= start"]`; a column that an equality gives
-        is computed and not modelled, and plays no part in `score_samples`.
-    random_state : seed or generator of the training; also of draws that name no other.
+    latent : the number of dimensions of z.
+    hidden : the width of each column's network.
+    free_nats : free bits: the mean KL of a batch costs nothing up to this number of nats, so that z
+        is used. 0 is the plain ELBO, with which the decoder learns everything from the previous
+        columns and ignores z.
+    components : the largest number of normals in the mixture.
+    dropout, learning_rate, batch_size : the dropout rate, the learning rate and the rows per batch
+        in training.
+    max_steps : the number of training steps; None for 8 epochs, but more for a small table (up to
+        500 steps or 30 epochs) and at most 2000 steps.
+    likelihood : the likelihood of numbers: "binned", "gaussian", "student-t", "log-normal" or
+        "counts".
+    kinds : the kinds of columns that should not be inferred, such as `{"zip": "category"}`.
+    constraints : rules that new rows obey, such as `["total = price + tax", "end >= start"]`. A
+        column that an equality determines is computed, not modelled, and does not count in
+        `score_samples`.
+    random_state : seed or generator of the training, and of `sample` if it is called without one.
 
     Attributes
     ----------
-    schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
-    model_ : the model with the fitted density as its prior, `vaekit.models.vae.VAE`.
-    backend_ : the kind of frame that `sample` gives back.
-    n_features_in_, feature_names_in_ : as scikit-learn has them.
+    schema_ : the fitted columns, `vaekit.data.tables.TableSchema`.
+    model_ : the model with the fitted mixture as its prior, `vaekit.models.vae.VAE`.
+    backend_ : the kind of frame that `sample` returns.
+    n_features_in_, feature_names_in_ : as in scikit-learn.
     """
 
     def __init__(
@@ -113,7 +118,7 @@ class VAESynthesizer(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VAESynthesizer:
-        """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
+        """Fit to the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
         self._check()
         frame = checked(self, X, reset=True)
         table = load(frame, kinds=self.kinds, constraints=self.constraints)
@@ -128,17 +133,17 @@ class VAESynthesizer(BaseEstimator):
     def sample(
         self, n: int = 1, where: Mapping[str, Any] | None = None, random_state: Any = None
     ) -> Any:
-        """`n` new rows, a frame of the kind that was fitted, with its dtypes.
+        """`n` new rows, in a frame of the same kind and with the same dtypes as the one fitted.
 
-        `where` says what their cells should hold, `{"income": ">50K"}`, or lie between, ends included:
-        `{"age": (30, 40)}`, `{"age": (60, None)}`, or in words, `{"age": ">60"}`; of a column of words one class. The
-        rows are then those of the model given that, by rejection: a condition that one row in a thousand meets takes a
-        thousand times as long.
+        `where` gives conditions on columns: a class, `{"income": ">50K"}`; a range that includes
+        its ends, `{"age": (30, 40)}` or `{"age": (60, None)}`; or a comparison, `{"age": ">60"}`. A
+        column of words takes one class. Rows are drawn from the model given the conditions, by
+        rejection: a condition that one row in a thousand meets takes a thousand times as long.
         """
         check_is_fitted(self)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise VaekitError(
-                f"n={n!r}: expected how many rows to draw, a whole number of at least 1"
+                f"n={n!r}: expected the number of rows to draw, a whole number of at least 1"
             )
         seed = self._next_seed(random_state)
         with seeded(seed), torch.no_grad():
@@ -146,10 +151,12 @@ class VAESynthesizer(BaseEstimator):
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x) of each row (N,) in nats, higher = more like the training rows: a lower bound, by `DRAWS` draws.
+        """A lower bound of log p(x) of each row in nats (N,), higher = more like the training rows.
 
-        Numbers count by densities in standardised units, single values and classes by probabilities. The bound holds
-        of the mean over many rows; the noise of the draws is a row's own, so that it scores the same in any company.
+        It is estimated with `DRAWS` importance draws, so it is a bound for the mean over many rows.
+        Numbers count with densities in standardised units, single values and classes with
+        probabilities. The noise of the draws depends only on the row, so a row gets the same score
+        alone and among others.
         """
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
@@ -171,7 +178,7 @@ class VAESynthesizer(BaseEstimator):
     # Fitting
 
     def _check(self) -> None:
-        """Raise a VaekitError for a parameter that means nothing."""
+        """Raise a VaekitError for a parameter with an invalid value."""
         for name in ("latent", "hidden", "components", "batch_size", "max_steps"):
             value = getattr(self, name)
             whole = isinstance(value, (int, np.integer)) and value >= 1
@@ -215,7 +222,8 @@ class VAESynthesizer(BaseEstimator):
         return Objective(terms)
 
     def _with_density(self, model: VAE, x: Tensor) -> VAE:
-        """The model with a mixture of normals, fitted to draws from the posteriors of rows x (N, C), as its prior."""
+        """The model with a mixture of normals as its prior. The mixture is fitted to one draw from
+        the posterior of each row of x (N, C)."""
         with torch.no_grad():
             codes = torch.cat([model.encoder(part).sample() for part in x[:CODES].split(ROWS)])
         components = max(1, min(self.components, len(codes) // EACH))
@@ -224,14 +232,15 @@ class VAESynthesizer(BaseEstimator):
     # Rows out
 
     def _next_seed(self, random_state: Any) -> int:
-        """The seed asked for, or one that is new with every call and the same in every session."""
+        """A seed from `random_state`; if it is None, a different one at each call, but reproducible
+        from the seed of the fit."""
         if random_state is not None:
             return int(check_random_state(random_state).randint(2**31 - 1))
         self.drawn_ += 1
         return (self.seed_ + 1_000_003 * self.drawn_) % 2**31
 
     def _bound(self, x: Tensor) -> Tensor:
-        """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), by each row's own noise."""
+        """log 1/S sum_s p(x, z_s) / q(z_s | x), (B,), with noise that depends only on the row."""
         q, noise = self.model_.encoder(x), own_noise(x, DRAWS, (self.latent,))
         z = q.mean + q.stddev * noise
         weight = (

@@ -1,4 +1,4 @@
-"""Training small models on tensors in memory: what the estimators share."""
+"""Training of small models on tensors in memory, for all estimators."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from vaekit.training.step import Guard, Step, StepByStep
 M = TypeVar("M", bound=Model)
 
 LOOKS = 20
-"""How often in a run the held-out rows are looked at."""
+"""The number of times in a run that the model is evaluated on the held-out rows."""
 
 ROWS = 2048
-"""How many rows go through a network at a time when nothing is learned."""
+"""The number of rows in a batch outside training."""
 
 
 HELD, HELD_MOST = 0.1, 2000
-"""This share of the rows, at most so many, picks the best weights."""
+"""The share of rows that is held out to choose the best weights, and the largest number of them."""
 
 
 def parted(x: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Shuffled rows (N, C) to learn from, and those that pick the best weights: the same where there are too few."""
+    """Rows (N, C), shuffled and split into training rows and rows held out to choose the weights.
+
+    With fewer than `least` rows both parts are all rows.
+    """
     x = x[torch.randperm(len(x))]
     held = min(HELD_MOST, round(HELD * len(x))) if len(x) >= least else 0
     return x[held:], x[:held] if held else x
@@ -46,9 +49,10 @@ def train(
     seed: int,
     beta: float = 1.0,
 ) -> M:
-    """The average of the weights over the run on rows x (N, ...) with the best ELBO, at `beta`, on the rows held out.
+    """Train on rows x (N, ...); returns a copy with the averaged weights of the best held-out ELBO.
 
-    The model itself is moved, and not to be used further. `seed` shuffles the rows and draws the latents.
+    The KL in that ELBO is weighted by `beta`. `model` itself is changed and should not be used
+    afterwards. `seed` shuffles the rows and draws the latents.
     """
     step = Step(model, objective).train()
     average = Average(copy.deepcopy(model), model, plan.ema)
@@ -76,7 +80,8 @@ def train(
 
 @torch.no_grad()
 def held_out(model: Model, x: Tensor, seed: int, beta: float) -> float:
-    """The mean ELBO of rows x (N, ...) in nats, the rate weighted by `beta`, with the same draws each time."""
+    """The mean ELBO of rows x (N, ...) in nats, with the KL weighted by `beta` and the same draws
+    each time."""
     model.eval()
     with seeded(seed):
         return float(torch.cat([elbo(model(part), part, beta) for part in x.split(ROWS)]).mean())

@@ -1,4 +1,4 @@
-"""Fewer columns by a VAE, as a scikit-learn transformer."""
+"""Dimension reduction of a table by a VAE, as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -30,33 +30,36 @@ from vaekit.models.vae import VAE, Conditional
 from vaekit.training.loop import Schedule
 
 EPOCHS, LEAST, MOST = 200, 300, 3000
-"""Without `max_steps` a run takes so many epochs, and at least and at most so many steps."""
+"""Without `max_steps` a run takes `EPOCHS` epochs, but between `LEAST` and `MOST` steps."""
 
 HELD_FROM = 100
-"""Rows are held out where there are at least so many."""
+"""Rows are held out only if the table has at least this number of rows."""
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """The means of a VAE's codes: rows of a table as points in `n_components` dimensions, and back.
+    """Maps rows of a table to the posterior means of a VAE in `n_components` dimensions, and back.
 
-    log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || N(0, I)): numbers are normal with a standard deviation a column
-    that is learned, so that no weight between reconstruction and rate has to be chosen; classes are categorical.
+    The objective is E_q[log p(x | z)] - beta KL(q(z | x) || N(0, I)), with beta = 1 a lower bound
+    of log p(x). Numbers are normal with a learned standard deviation for each column, so that the
+    reconstruction needs no weight of its own; classes are categorical.
 
     Parameters
     ----------
-    n_components : dimensions of z.
-    hidden : widths of the layers of encoder and decoder.
-    beta : weight of the rate. At 1 (the bound) dimensions that tell less than they cost stay empty; at 0.1 few do.
-    learning_rate, batch_size : of the training.
-    max_steps : steps of the training; None for 200 epochs, at least 300 and at most 3000 steps.
-    kinds : the kinds of columns, `{"zip": "category"}`, where it should not be inferred.
+    n_components : the number of dimensions of z.
+    hidden : the widths of the layers of encoder and decoder.
+    beta : the weight of the KL. With 1 (the ELBO), dimensions that improve the reconstruction by
+        less than their KL are not used; with 0.1 few stay unused.
+    learning_rate, batch_size : the learning rate and the rows per batch in training.
+    max_steps : the number of training steps; None for 200 epochs, at least 300 and at most 3000
+        steps.
+    kinds : the kinds of columns that should not be inferred, such as `{"zip": "category"}`.
     random_state : seed or generator of the training.
 
     Attributes
     ----------
-    schema_ : the columns as they were learned, `vaekit.data.tables.TableSchema`.
+    schema_ : the fitted columns, `vaekit.data.tables.TableSchema`.
     model_ : the model, `vaekit.models.vae.VAE`.
-    n_features_in_, feature_names_in_ : as scikit-learn has them.
+    n_features_in_, feature_names_in_ : as in scikit-learn.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
+        """Fit to the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
         frame = checked(self, X, reset=True)
         if (
             isinstance(self.n_components, bool)
@@ -101,30 +104,34 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """The mean of q(z | x) of every row, (N, n_components), float64; float32 of a float32 array."""
+        """The mean of q(z | x) of every row (N, n_components); float32 if X is, else float64."""
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
         codes = self._of_rows(lambda rows: self.model_.encoder(rows).mean, x).numpy()
         return codes if getattr(X, "dtype", None) == np.float32 else codes.astype(np.float64)
 
     def inverse_transform(self, X: Any) -> Any:
-        """Rows at points z (N, n_components): numbers at their means, the likeliest classes; as the kind was fitted.
+        """The rows decoded from z (N, n_components), in the kind of frame or array that was fitted.
 
-        Numbers stay in the range that was seen. One that lies a hundred deviations out makes its column's unit so wide
-        that all others come back about alike: clip such, or fit on the logarithm.
+        Numbers are the means, classes the most likely ones. Numbers stay in the range of the fitted
+        rows. One outlier a hundred standard deviations away makes its column's unit so wide that
+        all other values come back almost equal: clip outliers, or fit on the logarithm.
         """
         check_is_fitted(self)
         z = check_array(X, dtype=np.float32)
         if z.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X has {z.shape[1]} features, expected the {self._n_features_out} components of codes"
+                f"X has {z.shape[1]} features, expected {self._n_features_out}, one per component"
             )
         x = self._of_rows(lambda codes: self.model_.decoder(codes).mean, torch.from_numpy(z))
         raw = from_tensor(x, self.schema_, clip=True)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The mean over rows of log p(x | z) at the mean code, in nats, less the rate: a bound of log p(x), about."""
+        """The mean over rows of log p(x | z) - KL in nats, z at the posterior mean.
+
+        It is about a lower bound of log p(x), not exactly one, since z is not drawn.
+        """
         check_is_fitted(self)
         return float(self._of_rows(self._bound, tensor(self, X, self.schema_)).double().mean())
 
@@ -151,7 +158,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return VAE(encoder, StandardNormal(n), decoder)
 
     def _of_rows(self, function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """`function` of all rows or codes (N, ...), a few at a time and of each as if it were alone."""
+        """`function` of all rows or codes (N, ...), in batches of a fixed size, so that the result
+        for a row does not depend on the other rows."""
         size = batch_size(len(self.schema_.columns))
         return in_fixed_batches(lambda part: [function(part)], size, rows)[0]
 

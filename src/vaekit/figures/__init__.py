@@ -1,1 +1,1 @@
-"""What reports are made of: sections of HTML, plots, and sheets of pictures."""
+"""The parts of reports: sections of HTML, plots, and sheets of pictures."""

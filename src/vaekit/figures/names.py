@@ -1,4 +1,4 @@
-"""What people read for the terms of the bound."""
+"""The names that reports use for the terms of the bound."""
 
 NAMES = {"elbo": "ELBO", "nll": "NLL", "distortion": "reconstruction", "rate": "KL"}
-"""What people read for a number that files call otherwise; the KL is in nats."""
+"""The name in files -> the name in reports and plots."""

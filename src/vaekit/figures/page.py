@@ -1,4 +1,4 @@
-"""What all pages have in common: one HTML file with its style in it, light or dark, on any width."""
+"""The frame of all pages: one HTML file that contains its style, light or dark, for any width."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _heading(title: str) -> str:
 
 
 def measures(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column names a measure, whose last says what it means, and with numbers between them.
+    """A table: the first column names a measure, the last says what it means, numbers are between.
 
-    On a phone each number stands below its column's name. Cells are HTML.
+    On a narrow screen each number is shown below its column's name. Cells are HTML.
     """
     first, *names, last = heads
     beside = ' class="beside"' if len(names) > 1 else ""

@@ -1,4 +1,4 @@
-"""Pictures of a run: PNG files where people would rather look than read. matplotlib is imported when first needed."""
+"""Plots of a run, as PNG files. matplotlib is imported when it is first needed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ from vaekit.figures.names import NAMES
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed")
 
 ABREAST = 3
-"""Panels in a row."""
+"""The largest number of panels in a row."""
 
 WIDTH = 8.7
-"""Inches of a row of panels: as wide as a page has room for, so that nothing shrinks on it."""
+"""The width of a row of panels in inches: as wide as a page, so that plots are not scaled down."""
 
 FURTHER = 2.0
-"""A histogram is cut where the column's range is so many times as wide as where 98 % of the real values lie."""
+"""A histogram's axis is cut if the column's range is more than this many times as wide as the range
+of the middle 98 % of the real values."""
 
 
 def losses(
     path: Path, rows: list[dict[str, Any]], terms: list[str], datum: str, kept: int | None = None
 ) -> None:
-    """The loss terms by step in training, and the held-out bound with its parts; a line at the step that was kept."""
+    """The loss terms in training by step, and the held-out bound and its parts.
+
+    If `kept` is given, a vertical line marks the step whose weights are kept.
+    """
     shown = ["loss", *terms]
     figure, axes = _figure(len(shown), 2.8)
     train = [row for row in rows if row["split"] == "train"]
@@ -72,9 +76,8 @@ def latent_map(
     classes: tuple[str, ...],
     below: Tensor | None = None,
 ) -> None:
-    """Posterior means (N, Z) in two dimensions (their first two principal components), coloured by class.
-
-    `below` (M, Z), if given, are those of training data: they lie under the others, in grey.
+    """Posterior means (N, Z) in two dimensions (their first two principal components), coloured by
+    class. `below` (M, Z), if given, are the posterior means of training data, drawn behind in grey.
     """
     figure, axes = _figure(1, 5.2)
     axis = axes[0]
@@ -105,7 +108,8 @@ def latent_map(
 
 
 def columns(path: Path, shown: Sequence[tuple[Any, Any, Any, float]]) -> None:
-    """Histograms of columns: (schema's column, real (N,), new (M,), their distance) each; NaN where missing."""
+    """Histograms of columns. Each item of `shown` is (column of the schema, real values (N,), new
+    values (M,), distance between them); missing values are NaN."""
     figure, axes = _figure(len(shown), 2.0)
     for axis, (column, real, new, distance) in zip(axes, shown, strict=True):
         _compare(axis, column, real[real == real], new[new == new])
@@ -116,7 +120,7 @@ def columns(path: Path, shown: Sequence[tuple[Any, Any, Any, float]]) -> None:
 
 
 BARS = 12
-"""Classes of a category that are drawn."""
+"""The largest number of classes of a category that are drawn: the most frequent real ones."""
 
 
 def _compare(axis: Any, column: Any, real: Any, new: Any) -> None:
@@ -129,9 +133,10 @@ def _compare(axis: Any, column: Any, real: Any, new: Any) -> None:
 
 
 def span(values: Any, low: float, high: float) -> tuple[float, float]:
-    """Where a histogram of `values` (N,) ends: at `low` and `high`, or a tenth beyond the middle 98 % of the values.
+    """The two ends of the axis for a histogram of `values` (N,).
 
-    The latter where `low` and `high` are over `FURTHER` times as far apart as the middle is wide.
+    They are `low` and `high`, unless that range is more than `FURTHER` times as wide as the range
+    of the middle 98 % of the values. Then they are the ends of the latter, moved out by a tenth.
     """
     import numpy as np
 
@@ -148,7 +153,7 @@ def span(values: Any, low: float, high: float) -> tuple[float, float]:
 
 
 def _histogram(axis: Any, real: Any, new: Any, low: float, high: float) -> None:
-    """Shares of all values, of which those beyond the axis are told below it."""
+    """Bars show shares of all values; the shares outside the axis are written below it."""
     import numpy as np
 
     parts = [real, new]
@@ -158,11 +163,11 @@ def _histogram(axis: Any, real: Any, new: Any, low: float, high: float) -> None:
     axis.set_xlim(low, high)
     beyond = [float(np.mean((part < low) | (part > high))) if len(part) else 0.0 for part in parts]
     if any(beyond):
-        axis.set_xlabel(f"beyond: {beyond[0]:.2%} real, {beyond[1]:.2%} new", fontsize=7)
+        axis.set_xlabel(f"outside: {beyond[0]:.2%} real, {beyond[1]:.2%} new", fontsize=7)
 
 
 def _dates(axis: Any, column: Any) -> None:
-    """Name days since 1970-01-01 as dates, or as times of a day where no day was known."""
+    """Label days since 1970-01-01 as dates, or as times of day if the column holds only times."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
 
     locator = AutoDateLocator(minticks=3, maxticks=6)
@@ -189,7 +194,7 @@ def _bars(axis: Any, column: Any, real: Any, new: Any) -> None:
 
 
 def matrix(path: Path, values: Any, names: Sequence[str]) -> None:
-    """A square of numbers (C, C) in [0, 1] as colours, with the names of its rows and columns where they fit."""
+    """A matrix (C, C) of values in [0, 1] as colours. Rows and columns are labelled if C <= 40."""
     figure, (axis,) = _figure(1, 5.2)
     axis.grid(False)
     drawn = axis.imshow(
@@ -227,7 +232,7 @@ def _two_dimensions(codes: Tensor) -> tuple[Tensor, float]:
 
 
 def _zoom(axis: Any, values: list[float]) -> None:
-    """Cut the first steps' peak off the axis: what matters happens below it."""
+    """Limit the y axis to the 97 % quantile: the peak of the first steps would hide the rest."""
     finite = torch.tensor([v for v in values if v == v and abs(v) != float("inf")])
     if len(finite) > 20:
         low, high = float(finite.min()), float(torch.quantile(finite, 0.97))

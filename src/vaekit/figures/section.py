@@ -17,6 +17,6 @@ class Section:
 
 
 def image(path: Path, wide: bool = True) -> str:
-    """A PNG file inlined; a wide one scrolls on a phone rather than shrinking."""
+    """A PNG file as inline HTML. A wide one scrolls on a narrow screen instead of shrinking."""
     picture = base64.b64encode(path.read_bytes()).decode()
     return f'<div{" class=wide" * wide}><img alt="{path.stem}" src="data:image/png;base64,{picture}"></div>'

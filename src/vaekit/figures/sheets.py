@@ -1,4 +1,4 @@
-"""Sheets: many pictures as one, with a title and the names of its rows."""
+"""Contact sheets: many pictures in one, with a title and the names of the rows."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from torch import Tensor
 from vaekit import files
 from vaekit.errors import VaekitError
 
-SHEET_WIDTH = 1000  # pixels: small images are enlarged until their sheet is about so wide
-LARGEST = 160  # pixels: and no image larger than this
-GAP = 2
-GROUND = 128  # mid-grey shows the edges of dark and of light images
+SHEET_WIDTH = 1000  # pixels: small images are enlarged until their sheet is about this wide
+LARGEST = 160  # pixels: no image is enlarged beyond this side length
+GAP = 2  # pixels between images
+GROUND = 128  # mid-grey, on which the edges of dark and of light images are visible
 
 
 def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Image.Image:
     """A contact sheet of `x` (N, C, H, W), values in [0, 1], C 1 or 3, row by row.
 
-    `columns` makes the sheet about square unless given; `scale` is a whole factor of enlargement. Images are enlarged
-    pixel by pixel, without blur, until the sheet is about `SHEET_WIDTH` wide or they have a side of `LARGEST`.
-    Raises VaekitError when there are no images or their channels can't be shown.
+    Without `columns` the sheet is about square. `scale` is a whole factor of enlargement; without
+    it images are enlarged until the sheet is about `SHEET_WIDTH` pixels wide or they have a side
+    of `LARGEST` pixels. Pixels become squares, without blur.
+    Raises VaekitError if there are no images or the number of channels is not 1 or 3.
     """
     count, channels, height, width = x.shape
     if count == 0 or channels not in (1, 3):
         raise VaekitError(
-            f"a sheet shows at least 1 image with 1 or 3 channels, and this is of shape {tuple(x.shape)}"
+            "a sheet shows at least 1 image, each with 1 or 3 channels; "
+            f"got images of shape {tuple(x.shape)}"
         )
     columns = columns or math.ceil(math.sqrt(count))
     scale = scale or enlargement(columns, height, width)
@@ -52,14 +54,16 @@ def sheet(x: Tensor, columns: int | None = None, scale: int | None = None) -> Im
 
 
 def enlargement(columns: int, height: int, width: int) -> int:
-    """The whole factor by which a sheet of so many columns enlarges images of this size; 1 for large ones."""
+    """The whole factor by which images of this size are enlarged on a sheet with this number of
+    columns; 1 for large images."""
     return max(1, min(SHEET_WIDTH // (columns * width), LARGEST // max(height, width)))
 
 
 def save_sheet(
     path: Path, pictures: Tensor, columns: int, title: str = "", rows: Sequence[str] = ()
 ) -> None:
-    """A contact sheet of pictures (N, C, H, W) in [0, 1], with a title above and a name beside each row."""
+    """Write a contact sheet of pictures (N, C, H, W) in [0, 1], with a title above it and a name
+    beside each row."""
     drawn = sheet(pictures, columns)
     if title or rows:
         drawn = _named(drawn, title, rows, math.ceil(len(pictures) / columns))
@@ -69,7 +73,7 @@ def save_sheet(
 
 
 LETTER = 16
-"""Pixels: the size of what is written on a sheet."""
+"""The font size on a sheet, in pixels."""
 
 
 def _named(drawn: Any, title: str, rows: Sequence[str], count: int) -> Any:
@@ -91,7 +95,8 @@ def _named(drawn: Any, title: str, rows: Sequence[str], count: int) -> Any:
 
 
 def side_by_side(originals: Tensor, copies: Tensor, columns: int) -> Tensor:
-    """Rows of originals, each over the row of its copies; a last, shorter row is filled up with grey."""
+    """Rows of originals, each above the row of its copies. A last row that is shorter is filled up
+    with grey pictures."""
     pairs = zip(originals.split(columns), copies.split(columns), strict=True)
     blank = torch.full_like(originals[:1], 0.5).expand(columns, *originals.shape[1:])
     return torch.cat([torch.cat((row, blank))[:columns] for pair in pairs for row in pair])

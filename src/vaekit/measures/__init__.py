@@ -1,1 +1,1 @@
-"""What a model is worth: bounds, sample quality, use of the latents. Tensors in, numbers out."""
+"""Measures of a model: bounds, sample quality, use of the latents. Tensors in, numbers out."""

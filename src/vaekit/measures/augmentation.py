@@ -1,9 +1,10 @@
-"""Whether made data help a classifier that has few real ones: it learns from real and made data, and is tried on real.
+"""Do generated data help a classifier that has few real data? It learns from real and generated
+data, and is tested on real data.
 
-Nothing here knows how the data were made: a maker is asked for them by a seed. Every figure is a mean over seeds, each
-with a draw and a classifier of its own, with its standard error: nan where nothing in it is drawn. That of the test
-data, which are the same for all, is not in it. Rows are arrays (N, C) as in `table_quality`; pictures are as a judge
-sees them.
+The functions do not depend on the generator: they call `make(seed)`. Every number is a mean over
+seeds, with a new draw and a new classifier for each, and its standard error (nan if nothing is
+random). The standard error does not include the choice of the test data, which are the same for
+all. Rows are arrays (N, C) as in `row_quality`; pictures are as for a `Judge`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from vaekit.measures.classifier import Count, jittered, train_judge, unit
 from vaekit.measures.row_quality import trees, utility
 
 Table = dict[str, dict[str, dict[str, float]]]
-"""Measure, then what was learned from, then `value` and `error`."""
+"""Name of the measure -> training data -> `value` and `error`."""
 
 Rows = Callable[[int], np.ndarray]
-"""A seed to rows (N, C)."""
+"""seed -> rows (N, C)."""
 
 Labelled = tuple[Tensor, Tensor]
 """Pictures (N, C, H, W), uint8 or floats in [0, 1], and their labels (N,), int64."""
@@ -32,7 +33,8 @@ Labelled = tuple[Tensor, Tensor]
 SEEDS = (0, 1, 2)
 
 STEPS, BATCH = 300, 64
-"""What a classifier of pictures learns for, whatever it learns from."""
+"""The training steps of a classifier of pictures and the pictures in a batch, for all training
+data."""
 
 NO_SMOTE = "it needs one more package: pip install 'vaekit[augmentation]'"
 
@@ -49,10 +51,12 @@ def of_classes(
     goal: int,
     seeds: Sequence[int] = SEEDS,
 ) -> Table:
-    """What boosted trees and logistic regression reach on `test` in naming the class in column `target`.
+    """The scores on `test` of boosted trees and logistic regression that predict the class in
+    column `target`.
 
-    They learn from the `train` rows; from these with every class filled up to `goal` rows by repeats, by SMOTE, and by
-    what `make` gives. SMOTE is left out where imbalanced-learn is not installed.
+    They learn from the `train` rows alone, and from these with every class filled up to `goal` rows
+    by repetition, by SMOTE, or by the rows of `make`. SMOTE is left out if imbalanced-learn is not
+    installed.
     """
     sides: dict[str, Rows] = {
         "real": lambda seed: train[:0],
@@ -73,10 +77,12 @@ def of_numbers(
     make: Rows,
     seeds: Sequence[int] = SEEDS,
 ) -> Table:
-    """What boosted trees and ridge regression reach on `test` in predicting the number in column `target`.
+    """The scores on `test` of boosted trees and ridge regression that predict the number in column
+    `target`.
 
-    They learn from the `train` rows, from these taken twice, and from these and what `make` gives, as many again:
-    trees gain by mere repeats where there are few rows, since a leaf wants so many.
+    They learn from the `train` rows, from these rows taken twice, and from these and the same
+    number of rows of `make`. The rows taken twice are a control: with few rows trees gain from
+    repetition, since a leaf needs a least number.
     """
     sides: dict[str, Rows] = {
         "real": lambda seed: train[:0],
@@ -92,7 +98,8 @@ def can_smote() -> bool:
 
 
 def repeated(rows: np.ndarray, target: int, goal: int, seed: int = 0) -> np.ndarray:
-    """Rows again, drawn evenly, until every class of column `target` has `goal` of them."""
+    """Repeated rows that fill every class of column `target` up to `goal` rows; within a class all
+    rows are repeated equally often."""
     random = np.random.default_rng(seed)
     again = [
         np.resize(random.permutation(np.flatnonzero(rows[:, target] == k)), goal - have)
@@ -104,10 +111,11 @@ def repeated(rows: np.ndarray, target: int, goal: int, seed: int = 0) -> np.ndar
 def smote(
     rows: np.ndarray, categories: np.ndarray, target: int, goal: int, seed: int = 0
 ) -> np.ndarray:
-    """Rows between a row and one of its nearest five of the same class (SMOTE, SMOTE-NC: Chawla et al. 2002).
+    """New rows between a row and one of its five nearest of the same class (SMOTE, SMOTE-NC: Chawla
+    et al. 2002).
 
-    As many as every class of column `target` lacks to `goal`; of a class of one row none can be made. Missing cells
-    are filled first, numbers with the median and categories with the commonest.
+    They fill every class of column `target` up to `goal` rows, except classes of a single row.
+    Missing cells are first filled with the median of numbers and the most frequent category.
     """
     counts = _counts(rows, target)
     alone = np.isin(rows[:, target], [k for k, n in counts.items() if n < 2]) | np.isnan(
@@ -126,7 +134,7 @@ def smote(
 
 
 def linear(kind: str, x: np.ndarray, categories: np.ndarray, seed: int) -> Any:
-    """Logistic or ridge regression on standardised numbers and one-hot classes, as scikit-learn has them."""
+    """Scikit-learn's logistic or ridge regression on standardised numbers and one-hot classes."""
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -177,7 +185,7 @@ def _counts(rows: np.ndarray, target: int) -> dict[float, int]:
 
 
 def _lacking(rows: np.ndarray, target: int, goal: int) -> dict[float, int]:
-    """How many rows each class has that has fewer than `goal`."""
+    """The number of rows of each class that has fewer than `goal`."""
     return {k: have for k, have in _counts(rows, target).items() if have < goal}
 
 
@@ -197,7 +205,7 @@ def _whole(column: np.ndarray, discrete: bool) -> np.ndarray:
 
 
 def _sampler(categories: np.ndarray, goals: dict[float, int], near: int, seed: int) -> Any:
-    """Imbalanced-learn's SMOTE of these columns."""
+    """The SMOTE of imbalanced-learn for these columns."""
     from imblearn import over_sampling
 
     told = {"sampling_strategy": goals, "k_neighbors": near, "random_state": seed}
@@ -222,10 +230,12 @@ def of_pictures(
     steps: int = STEPS,
     progress: Count | None = None,
 ) -> Table:
-    """The accuracy on `test` of a small convolutional classifier (`judge.train_judge`) of `classes` classes.
+    """The accuracy on `test` of a small convolutional classifier (`classifier.train_judge`) of
+    `classes` classes.
 
-    It learns for the same number of steps from the `train` pictures as they are; from these a little turned, moved and
-    scaled; from these and as many that `make` gives; from both, all a little turned, moved and scaled.
+    It learns, always for the same number of steps, from the `train` pictures unchanged; from these
+    with small random transforms (rotation, shift, scale); from half real pictures and half pictures
+    of `make`; and from the latter with the transforms.
     """
     sides = {"real": (False, unit), "transforms": (False, jittered)}
     sides |= {"generated": (True, unit), "generated, transforms": (True, jittered)}
@@ -249,12 +259,13 @@ def accuracy(
     seed: int,
     steps: int = STEPS,
 ) -> float:
-    """Of a classifier that learned from `data`, each batch seen through `change`, on `test`."""
+    """The accuracy on `test` of a classifier that learned from `data`, with `change` applied to
+    each batch."""
     return train_judge(*data, classes, seed, steps, BATCH, change=change).accuracy(*test)
 
 
 def halves(real: Labelled, made: Labelled) -> Labelled:
-    """Pictures and labels of which half are real, repeated as often as it takes, and half made."""
+    """Pictures and labels, half real and half made; the smaller part is repeated."""
     n = max(len(real[0]), len(made[0]))
     parts = [
         (unit(x[index]), y[index]) for x, y in (real, made) for index in [torch.arange(n) % len(x)]

@@ -1,6 +1,6 @@
-"""What a model is worth: bounds, likelihoods and the use it makes of its latents. Everything in float32, in nats.
+"""Bounds and likelihoods of a model, and how much it uses its latents. All in float32 and nats.
 
-`batches` is any iterable of (x, context) pairs, context being None where there is none; it is gone through once.
+`batches` is any iterable of (x, context) pairs, in which context may be None. It is iterated once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from vaekit.core.trace import Model
 Batches = Iterable[tuple[Tensor, Tensor | None]]
 
 ACTIVE = 0.01
-"""A latent dimension is active when the variance of its posterior mean over the data exceeds this (Burda 2016)."""
+"""A latent dimension is active if the variance of its posterior mean over the data exceeds this
+(Burda 2016)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def elbos(model: Model, batches: Batches, seed: int = 0) -> Tensor:
 
 
 def rates(model: Model, batches: Batches, seed: int = 0) -> list[float]:
-    """The mean rate of every latent, of a hierarchy the top's first, in nats per datum; their sum is the bound's."""
+    """The mean KL of every latent in nats per datum, from the top of a hierarchy down; the sum is
+    the KL of the bound."""
     each = _each(
         model,
         batches,
@@ -73,11 +75,13 @@ def rates(model: Model, batches: Batches, seed: int = 0) -> list[float]:
 def nll(
     model: Model, batches: Batches, draws: int = 5000, rows: int = 8192, seed: int = 0
 ) -> Estimate:
-    """-log p(x) by importance sampling with `draws` draws per datum, and its standard error over the data.
+    """-log p(x) by importance sampling with `draws` draws per datum, and its standard error over
+    the data.
 
-    NLL = -(logsumexp_k log w_k - log K), log w_k = log p(x, z_k) - log q(z_k | x), all K counted however they are
-    chunked (`rows` is how many decoder rows are held at a time). In expectation an upper bound of -log p(x) that
-    falls towards it as K grows (Burda et al. 2016, theorem 1).
+    NLL = -(logsumexp_k log w_k - log K), log w_k = log p(x, z_k) - log q(z_k | x), over all K
+    draws. They are computed in chunks, with at most `rows` decoder rows in memory. In expectation
+    it is an upper bound of -log p(x) that falls towards it as K grows (Burda et al. 2016, theorem
+    1).
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -97,16 +101,19 @@ def posterior_means(model: Model, batches: Batches) -> Tensor:
 
 
 def active_units(means: Tensor) -> int:
-    """How many columns of the posterior means (N, Z) vary by more than `ACTIVE` over the data. Burda et al. 2016."""
+    """The number of columns of the posterior means (N, Z) whose variance is above `ACTIVE`. Burda
+    et al. 2016."""
     return int((means.var(dim=0) > ACTIVE).sum()) if len(means) > 1 else 0
 
 
 def reconstruction_spread(model: Model, batches: Batches) -> float:
-    """By what share of what the data do their reconstructions differ: 0 if the decoder ignores the code.
+    """How much reconstructions of different data differ, relative to the data: 0 if the decoder
+    ignores the code.
 
-    The mean over the values v of x of min(1, sum (x'_v - x''_v)^2 / sum (x_v - y_v)^2), where y is another datum, and
-    x' and x'' are decoded from the posterior means of x and of y, both under the context of x. It is 1 where each
-    datum is reconstructed as it was. Missing values are left out; NaN where all data are equal.
+    The mean over the values v of x of min(1, sum (x'_v - x''_v)^2 / sum (x_v - y_v)^2), where y is
+    another datum, and x' and x'' are decoded from the posterior means of x and of y, both with the
+    context of x. It is 1 if every reconstruction is perfect. Missing values are left out; NaN if
+    all data are equal.
     """
     parts = list(_each(model, batches, 0, lambda x, c: _differences(model, x, c)))
     decoded, real = torch.stack(parts).sum(0)
@@ -115,10 +122,11 @@ def reconstruction_spread(model: Model, batches: Batches) -> float:
 
 
 def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
-    """I_q(x; z) = E[log q(z|x) - log q(z)] in nats, q(z) being the mean posterior of the data given.
+    """I_q(x; z) = E[log q(z|x) - log q(z)] in nats, where q(z) is the mean posterior over the given
+    data.
 
-    Estimated with one draw per datum over all N posteriors (Hoffman & Johnson 2016), so that it cannot exceed log N.
-    For models with one latent; a few thousand data are enough.
+    Estimated with one draw per datum and all N posteriors (Hoffman & Johnson 2016), so that it
+    cannot exceed log N. For models with one latent; a few thousand data are enough.
     """
     posteriors = list(_each(model, batches, seed, lambda x, c: _only(model.encode(x, c))))
     with torch.no_grad(), seeded(seed + 1):
@@ -129,9 +137,9 @@ def mutual_information(model: Model, batches: Batches, seed: int = 0) -> float:
 
 
 def code_use(model: Model, batches: Batches) -> dict[str, float]:
-    """Of a model with a codebook: the fraction of its codes that the data use, and exp of the entropy of that use.
-
-    Of a residual codebook, the means over its levels.
+    """For a model with a codebook: the fraction of codes that the data use, and the perplexity, exp
+    of the entropy of their frequencies. For a residual codebook, the means of these over its
+    levels.
     """
     posteriors = [_only(q) for q in _each(model, batches, 0, model.encode)]
     size, depth = posteriors[0].size, posteriors[0].depth
@@ -147,7 +155,8 @@ def code_use(model: Model, batches: Batches) -> dict[str, float]:
 
 
 CELLS = 2**24
-"""At most so many differences of a draw from a posterior's mean are held at a time."""
+"""The most values (pairs of a draw and a posterior, times dimensions) that are held in memory at a
+time."""
 
 
 def _each(model: Model, batches: Batches, seed: int, measure: Callable) -> Iterator:
@@ -168,7 +177,7 @@ def _parts(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Ten
 
 
 def _nll(model: Model, x: Tensor, context: Tensor | None, draws: int, rows: int) -> Tensor:
-    few = max(1, rows // draws)  # data at a time
+    few = max(1, rows // draws)  # the number of data in a chunk
     parts = zip(
         x.split(few), [None] * len(x) if context is None else context.split(few), strict=False
     )
@@ -187,7 +196,8 @@ def _means(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
 
 
 def _differences(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
-    """For every value, squared differences of neighbours in x (B, *shape), decoded and as they are: (2, *shape)."""
+    """For every value, the sums of squared differences of neighbours in x (B, *shape): of their
+    reconstructions and of themselves, (2, *shape)."""
     means = [q.mean for q in model.encode(x, context)]
     other = [mean.roll(1, dims=0) for mean in means]
     decoded = model.decode(tuple(means), context).mean - model.decode(tuple(other), context).mean
@@ -199,7 +209,7 @@ def _differences(model: Model, x: Tensor, context: Tensor | None) -> Tensor:
 
 def _only(posteriors: tuple[Any, ...]) -> Any:
     if len(posteriors) != 1:
-        raise ValueError(f"this measure is of models with one latent, not with {len(posteriors)}")
+        raise ValueError(f"expected a model with one latent, got one with {len(posteriors)}")
     return posteriors[0]
 
 
@@ -209,6 +219,7 @@ def _log_density(z: Tensor, posteriors: list[Distribution]) -> Tensor:
 
 
 def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:
-    """ "40.00 ± 1.96", or "40.00" alone where a single datum has no standard error (NaN, and null in JSON)."""
+    """ "40.00 ± 1.96", or only "40.00" if there is no standard error (one datum; NaN, and null in
+    JSON)."""
     value, error = f"{estimate['value']:.{digits}f}", estimate["error"]
     return value if error is None or math.isnan(error) else f"{value} ± {error:.{digits}f}"

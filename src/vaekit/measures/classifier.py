@@ -1,8 +1,10 @@
-"""A judge of pictures: a small classifier trained here, on the data's own labels, whose features compare sets of them.
+"""A judge of pictures: a small classifier trained on the data's own labels, whose features compare
+sets of pictures.
 
-The usual feature net is the Inception net of ImageNet (Heusel et al. 2017): a download, and a judge that knows
-photographs only. A classifier of the data at hand sees what matters in that data (the LeNet features of Binkowski et
-al. 2018 do so for MNIST). Numbers from two judges cannot be compared with each other, nor with published FIDs.
+The usual feature net is the Inception net of ImageNet (Heusel et al. 2017). It must be downloaded,
+and it knows only photographs. A classifier of the data at hand learns what matters in those data
+(as do the LeNet features of Binkowski et al. 2018 for MNIST). Numbers from two judges cannot be
+compared with each other or with published FIDs.
 """
 
 from __future__ import annotations
@@ -18,22 +20,24 @@ from torch import Tensor, nn
 from vaekit.core.random import seeded
 
 Count = Callable[[int, int], object]
-"""Called with the steps done and the steps in all."""
+"""Called with the number of steps done and the number of all steps."""
 
 FEATURES = 64
-"""How many features a picture has. A Fréchet distance wants several times as many pictures."""
+"""The number of features of a picture. A Fréchet distance needs several times as many pictures."""
 
 WIDTHS = (16, 32, 64, FEATURES)
-"""Channels of the four scales; each but the first halves the sides."""
+"""The channels of the four scales; each but the first halves the height and the width."""
 
 ROWS = 1024
-"""Pictures that are looked at together when none is learned from."""
+"""The number of pictures in a batch outside training."""
 
 
 class Judge(nn.Module):
-    """Pictures (N, C, H, W), uint8 or floats in [0, 1], to `features` (N, 64) and probabilities of `classes` (N, K).
+    """Maps pictures (N, C, H, W), uint8 or floats in [0, 1], to `features` (N, 64) and class
+    probabilities (N, K).
 
-    Trained by `train_judge`, then only asked: what it says of a picture doesn't depend on the pictures beside it.
+    `train_judge` trains it. After that its output for a picture does not depend on the other
+    pictures of a batch.
     """
 
     mean: Tensor
@@ -53,12 +57,13 @@ class Judge(nn.Module):
         self.register_buffer("scale", torch.ones(shape[0], 1, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, 64), a mean over places, and the logits (B, K) that a linear layer makes of them."""
+        """Features (B, 64), averaged over all positions, and logits (B, K), a linear layer of the
+        features."""
         features = self.body((unit(x) - self.mean) / self.scale).mean((2, 3))
         return features, self.head(features)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the judge sees in every picture, shape (N, 64)."""
+        """The features of every picture, shape (N, 64)."""
         return self._ask(x)[0]
 
     def classify(self, x: Tensor) -> Tensor:
@@ -66,16 +71,16 @@ class Judge(nn.Module):
         return self._ask(x)[1].softmax(1)
 
     def accuracy(self, x: Tensor, y: Tensor) -> float:
-        """The fraction of pictures whose likeliest class is their label `y` (N,)."""
+        """The fraction of pictures whose most likely class is their label `y` (N,)."""
         return (self.classify(x).argmax(1).cpu() == y.cpu()).double().mean().item()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Its tensors, and the plain data that builds it: what `from_state` takes."""
+        """Its tensors and the plain data that `from_state` rebuilds it from."""
         return self.state_dict(), {"shape": list(self.shape), "classes": self.classes}
 
     @staticmethod
     def from_state(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Judge:
-        """The judge that gave this `state`."""
+        """The judge with this `state`."""
         judge = Judge(about["shape"], about["classes"])
         judge.load_state_dict(dict(tensors))
         return judge.eval()
@@ -84,7 +89,7 @@ class Judge(nn.Module):
     def _ask(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(
-                f"this judge looks at pictures of shape {self.shape}, not {tuple(x.shape[1:])}"
+                f"this judge expects pictures of shape {self.shape}, got {tuple(x.shape[1:])}"
             )
         self.eval()
         parts = [self(rows.to(self.head.weight.device)) for rows in x.split(ROWS)]
@@ -103,11 +108,13 @@ def train_judge(
     progress: Count | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
 ) -> Judge:
-    """A judge taught to name the label `y` (N,), in 0..classes-1, of each picture of x (N, C, H, W).
+    """A judge trained to predict the label `y` (N,), in 0..classes-1, of each picture of x (N, C,
+    H, W).
 
-    Cross-entropy by AdamW under a one-cycle rate (Smith & Topin 2018). Every picture of a batch (B, C, H, W) is seen
-    through `change`, by default `jittered`: a little turned, moved and scaled, so that such changes move the features
-    little. The same on the same machine from the same seed.
+    It minimises cross-entropy by AdamW with a one-cycle learning rate (Smith & Topin 2018). Every
+    batch (B, C, H, W) goes through `change`, by default `jittered`: small random rotations, shifts
+    and scales, so that the features hardly depend on them. The result is the same on the same
+    machine with the same seed.
     """
     _check(x, y, classes)
     with seeded(seed):
@@ -130,10 +137,12 @@ LARGEST_RATE = 0.01
 
 
 def which_way_up(x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Labels for pictures that have none: each turned by a random number of quarters, which is its label (0 to 3).
+    """Pictures for training without true labels: each is rotated by a random number of quarter
+    turns, its label (0-3).
 
-    Naming the turn teaches features of what is shown (Gidaris et al. 2018). Pictures that aren't square are turned by
-    halves, labelled 0 and 1. Worth less than true labels, and little where every way up looks the same.
+    Predicting the rotation teaches features of the content (Gidaris et al. 2018). Pictures that are
+    not square get half turns, with labels 0 and 1. This is worth less than true labels, and little
+    if pictures look the same when rotated.
     """
     turns = (0, 1, 2, 3) if x.shape[2] == x.shape[3] else (0, 2)
     with seeded(seed):
@@ -145,7 +154,7 @@ def which_way_up(x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def unit(x: Tensor) -> Tensor:
-    """Pixels as floats in [0, 1]: uint8 divided by 255, floats as they are."""
+    """Pixels as floats in [0, 1]: uint8 is divided by 255, floats are unchanged."""
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 
@@ -156,18 +165,20 @@ def _check(x: Tensor, y: Tensor, classes: int) -> None:
         )
     if y.min() < 0 or y.max() >= classes:
         raise ValueError(
-            f"labels of {classes} classes are 0..{classes - 1}, got {int(y.min())}..{int(y.max())}"
+            f"labels of {classes} classes must be 0..{classes - 1}, "
+            f"got {int(y.min())}..{int(y.max())}"
         )
 
 
 def _stride(shape: Sequence[int]) -> int:
-    """1, 2 or 4: large pictures are read with larger strides, so that a step takes no longer."""
+    """1, 2 or 4: larger strides for large pictures, so that a step does not take longer."""
     side = min(shape[1:])
     return 1 if side < 48 else 2 if side < 96 else 4
 
 
 def _scale(width: int, wider: int) -> nn.Sequential:
-    """Half the sides, more channels: a strided kernel, then one that looks around."""
+    """Halves height and width and changes the channels: a convolution with stride 2, then one with
+    stride 1."""
     return nn.Sequential(
         nn.Conv2d(width, wider, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(wider),
@@ -180,14 +191,14 @@ def _scale(width: int, wider: int) -> nn.Sequential:
 
 @torch.no_grad()
 def _standardise(judge: Judge, x: Tensor) -> None:
-    """Sets what the judge takes off and divides by to the mean and the scale of each channel of x."""
+    """Set the judge's standardisation to the mean and standard deviation of each channel of x."""
     some = unit(x[:: -(-len(x) // 10_000)])
     judge.mean.copy_(some.mean((0, 2, 3))[:, None, None])
     judge.scale.copy_(some.std((0, 2, 3)).clamp_min(1e-3)[:, None, None])
 
 
 def _shuffled(n: int, wanted: int) -> Tensor:
-    """`wanted` indices below n: whole shuffles of all of them, one after another."""
+    """`wanted` indices below n: shuffles of all n indices, one after another."""
     return torch.cat([torch.randperm(n) for _ in range(-(-wanted // n))])[:wanted]
 
 
@@ -201,16 +212,17 @@ def _learn(judge: Judge, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor)
 
 
 TURN, ZOOM, MOVE = 0.2, 0.1, 0.1
-"""At most so many radians, so large a factor, and so large a part of a side."""
+"""The largest rotation in radians, change of scale, and shift as a part of the side."""
 
 
 def jittered(x: Tensor) -> Tensor:
-    """Each picture (B, C, H, W) of floats turned, scaled and moved at random, its edges repeated outwards."""
+    """Each picture (B, C, H, W) of floats randomly rotated, scaled and shifted. Its edges are
+    repeated outwards."""
     turn, zoom, right, down = (2 * torch.rand(4, len(x)) - 1).to(x.device)
     angle, factor = TURN * turn, 1 + ZOOM * zoom
     ratio = (
         x.shape[2] / x.shape[3]
-    )  # grid_sample's units are half sides: keep a turn a turn where they differ
+    )  # grid_sample measures in half sides, so a rotation needs the ratio of the sides
     top = torch.stack(
         (factor * angle.cos(), -factor * angle.sin() * ratio, 2 * MOVE * right), dim=-1
     )

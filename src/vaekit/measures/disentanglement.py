@@ -1,8 +1,10 @@
-"""Whether each known factor of the data sits in a latent dimension of its own. Every measure here is in [0, 1].
+"""Disentanglement: does each known factor of the data have a latent dimension of its own? All
+measures are in [0, 1].
 
-All compare codes (N, Z), the posterior means, with the factors (N, F) that made the data, small integers; both tensors
-or arrays. A factor that never varies is left out. High scores on one measure need not mean high scores on another, and
-all vary with the seed of training (Locatello et al. 2019), so give several, of several runs.
+They compare codes (N, Z), the posterior means, with the factors (N, F) that generated the data,
+small integers. Both are tensors or arrays. A constant factor is left out. A high score in one
+measure does not imply a high score in another, and all scores vary with the seed of training
+(Locatello et al. 2019). So report several measures of several runs.
 """
 
 from __future__ import annotations
@@ -17,19 +19,24 @@ FloatArray = NDArray[np.float64]
 Factors = NDArray[np.int64]
 
 BINS = 20
-"""Into how many bins of equal width a latent dimension is cut, for `mig`."""
+"""The number of bins of equal width into which `mig` divides a latent dimension."""
 
 COLLAPSED = 0.01
-"""A latent dimension whose mean varies by less over the data says nothing (as the active units, Burda et al. 2016)."""
+"""A latent dimension is unused if the variance of its posterior mean over the data is not above
+this (see active units, Burda et al. 2016)."""
 
 TREES = 30
-"""In each forest of `dci`."""
+"""The number of trees in each forest of `dci`."""
 
 
 @dataclass(frozen=True)
 class Dci:
-    """disentanglement: does a dimension tell of one factor only? completeness: does one dimension tell all of a factor?
-    informativeness: the accuracy with which all dimensions tell the factors of data not learned from."""
+    """The three numbers of `dci`.
+
+    disentanglement: does a dimension depend on only one factor?
+    completeness: does only one dimension depend on a factor?
+    informativeness: the accuracy with which all dimensions predict the factors of test data.
+    """
 
     disentanglement: float
     completeness: float
@@ -38,7 +45,7 @@ class Dci:
 
 @dataclass(frozen=True)
 class Disentanglement:
-    """What `disentanglement` measured on `n` data."""
+    """The results of `disentanglement` on `n` data."""
 
     mig: float
     sap: float
@@ -50,7 +57,8 @@ class Disentanglement:
 def disentanglement(
     codes: ArrayLike, factors: ArrayLike, limit: int = 10_000, seed: int = 0
 ) -> Disentanglement:
-    """Every measure here, `sap` and `dci`, which learn, on a random `limit` of the data."""
+    """All measures of this module; `sap` and `dci`, which train classifiers, on at most `limit`
+    data, drawn by `seed`."""
     z, v = _pair(codes, factors)
     some = np.random.default_rng(seed).permutation(len(z))[:limit]
     return Disentanglement(
@@ -65,9 +73,10 @@ def disentanglement(
 def mig(codes: ArrayLike, factors: ArrayLike, bins: int = BINS) -> float:
     """The mutual information gap. Chen et al. 2018, eq. 6.
 
-    The mean over factors v of (I(z_1; v) - I(z_2; v)) / H(v), z_1 and z_2 being the two dimensions that tell most of v.
-    I is that of the histogram, biased upwards by some Z-independent (bins - 1)(values - 1) / 2N nats, which the gap
-    takes off.
+    The mean over factors v of (I(z_1; v) - I(z_2; v)) / H(v), where z_1 and z_2 are the two
+    dimensions with the highest mutual information I with v. I is estimated from a histogram. Its
+    upward bias of about (bins - 1)(values - 1) / 2N nats does not depend on the dimension, so it
+    cancels in the gap.
     """
     z, v = _pair(codes, factors)
     cut = np.stack([_cut(column, bins) for column in z.T])
@@ -78,9 +87,10 @@ def mig(codes: ArrayLike, factors: ArrayLike, bins: int = BINS) -> float:
 def sap(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> float:
     """Separated attribute predictability. Kumar et al. 2018, section 3.
 
-    The mean over factors of the gap between the two dimensions that alone tell it best. How well one does is the
-    balanced accuracy of a classifier by thresholds, as many as tell the values apart, learned on one half of the data
-    and judged on the other. (A linear classifier, as elsewhere, cannot tell the middle one of three values.)
+    The mean over factors of the gap between the scores of the two dimensions that predict the
+    factor best. The score of one dimension is the balanced accuracy of a decision tree with one
+    leaf per value of the factor, trained on one half of the data and tested on the other. (The
+    usual linear classifier cannot recognise the middle one of three values.)
     """
     z, v = _pair(codes, factors)
     learn, judge = _halves(len(z), seed)
@@ -91,9 +101,11 @@ def sap(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> float:
 def dci(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> Dci:
     """Disentanglement, completeness and informativeness. Eastwood & Williams 2018, section 2.
 
-    R[z, v] is the importance of dimension z in the forest that tells factor v, learned on one half of the data and
-    judged by its accuracy on the other. A dimension's disentanglement is 1 - H(R[z, :]) in units of log F, and the
-    whole's is their mean weighted by importance; a factor's completeness is 1 - H(R[:, v]) in units of log Z.
+    R[z, v] is the importance of dimension z in a random forest that predicts factor v. The forest
+    is trained on one half of the data; informativeness is its mean accuracy on the other half. The
+    disentanglement of a dimension is 1 - H(R[z, :]), H in units of log F; their mean, weighted by
+    importance, is reported. The completeness of a factor is 1 - H(R[:, v]), H in units of log Z;
+    their mean is reported.
     """
     z, v = _pair(codes, factors)
     learn, judge = _halves(len(z), seed)
@@ -116,10 +128,11 @@ def factorvae_score(
 ) -> float:
     """The accuracy of a majority vote. Kim & Mnih 2018, section 4.
 
-    A vote: a factor is drawn and one of its values, then a `group` of data that have it; the dimension that varies
-    least in the group, in units of its variance over all data, stands for the factor. Half of the votes decide what
-    factor each dimension stands for, the other half judge. Dimensions of a variance below `collapsed` are left out;
-    where all are, the score is 0. Chance is 1 / F.
+    For a vote, draw a factor, one of its values, and a `group` of data with that value; the vote is
+    for the dimension with the smallest variance in the group, relative to its variance over all
+    data. With one half of the votes each dimension is assigned to its most frequent factor; the
+    accuracy is measured on the other half. Dimensions whose variance is not above `collapsed` are
+    left out; if all are, the score is 0. The chance level is 1 / F.
     """
     z, v = _pair(codes, factors)
     z = z[:, z.var(0) > collapsed]
@@ -140,21 +153,21 @@ def factorvae_score(
 
 
 def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[FloatArray, Factors]:
-    """Codes, and those of the factors that vary, their values numbered from 0."""
+    """The codes, and the factors that vary, with their values numbered from 0."""
     z, v = np.asarray(codes, dtype=np.float64), np.asarray(factors)
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v):
         raise ValueError(f"expected codes (N, Z) and factors (N, F), got {z.shape} and {v.shape}")
     if not np.isfinite(z).all():
-        raise ValueError("the codes are not all finite numbers")
+        raise ValueError("expected codes that are finite numbers, got NaN or infinite values")
     numbered = [np.unique(column, return_inverse=True)[1] for column in v.T]
     varied = [column for column in numbered if column.any()]
     if not varied:
-        raise ValueError("no factor varies over these data: there is nothing to tell apart")
+        raise ValueError("no factor varies over these data; use data with different factors")
     return z, np.stack(varied, axis=1)
 
 
 def _gap(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The best less the second best of each column of (Z, F); the best where Z is 1."""
+    """The best minus the second best score of each column of (Z, F); the best if Z is 1."""
     ordered = np.sort(score, axis=0)
     return ordered[-1] - ordered[-2] if len(score) > 1 else ordered[-1]
 
@@ -165,7 +178,7 @@ def _cut(column: FloatArray, bins: int) -> Factors:
 
 
 def _information(a: Factors, b: Factors) -> float:
-    """I(a; b) in nats of two columns of numbers from 0; the entropy of a column with itself."""
+    """I(a; b) in nats of two columns of integers from 0; for a column with itself, its entropy."""
     joint = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(joint, (a, b), 1 / len(a))
     apart = joint.sum(1, keepdims=True) * joint.sum(0)
@@ -176,7 +189,7 @@ def _information(a: Factors, b: Factors) -> float:
 def _halves(n: int, seed: int) -> tuple[Factors, Factors]:
     if n < 2:
         raise ValueError(
-            "what learns from one half of the data and is judged on the other needs two data or more"
+            "expected at least two data: one half is for training and the other for testing"
         )
     order = np.random.default_rng(seed).permutation(n)
     return order[: n // 2], order[n // 2 :]
@@ -195,17 +208,18 @@ def _told_by_one(
 
 
 def _balanced(truth: Factors, told: Factors) -> float:
-    """The accuracy, every value of the truth counting the same."""
+    """The balanced accuracy: all values of `truth` have the same weight."""
     return float(np.mean([np.mean(told[truth == value] == value) for value in np.unique(truth)]))
 
 
 def _forest(
     z: FloatArray, factor: Factors, learn: Factors, judge: Factors, seed: int
 ) -> tuple[FloatArray, float]:
-    """The importance (Z,) of every dimension in telling the factor, which sums to 1 or 0, and the accuracy."""
+    """The importance (Z,) of every dimension for predicting the factor (the sum is 1 or 0), and the
+    accuracy."""
     from sklearn.ensemble import RandomForestClassifier
 
-    # All dimensions at every node: a forest that may not see the right one splits by a wrong one instead.
+    # All dimensions at every node: without the right one, a tree would split by a wrong one.
     forest: Any = RandomForestClassifier(
         TREES, max_features=None, min_samples_leaf=5, random_state=seed
     )
@@ -214,7 +228,8 @@ def _forest(
 
 
 def _concentration(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 - H of each row (I, J) scaled to sum 1, H in units of log J: 1 for all in one place, 0 for even or nothing."""
+    """1 - H of each row of (I, J), scaled to sum 1, with H in units of log J: 1 if all is in one
+    place, 0 if it is spread evenly or the row is 0."""
     if matrix.shape[1] == 1:
         return np.ones(len(matrix))
     total = matrix.sum(1, keepdims=True)
@@ -224,11 +239,12 @@ def _concentration(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _groups(column: Factors, count: int, group: int, rng: np.random.Generator) -> Any:
-    """`count` groups of `group` rows, each of one value of the column, drawn alike among the values that data share."""
+    """`count` groups of `group` rows. The rows of a group share one value of the column, which is
+    drawn uniformly from the values that at least two data have."""
     order, sizes = np.argsort(column, kind="stable"), np.bincount(column)
     starts = np.cumsum(sizes) - sizes
-    shared = np.flatnonzero(sizes > 1)  # one datum varies in nothing
+    shared = np.flatnonzero(sizes > 1)  # a single datum has no variance
     if not len(shared):
-        raise ValueError("no two data share a value of some factor: cut it into fewer values")
+        raise ValueError("all data have different values of a factor; bin it into fewer values")
     for value in rng.choice(shared, size=count):
         yield order[starts[value] + rng.integers(sizes[value], size=group)]

@@ -1,7 +1,7 @@
-"""How close one set of pictures is to another, by the features (N, D) that a judge gives both.
+"""Distances between two sets of pictures, from features (N, D) of the same judge.
 
-`a` and `real` are the data, `b` and `fake` what a model made. Everything in float64. Features from two judges, or sets
-of other sizes, give numbers that cannot be compared.
+`a` and `real` are the data, `b` and `fake` the pictures of a model. All is computed in float64.
+Numbers from different judges, or from sets of different sizes, cannot be compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from vaekit.core.random import seeded
 
 CELLS = 2**22
-"""At most so many distances or kernel values are held at a time."""
+"""The most distances that are held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class NeighbourFractions:
-    """Four fractions about balls that reach to the k-th neighbour; all but `density` are at most 1."""
+    """Four fractions based on balls that reach to the k-th neighbour; all but `density` are at most
+    1."""
 
     precision: float
     recall: float
@@ -39,7 +40,7 @@ class NeighbourFractions:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What `fidelity` measured between `n_real` and `n_fake` pictures."""
+    """The results of `fidelity` for `n_real` and `n_fake` pictures."""
 
     frechet: float
     kernel: Kernel
@@ -49,7 +50,7 @@ class Fidelity:
 
 
 def fidelity(real: Tensor, fake: Tensor, k: int = 5, seed: int = 0) -> Fidelity:
-    """Every measure here between the features of real and of made pictures."""
+    """All measures of this module, between the features of real and of generated pictures."""
     real, fake = _rows(real, fake)
     return Fidelity(
         frechet(real, fake),
@@ -61,10 +62,12 @@ def fidelity(real: Tensor, fake: Tensor, k: int = 5, seed: int = 0) -> Fidelity:
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
-    """The Fréchet distance of the two sets' Gaussians; 0 for equal moments. Heusel et al. 2017, eq. 6.
+    """The Fréchet distance of Gaussians fitted to the two sets; 0 for equal moments. Heusel et al.
+    2017, eq. 6.
 
-    Biased: two samples of one distribution are above 0, the more so the fewer they are (Chong & Forsyth 2020), so
-    compare numbers of equal set sizes only, and the number of a model with that of held-out data.
+    It is biased: for two samples of the same distribution it is above 0, and higher for smaller
+    samples (Chong & Forsyth 2020). So compare only numbers of equal set sizes, and compare a
+    model's number with that of held-out data.
     """
     a, b = _rows(a, b)
     return frechet_of_gaussians(a.mean(0), _covariance(a), b.mean(0), _covariance(b))
@@ -75,8 +78,8 @@ def frechet_of_gaussians(
 ) -> float:
     """|m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2), for covariances that may be singular.
 
-    The last trace is the sum of the singular values of A^1/2 B^1/2, which loses no digits where B is near A.
-    Dowson & Landau 1982.
+    The last trace is computed as the sum of the singular values of A^1/2 B^1/2, which is precise
+    even if B is close to A. Dowson & Landau 1982.
     """
     roots = _root(covariance_a), _root(covariance_b)
     shared = torch.linalg.svdvals(roots[0] @ roots[1]).sum()
@@ -87,10 +90,11 @@ def frechet_of_gaussians(
 
 
 def kernel_distance(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> Kernel:
-    """KID: the squared MMD of the kernel (x.y / D + 1)^3, unbiased, so that it may be below 0. Binkowski et al. 2018.
+    """KID: the squared MMD with the kernel (x.y / D + 1)^3, unbiased, so that it may be below 0.
+    Binkowski et al. 2018.
 
-    The mean over `subsets` parts of both sets that share no picture, so that its standard error is honest (parts drawn
-    with overlap, as is usual, vary less than they should).
+    It is the mean over `subsets` disjoint parts of both sets. Disjoint parts give a correct
+    standard error; the usual overlapping parts vary too little.
     """
     a, b = _rows(a, b)
     subsets = min(subsets, len(a) // 2, len(b) // 2)
@@ -103,20 +107,23 @@ def kernel_distance(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> K
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> NeighbourFractions:
-    """Precision and recall (Kynkäänniemi et al. 2019, eq. 2), density and coverage (Naeem et al. 2020, section 3).
+    """Precision, recall (Kynkäänniemi et al. 2019, eq. 2), density, coverage (Naeem et al. 2020, sec. 3).
 
-    A ball about each real picture reaches to its k-th nearest real one, and likewise for the fake.
-    precision: fakes in any real ball. recall: reals in any fake ball. density: real balls a fake is in, over k.
-    coverage: real balls with a fake in them. Precision and recall are fooled by outliers, the other two are not.
+    A ball around each real picture reaches to its k-th nearest real one; likewise for fake ones.
+    precision: the share of fake pictures that are in a real ball.
+    recall: the share of real pictures that are in a fake ball.
+    density: the mean number of real balls that a fake picture is in, divided by k.
+    coverage: the share of real balls that contain a fake picture.
+    Outliers distort precision and recall, but not the other two.
     """
     real, fake = _rows(real, fake)
-    real, fake = real - real.mean(0), fake - real.mean(0)  # near 0, squares keep their digits
+    real, fake = real - real.mean(0), fake - real.mean(0)  # squares near 0 are more precise
     if k >= min(len(real), len(fake)):
         raise ValueError(
-            f"neighbour {k} wants more than {k} pictures in each set, got {len(real)} and {len(fake)}"
+            f"k={k}: expected more than {k} pictures in each set, got {len(real)} and {len(fake)}"
         )
     around_real, around_fake = _reach(real, k), _reach(fake, k)
-    held = torch.zeros(len(fake))  # how many real balls each fake is in
+    held = torch.zeros(len(fake))  # the number of real balls that each fake picture is in
     recalled, covered = 0, 0
     for rows, squares in _squares(real, fake):
         inside = squares <= around_real[rows, None]
@@ -131,19 +138,20 @@ def _rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     a, b = (torch.as_tensor(x).detach().cpu().double() for x in (a, b))
     if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
-            f"expected two or more rows of equal width in both, got {tuple(a.shape)} and {tuple(b.shape)}"
+            f"expected two sets of at least 2 rows with the same number of columns, got shapes "
+            f"{tuple(a.shape)} and {tuple(b.shape)}"
         )
     if not (a.isfinite().all() and b.isfinite().all()):
-        raise ValueError("the features are not all finite numbers: some pictures are not")
+        raise ValueError("expected finite features, got NaN or infinite values; check the pictures")
     return a, b
 
 
 def _covariance(rows: Tensor) -> Tensor:
-    return torch.cov(rows.T).view(rows.shape[1], rows.shape[1])  # of one column it is a number
+    return torch.cov(rows.T).view(rows.shape[1], rows.shape[1])  # for one column, cov is a scalar
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """The symmetric square root; eigenvalues that rounding put below 0 count as 0."""
+    """The symmetric square root; eigenvalues below 0, which are due to rounding, count as 0."""
     values, vectors = torch.linalg.eigh(covariance.double())
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
@@ -163,7 +171,8 @@ def _kernel(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _squares(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Some rows of a at a time, and their squared distances from all of b; a picture is at 0 from its own copy."""
+    """The indices of some rows of a at a time, and their squared distances from all rows of b;
+    exactly 0 for equal rows."""
     size_a, size_b = a.square().sum(1, keepdim=True), b.square().sum(1)
     for rows in torch.arange(len(a)).split(max(1, CELLS // len(b))):
         sizes = size_a[rows] + size_b
@@ -172,11 +181,11 @@ def _squares(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 ROUNDING = 1e-12
-"""Differences of squares below this part of them are what rounding leaves of 0."""
+"""A squared distance below this share of the squared norms is rounding error and counts as 0."""
 
 
 def _reach(a: Tensor, k: int) -> Tensor:
-    """How far, squared, each row is from its k-th nearest other, shape (N,); it is its own nearest."""
+    """The squared distance (N,) of each row from its k-th nearest other row."""
     return torch.cat(
         [squares.topk(k + 1, largest=False).values[:, k] for _, squares in _squares(a, a)]
     )

@@ -1,7 +1,8 @@
-"""How close synthetic rows are to real ones, how useful, and whether they are copies.
+"""How close synthetic rows are to real ones, how useful they are, and whether they are copies.
 
-Tables are arrays (N, C) of float64: numbers in their own units, categories as their class number, NaN where a cell is
-missing. `categories` (C,) says which columns are categories. Nothing here knows how the rows were made.
+Tables are arrays (N, C) of float64: numbers in their own units, categories as class numbers,
+missing cells as NaN. `categories` (C,) says which columns are categories. The measures do not
+depend on how the rows were generated.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from typing import Any
 import numpy as np
 
 Learner = Callable[[str, np.ndarray, np.ndarray, int], Any]
-"""("Classifier" or "Regressor", all rows that it will see, which columns are categories, seed) to an estimator."""
+"""("Classifier" or "Regressor", all rows of training and test, which columns are categories, seed)
+-> an estimator."""
 
 PAIRED = 100
-"""Of wider tables, so many columns at the left are compared in pairs by whoever reports."""
+"""In wider tables, reports compare only the first `PAIRED` columns in pairs."""
 
 BINS = 10
-"""Numbers count in so many quantile bins of the real table where two columns are compared together."""
+"""The number of quantile bins of the real table into which numbers are put to compare pairs of
+columns."""
 
 
 @dataclass(frozen=True)
 class Utility:
-    """What a learner trained on a table reaches on real rows: macro F1 and AUROC of classes, R^2 of a number."""
+    """The scores on real rows of a learner trained on a table: macro F1 and AUROC for classes, R^2
+    for a number."""
 
     f1: float = np.nan
     auroc: float = np.nan
@@ -34,15 +38,19 @@ class Utility:
 
 @dataclass(frozen=True)
 class Privacy:
-    """Whether synthetic rows are copies of the training rows; what held-out real rows show is beside it.
+    """Whether synthetic rows are copies of training rows, with the same numbers for held-out rows.
 
-    copies: the share of synthetic rows that equal a training row; held_copies: the same of held-out rows.
-    near_copies: the share of synthetic rows that are `Copies.near` a training row; held_near_copies: the same of
-    held-out rows, about `NEAR` where training rows do not repeat.
-    ratio: median over synthetic rows of the distance to the nearest training row over that to the second nearest;
-    held_ratio: the same of held-out rows. closer: the share of synthetic rows that are nearer to a training row than to
-    any of as many held-out rows, 1/2 where nothing leaks. membership: the AUROC with which the distance to the nearest
-    synthetic row tells training rows from held-out ones, 1/2 where nothing leaks.
+    copies: the share of synthetic rows that equal a training row.
+    held_copies: the same for held-out rows.
+    near_copies: the share of synthetic rows that are `Copies.near` a training row.
+    held_near_copies: the same for held-out rows; about `NEAR` if training rows do not repeat.
+    ratio: the median over synthetic rows of the distance to the nearest training row divided by
+        the distance to the second nearest.
+    held_ratio: the same for held-out rows.
+    closer: the share of synthetic rows that are nearer to the training rows than to an equal number
+        of held-out rows; 1/2 if nothing leaks.
+    membership: the AUROC with which the distance to the nearest synthetic row distinguishes
+        training rows from held-out ones; 1/2 if nothing leaks.
     """
 
     copies: float
@@ -56,10 +64,11 @@ class Privacy:
 
 
 def column_errors(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> np.ndarray:
-    """Of each column (C,), in [0, 1]: Kolmogorov and Smirnov's distance of numbers, total variation of categories.
+    """The error of each column (C,), in [0, 1]: the Kolmogorov-Smirnov distance for numbers, the
+    total variation for categories.
 
-    A missing cell is a level of a category; of a number column, the larger of the distance between the numbers there
-    are and the difference between the shares of missing cells.
+    In a category a missing cell counts as a level. The error of a number is the larger of the
+    distance between the present numbers and the difference between the shares of missing cells.
     """
     pairs = zip(real.T, made.T, categories, strict=True)
     return np.array(
@@ -73,9 +82,11 @@ def column_error(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> 
 
 
 def pair_errors(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> np.ndarray:
-    """Total variation (C, C) between the joint tables of every two columns, 0 on the diagonal.
+    """The total variation (C, C) between the joint distributions of every two columns, 0 on the
+    diagonal.
 
-    Numbers are counted in `BINS` quantile bins of the real table, missing cells in a bin of their own.
+    Numbers are put into `BINS` quantile bins of the real table, missing cells into a bin of their
+    own.
     """
     columns = zip(real.T, made.T, categories, strict=True)
     codes = [_levels(a, b) if category else _binned(a, b) for a, b, category in columns]
@@ -88,16 +99,18 @@ def pair_errors(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> n
 
 
 def pair_error(real: np.ndarray, made: np.ndarray, categories: np.ndarray) -> float:
-    """The mean of `pair_errors` over all pairs; nan of a table of one column."""
+    """The mean of `pair_errors` over all pairs; nan for a table with one column."""
     errors = pair_errors(real, made, categories)
     count = len(errors)
     return float(errors.sum() / (count * (count - 1))) if count > 1 else float("nan")
 
 
 def two_sample(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed: int = 0) -> float:
-    """The AUROC with which boosted trees tell synthetic rows from real ones, on the half of the rows not trained on.
+    """The AUROC with which boosted trees distinguish synthetic rows from real ones, on the half of
+    the rows that they were not trained on.
 
-    1/2 where they cannot. Real rows drawn twice score below 1/2: a copy's other label was trained on.
+    It is 1/2 if they cannot. It is below 1/2 if the synthetic rows are copies of the real ones:
+    then many test rows were trained on with the other label.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -110,7 +123,8 @@ def two_sample(real: np.ndarray, made: np.ndarray, categories: np.ndarray, seed:
 
 
 def trees(kind: str, x: np.ndarray, categories: np.ndarray, seed: int) -> Any:
-    """Scikit-learn's histogram gradient boosting as it comes; categories of many levels count as numbers."""
+    """Scikit-learn's histogram gradient boosting with default settings; categories with more than
+    255 levels count as numbers."""
     import sklearn.ensemble as ensemble
 
     known = (column[~np.isnan(column)] for column in x.T)
@@ -128,10 +142,12 @@ def utility(
     seed: int = 0,
     learner: Learner = trees,
 ) -> Utility:
-    """What a learner, by default boosted trees, trained on `train` reaches on `test` in predicting column `target`.
+    """The scores on `test` of a learner, by default boosted trees, that is trained on `train` to
+    predict column `target`.
 
-    Rows without a target are left out. Of more than two classes, the AUROC is the mean of one against the rest over
-    the classes of the test. A table that lacks a class is as useful as its learner is: it can never be predicted.
+    Rows without a target are left out. With more than two classes, the AUROC is the mean over the
+    classes of the test rows of one class against the rest. A class that is missing in `train` is
+    never predicted and has an AUROC of 1/2.
     """
     others = np.arange(train.shape[1]) != target
     (x, y), (to, be) = (
@@ -147,10 +163,11 @@ def utility(
 def privacy(
     made: np.ndarray, train: np.ndarray, held: np.ndarray, categories: np.ndarray, seed: int = 0
 ) -> Privacy:
-    """Whether `made` rows are copies of `train` rows, which `held` rows are not; see `Privacy`.
+    """Whether `made` rows are copies of `train` rows, compared with `held` rows; see `Privacy`.
 
-    Distances are euclidean: numbers as their rank among the training rows, in [0, 1], categories 0 or 1. Ratios and
-    near copies are by all training rows, `MOST` at most; the rest is by as many of them as there are held-out rows.
+    Distances are Euclidean; a number counts as its rank among the training rows in [0, 1], and
+    different categories have distance 1. Ratios and near copies use all training rows, but at most
+    `MOST`; `closer` and `membership` use as many training rows as there are held-out rows.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -176,23 +193,25 @@ def privacy(
 
 
 def copied(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Which rows (M, C) equal one of `among` (N, C), bool (M,); missing cells are alike."""
+    """Which rows (M, C) equal a row of `among` (N, C), bool (M,); missing cells count as equal."""
     known = {row.tobytes() for row in _plain(among)}
     return np.array([row.tobytes() in known for row in _plain(rows)], bool)
 
 
 MOST = 10_000
-"""Rows of a table between which distances are measured."""
+"""The most rows of a table between which distances are computed."""
 
 NEAR = 0.01
-"""A row is a near copy where it is nearer to a training row than this share of training rows is to another."""
+"""A row is a near copy if its distance to a training row is below this quantile of the distances of
+training rows to their nearest other training row."""
 
 
 # One column
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference of two columns' distribution functions, or of their shares of missing cells."""
+    """The largest difference of the distribution functions of two columns, or the difference of
+    their shares of missing cells if that is larger."""
     here, there = np.sort(a[~np.isnan(a)]), np.sort(b[~np.isnan(b)])
     missing = abs(len(here) / len(a) - len(there) / len(b))
     if not len(here) or not len(there):
@@ -203,20 +222,22 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _variation(codes: tuple[np.ndarray, np.ndarray]) -> float:
-    """Half the summed difference of two columns' shares of each level, whose numbers count from 0."""
+    """The total variation: half the sum of differences of the shares of each level; levels are
+    numbered from 0."""
     size = max(int(part.max(initial=0)) for part in codes) + 1
     a, b = (np.bincount(part, minlength=size) / len(part) for part in codes)
     return float(np.abs(a - b).sum() / 2)
 
 
 def _levels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two columns' values numbered alike, a missing cell being a value."""
+    """The values of two columns with a common numbering; a missing cell is a value."""
     found = np.unique(np.concatenate((a, b)), return_inverse=True)[1]
     return found[: len(a)], found[len(a) :]
 
 
 def _binned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two columns' numbers as the numbers of a's quantile bins, a missing cell in the last."""
+    """The values of two columns as numbers of the quantile bins of a; missing cells are in the last
+    bin."""
     known = a[~np.isnan(a)]
     edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.zeros(0)
     codes = [
@@ -253,12 +274,14 @@ def _classified(
 
 
 def _plain(table: np.ndarray) -> np.ndarray:
-    """Rows whose equal values have equal bytes: one NaN, one zero."""
+    """The same rows with a single representation of NaN and of zero, so that equal values have
+    equal bytes."""
     return np.ascontiguousarray(np.where(np.isnan(table), np.nan, table) + 0.0)
 
 
 def _placed(table: np.ndarray, train: np.ndarray, categories: np.ndarray) -> np.ndarray:
-    """Rows as points: numbers as ranks in [0, 1], a category as a corner at distance 1 from the others."""
+    """Rows as points: numbers as ranks in [0, 1], categories as points with distance 1 from each
+    other."""
     parts = [
         _corners(column, known) if category else _rank(column, known)
         for column, known, category in zip(table.T, train.T, categories, strict=True)
@@ -281,7 +304,7 @@ def _corners(column: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Distances (N, 2) to the nearest and the second nearest."""
+    """The distances (N, 2) to the nearest and to the second nearest point."""
     from sklearn.neighbors import NearestNeighbors
 
     return (
@@ -301,7 +324,8 @@ def _ratio(distances: np.ndarray) -> float:
 
 
 class Copies:
-    """Training rows (N, C) as points, N > 0, and the `distance` below which a row is a near copy of one; see `NEAR`."""
+    """Training rows (N, C) as points, N > 0, and the `distance` below which a row is a near copy;
+    see `NEAR`."""
 
     def __init__(self, train: np.ndarray, categories: np.ndarray) -> None:
         self.train, self.categories = train, categories
@@ -309,9 +333,10 @@ class Copies:
         self.distance = float(np.quantile(_nearest(self.points, self.points)[:, -1], NEAR))
 
     def nearest(self, rows: np.ndarray) -> np.ndarray:
-        """How far each of rows (M, C) is from the nearest and the second nearest of these, (M, 2), as in `privacy`."""
+        """The distances (M, 2) of rows (M, C) to the nearest and second nearest training row, as in
+        `privacy`."""
         return _nearest(_placed(rows, self.train, self.categories), self.points)
 
     def near(self, distances: np.ndarray) -> np.ndarray:
-        """Which rows are near copies, bool (M,), by their distances (M, 2)."""
+        """Which rows with distances (M, 2) are near copies, bool (M,)."""
         return distances[:, 0] < self.distance

@@ -30,7 +30,8 @@ from vaekit.tasks.status import ending, status
 from vaekit.tasks.trained import Trained
 
 NLL_DRAWS, NLL_MACS = 100, 10**12
-"""The report's NLL is a first look: so many draws, of so many data as this many multiply-adds allow."""
+"""The report's NLL is a rough estimate. It uses `NLL_DRAWS` importance draws per datum, on as many
+data as `NLL_MACS` multiply-adds allow, between 16 and 500."""
 
 TERMS = "ELBO = -(reconstruction + KL)."
 
@@ -38,7 +39,8 @@ TERMS = "ELBO = -(reconstruction + KL)."
 def write_report(
     folder: Path, trained: Trained, data: Dataset, held_out: Tensor, seed: int = 0
 ) -> dict[str, Any]:
-    """Evaluate on the test part (else the held-out part), draw the plots, write the page; returns the numbers."""
+    """Evaluate on the test part (or the held-out part if there is none), draw the plots and write
+    the page; returns the numbers."""
     held = data.subset(held_out)
     judged, part = (data.test, "test") if data.test else (held, "held-out")
     _, macs = count_cost(build_untrained(trained.experiment.model, trained.schema), trained.schema)
@@ -60,7 +62,7 @@ def write_report(
 
 
 def explained(numbers: dict[str, Any], discrete: bool) -> str:
-    """What the terms are, and why an ELBO is positive or an NLL negative where it is."""
+    """What the terms are, and, if an ELBO is positive or an NLL negative, why that can be."""
     why = explain_density(numbers, discrete)
     if not why:
         return TERMS
@@ -70,14 +72,14 @@ def explained(numbers: dict[str, Any], discrete: bool) -> str:
 
 
 def _next(folder: Path, trained: Trained) -> str:
-    """Commands to go on with."""
+    """The commands to run next."""
     run = html.escape(shlex.quote(str(folder)))
     verbs = [verb.format(run) for verb in (*trained.modality.output.next, "evaluate {}")]
     return "<p>Next:</p><pre>" + "\n".join(f"vaekit {verb}" for verb in verbs) + "</pre>"
 
 
 def _competition(folder: Path) -> str:
-    """The samplers that competed and how they did, if any did."""
+    """A table of the samplers that competed, with their scores; "" if none competed."""
     choice = kept_choice(folder)
     if choice is None or not choice.scores:
         return ""
@@ -86,13 +88,14 @@ def _competition(folder: Path) -> str:
             html.escape(score.word),
             f"{score.log_density:.2f}",
             f"{score.gain:+.2f} ± {score.error:.2f}",
-            "samples are drawn from this one" if score.word == choice.word else "",
+            "samples come from this one" if score.word == choice.word else "",
         )
         for score in choice.scores
     ]
-    heads = ("sampler", "log density", "above the prior", "")
+    heads = ("sampler", "log density", "gain over the prior", "")
     caption = (
-        f"Densities of the codes, judged by {choice.held:,} held-out codes; nats, higher is better."
+        f"Mean log density of {choice.held:,} held-out codes under each sampler, in nats; "
+        "higher is better."
     )
     return f"<h2>What samples are drawn from</h2><p>{caption}</p>{measures(heads, rows)}"
 
@@ -103,10 +106,10 @@ def _losses(folder: Path, trained: Trained) -> Section:
     best = status(folder)["best"]
     kept = best["step"] if best else None
     plots.losses(path, read_metrics(folder), terms, trained.modality.datum, kept)
-    unit = f"in nats per {trained.modality.datum} where it is of the bound"
+    unit = f"terms of the bound in nats per {trained.modality.datum}"
     return Section(
         "Training",
-        f"Every term of the loss, {unit}; dashed: the held-out bound at beta = 1.",
+        f"Every term of the loss; {unit}. Dashed: the bound on held-out data at beta = 1.",
         image(path),
     )
 
@@ -151,18 +154,22 @@ def _ending(folder: Path, numbers: dict[str, Any]) -> str:
 
 def _ended(folder: Path, facts: dict[str, Any]) -> str:
     if facts["ended"] == "time":
-        on = f" It can go on: <code>vaekit train --resume {html.escape(shlex.quote(str(folder)))}</code>"
+        on = (
+            " To continue it: "
+            f"<code>vaekit train --resume {html.escape(shlex.quote(str(folder)))}</code>"
+        )
         return f"<p class=cut><strong>Not the whole run.</strong> {html.escape(ending(facts))}.{on}</p>"
     return f"<p>Training: {html.escape(ending(facts))}.</p>"
 
 
 def _ceiling(value: float, n: int, datum: str) -> str:
-    """What the estimate of the mutual information cannot exceed, and whether it is there."""
+    """The highest value that the estimate of the mutual information can have, and whether it is
+    close to it (above 95 %)."""
     limit = math.log(n)
     there = ". It is at that limit: the true value may be higher" if value > 0.95 * limit else ""
     return (
-        f"nats that the code tells of the {datum}; to tell {n:,} {datum}s apart takes ln {n:,} = {limit:.2f}, "
-        f"and the estimate, made on so many, cannot exceed that{there}"
+        f"how much a code says about its {datum}, in nats; estimated on {n:,} {datum}s, "
+        f"it cannot exceed ln {n:,} = {limit:.2f}{there}"
     )
 
 
@@ -211,7 +218,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
 
 
 def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, str]]:
-    """What use is made of the latents."""
+    """How much the latents are used."""
     rows = []
     if "codes_used" in numbers:
         rows.append(
@@ -225,18 +232,18 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
             (
                 "perplexity",
                 f"{numbers['perplexity']:.1f}",
-                "as many codes, used evenly, would vary as much",
+                "the number of codes that, used equally often, would have the same entropy",
             )
         )
     if "rates" in numbers:
         levels = ", ".join(f"{rate:.2f}" for rate in numbers["rates"])
-        rows.append(("KL of each latent", levels, "from the top down; one near 0 says nothing"))
+        rows.append(("KL of each latent", levels, "from the top down; a latent near 0 is not used"))
     if "active_units" in numbers:
         used = f"{numbers['active_units']} of {numbers['latent']}"
         rows.append(("active units", used, "latent dimensions in use"))
     if "reconstruction_spread" in numbers:
         share = f"{numbers['reconstruction_spread']:.1%}"
-        said = f"of what the {datum}s differ by; near 0 the decoder ignores the code"
+        said = f"of the difference of the {datum}s; near 0 the decoder ignores the code"
         rows.append(("difference of reconstructions", share, said))
     if "mutual_information" in numbers:
         shared = numbers["mutual_information"]

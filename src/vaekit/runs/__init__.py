@@ -1,1 +1,1 @@
-"""One training run: its events, how long it takes, and where it stands."""
+"""One training run: its events, its duration and its progress."""

@@ -1,4 +1,4 @@
-"""How far a run is: by its steps, or by its time limit where that ends it sooner."""
+"""The progress of a run: by its steps, or by its time if the time limit will end it sooner."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from vaekit.training.engine import Engine
 from vaekit.training.loop import Position
 
 ASKS = 10
-"""With several processes, the clock is read once in so many steps, since they have to agree on it."""
+"""With several processes, the clock is read once in this number of steps, since all processes have
+to agree on the time."""
 
 
 class Clock:
-    """The place of a run in its schedules, in steps: `max(steps done, steps planned * time used / time allowed)`.
+    """The place of a run in its schedules.
 
-    So warm-ups, annealing and the learning rate reach their end when the time does. Without a limit the place is the
-    number of steps done, and nothing depends on the time.
+    It is max(steps done, steps planned * time used / time allowed), in steps.
+    With it warm-ups, annealing and the learning rate are complete when the time is over. Without a
+    time limit the place is the number of steps done, and nothing depends on the time.
 
-    minutes: what the whole run is allowed, None for no limit. now: seconds, for tests.
+    minutes: the time limit of the whole run, None for no limit. now: the clock in seconds, which
+    tests replace.
     """
 
     def __init__(
@@ -38,12 +41,12 @@ class Clock:
         self.place: float = position.step
 
     def reserve(self, seconds: float) -> None:
-        """Keep so many seconds at the end, for the last validation; at most a quarter of the time."""
+        """Keep `seconds` at the end for the last validation, but at most a quarter of the time."""
         if self.allowed:
             self.reserved = min(seconds, self.allowed / 4)
 
     def tick(self) -> float:
-        """The place in the schedules now, in steps; it never falls."""
+        """The present place in the schedules, in steps; it never decreases."""
         step = self.position.step
         if self.allowed is None:
             self.place = step

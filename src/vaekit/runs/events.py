@@ -1,4 +1,4 @@
-"""What a run tells as it goes, and how it is asked to stop."""
+"""The events of a run, and how to stop it by a signal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from vaekit.tasks.trained import Trained
 
 @dataclass(frozen=True)
 class Logged:
-    """Means over the steps since the last such event (split "train"), or over held-out data (split "val")."""
+    """A row of the log: means over the steps since the last row (split "train"), or over held-out
+    data (split "val")."""
 
     row: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The run is over. `why`: "done", "stopped" (by the user), "time" or "patience"."""
+    """The run has ended. `why` is "done", "stopped" (by the user), "time" or "patience"."""
 
     why: str
     trained: Trained
@@ -30,7 +31,10 @@ class Ended:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask to stop after the step; a second Ctrl-C aborts. Yields whether that was asked."""
+    """Let Ctrl-C and SIGTERM end a run after the present step; a second one aborts it.
+
+    Yields a function that says whether a signal came. Outside the main thread it is always False.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:

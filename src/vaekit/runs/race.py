@@ -1,4 +1,4 @@
-"""A short race between nets on the data at hand: the best on held-out data is the one to train."""
+"""A short race between nets on the data at hand; the best one on held-out data is trained."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHARE = 0.05
 """Each net trains for this share of the run's planned time."""
 
 MAX_SHARE = 0.15
-"""All nets together train for at most this share of it."""
+"""All nets together train for at most this share of the run's planned time."""
 
 MIN_STEPS = 100
 """A net that makes fewer steps in its time cannot be judged: after 53 on CIFAR photographs, the
@@ -38,20 +38,21 @@ FEWEST_STEPS = 400
 """A net that makes fewer steps in the whole planned time is no candidate, unless it is the last."""
 
 MIN_HELD_OUT = 20
-"""With fewer held-out data to judge by, there is no race."""
+"""With fewer data to judge the nets by, there is no race."""
 
 MAX_HELD_OUT = 500
-"""At most so many data judge the nets."""
+"""The nets are judged by at most this number of data."""
 
 TIMING = 1.0
-"""About how many seconds are spent on measuring how long a step takes."""
+"""The time spent on measuring how long a step takes, in seconds (approximate)."""
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class RaceResult:
-    """How one net did. `elbos` are in nats, one for each held-out datum (N,); None if it failed."""
+    """The result of one net. `elbos` (N,) is the ELBO of each held-out datum in nats; None if the
+    net failed."""
 
     name: str
     elbos: Tensor | None
@@ -82,14 +83,14 @@ class Outcome:
     """What a race decided."""
 
     experiment: Experiment
-    """The experiment with the winner's settings, and with what is left of its time limit."""
+    """The experiment with the winner's settings and the rest of its time limit."""
     reason: str
     seconds: float
     """How long the race took."""
 
 
 def hold_race(experiment: Experiment, data: Dataset, tell: Tell) -> Outcome | None:
-    """Let the candidates train for a few seconds each; None where there is nothing to race for."""
+    """Train each candidate for a short time and choose one; None if there is no race."""
     began = time.perf_counter()
     nets, seconds = plan_race(experiment, data)
     if not nets:
@@ -105,7 +106,7 @@ def hold_race(experiment: Experiment, data: Dataset, tell: Tell) -> Outcome | No
 
 
 def announce(experiment: Experiment, data: Dataset) -> str:
-    """The race that training will begin with, as a sentence; nothing where there is none."""
+    """A sentence about the race that training will begin with; "" if there is no race."""
     nets, seconds = plan_race(experiment, data)
     if not nets:
         return ""
@@ -116,7 +117,9 @@ def announce(experiment: Experiment, data: Dataset) -> str:
 
 
 def plan_race(experiment: Experiment, data: Dataset) -> tuple[list[list[str]], float]:
-    """The changes that each candidate makes, and the seconds that each gets; [] for no race."""
+    """The changes of settings of each candidate, and the seconds for each; [] for no race.
+
+    One candidate with 0 seconds is chosen without a race."""
     nets = fast_enough(experiment, data, candidates(experiment, data))
     if len(nets) < 2:
         return nets, 0.0
@@ -125,7 +128,8 @@ def plan_race(experiment: Experiment, data: Dataset) -> tuple[list[list[str]], f
 
 
 def fast_enough(experiment: Experiment, data: Dataset, nets: list[list[str]]) -> list[list[str]]:
-    """The candidates without those at the head of the list that would hardly learn in the planned time."""
+    """The candidates, without those at the head of the list that are too slow for the planned time
+    (`FEWEST_STEPS`)."""
     while len(nets) > 1:
         first = resolve(experiment.override(*nets[0]), data)
         limit = 60 * (experiment.train.max_minutes or timing.MINUTES)
@@ -137,9 +141,9 @@ def fast_enough(experiment: Experiment, data: Dataset, nets: list[list[str]]) ->
 
 
 def candidates(experiment: Experiment, data: Dataset) -> list[list[str]]:
-    """The changes that each candidate makes, the kind of data's own choice first; [] for no race.
+    """The changes of settings of each candidate, the default of the data first; [] for no race.
 
-    There is a race only where the run's length is planned by time and one process trains.
+    There is a race only if the length of the run is planned by time and one process trains.
     """
     train = experiment.train
     if train.steps or train.epochs != "auto" or timing.world(experiment) > 1:
@@ -152,7 +156,7 @@ def candidates(experiment: Experiment, data: Dataset) -> list[list[str]]:
 
 
 def seconds_each(first: Resolved, number: int) -> float:
-    """The seconds that each of so many nets gets; 0 where they are too few for a race."""
+    """The seconds for each of `number` nets; 0 if the time is too short for a race."""
     whole = timing.forecast(first, TIMING)
     limit = 60 * (first.experiment.train.max_minutes or timing.MINUTES)
     seconds = min(SHARE, MAX_SHARE / number) * min(whole, limit)
@@ -160,9 +164,8 @@ def seconds_each(first: Resolved, number: int) -> float:
 
 
 def decide(results: Sequence[RaceResult]) -> int:
-    """The place of the winner: the best mean, where it leads the first by over a standard error.
-
-    A first net that was too slow to be judged keeps its place.
+    """The index of the winner: the net with the best mean if it leads the first by more than one
+    standard error, else the first. The first net also wins if it was too slow to be judged.
     """
     if results[0].is_slow:
         return 0
@@ -187,14 +190,14 @@ def _alone(changes: Sequence[str]) -> str:
 
 
 def name_of(changes: Sequence[str]) -> str:
-    """What a candidate is called: the values that it sets."""
+    """The name of a candidate: the values that it sets."""
     return " ".join(change.partition("=")[2] for change in changes)
 
 
 def _enter_all(
     experiment: Experiment, data: Dataset, nets: list[list[str]], seconds: float, tell: Tell
 ) -> list[RaceResult]:
-    """Train all nets, one after the other; Ctrl-C raises KeyboardInterrupt and leaves no file."""
+    """Train all nets, one after the other; Ctrl-C raises KeyboardInterrupt and leaves no files."""
     results = []
     with interruptible() as stopped, seeded(experiment.train.seed):
         for place, changes in enumerate(nets, 1):
@@ -220,9 +223,9 @@ def _enter(
 
 
 def shorten(resolved: Resolved, seconds: float) -> Resolved:
-    """The same run for a few seconds, on its training data; some of them are held out to judge it.
+    """The same run for a few seconds, on its training data, part of which is held out to judge it.
 
-    So the data that the real run holds out are never looked at.
+    The data that the real run holds out are not used.
     """
     count = len(resolved.data)
     training, _ = split(resolved.experiment, count)
@@ -239,13 +242,14 @@ def shorten(resolved: Resolved, seconds: float) -> Resolved:
 
 
 def _judges(experiment: Experiment, count: int) -> int:
-    """How many of the data, of which there are `count`, judge the nets."""
+    """The number of data, of `count` in all, that judge the nets."""
     held = held_out(experiment, count)
     return min(MAX_HELD_OUT, held, (count - held) // 2)
 
 
 def _judge(run: Run, ended: Ended) -> Tensor:
-    """The ELBO of each datum that was held out of the race (N,); every net is given the same."""
+    """The ELBO (N,) of each datum that was held out of the race; the data are the same for all
+    nets."""
     schema, seed = run.data.schema, run.experiment.train.seed + 1
     pairs = batches(run.data, schema, seed, run.engine.device, run.val_index)
     return bounds.elbos(ended.trained.model, pairs, seed).cpu()

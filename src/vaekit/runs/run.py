@@ -1,4 +1,4 @@
-"""A run: from an experiment to a trained model in a folder, told as a sequence of events."""
+"""A training run: from an experiment to a trained model in a folder, as a sequence of events."""
 
 from __future__ import annotations
 
@@ -37,16 +37,18 @@ from vaekit.training.optimisers import OPTIMISERS
 from vaekit.training.step import CompiledStep, Guard, Step, StepByStep, Update
 
 SPARE = 0.3
-"""A run of which less than this share of its time is left has ended by it: the rest was for the last validation."""
+"""If less than this share of its time is left, a run counts as ended by its time limit: the rest
+was reserved for the last validation."""
 
 WHOLE_PAYS = 32
-"""A model of more weight tensors is not compiled whole: each is a kernel, and all of them take minutes to compile."""
+"""With more weight tensors than this, the training step is not compiled as a whole: each tensor is
+a kernel, and compiling them all takes minutes."""
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Run:
-    """One training run, new or resumed: model, optimiser, data and log, and where it stands."""
+    """One training run, new or resumed: model, optimiser, data, log and progress."""
 
     def __init__(self, resolved: Resolved, place: Callable[[], Path], resume: bool = False) -> None:
         self.experiment = resolved.experiment
@@ -88,28 +90,31 @@ class Run:
             self._describe()
 
     def allow(self, minutes: float) -> None:
-        """Give a run that goes on so many minutes from now; the schedules are those of the longer run."""
+        """Give a resumed run `minutes` from now on; its schedules become those of the longer
+        run."""
         total = self.progress.spent / 60 + minutes
         self.clock = Clock(self.plan.steps, total, self.progress, self.engine)
 
     def _clock(self, minutes: float | None) -> Clock:
-        """A run that has used up its time, and goes on, has as much again."""
+        """The run's clock. A run that has used up its time and is resumed gets the same time
+        again."""
         if minutes and self.progress.spent >= 60 * minutes * (1 - SPARE):
             minutes += self.progress.spent / 60
         return Clock(self.plan.steps, minutes, self.progress, self.engine)
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.engine.rank == 0
 
     @property
     def trained(self) -> Trained:
-        """The averaged weights as they are now."""
+        """The model with the present averaged weights."""
         return Trained(self.average.settle().eval(), self.data.schema, self.experiment, self.folder)
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
-        """Train to the end, or until `stop()` or a limit; everything needed to go on is on disk at the end."""
+        """Train to the end, or until `stop()` or a limit; then the files hold all that resuming
+        needs."""
         log = Log(self.folder, self.progress.step) if self.leads else None
         try:
             for event in self._loop(stop):
@@ -142,7 +147,7 @@ class Run:
             if reason := self._ending(stop):
                 why = reason
                 if why == "stopped" and not self.progress.best_step:
-                    self._keep(self.average.settle(), None)  # else there would be no weights to use
+                    self._keep(self.average.settle(), None)  # otherwise no weights would be kept
                 self.save(why)
                 break
         yield Ended(why, self.best() if why != "stopped" else self.trained)
@@ -151,7 +156,7 @@ class Run:
         return self.window.close(self.progress, self.plan, place, self.feed.batch)
 
     def _check(self, ended: str) -> Iterator[Logged]:
-        """Measure the held-out bound, keep the weights if they are the best, and save."""
+        """Measure the bound on held-out data, keep the weights if they are the best, and save."""
         began = time.perf_counter()
         yield Logged(self._validate())
         self.save(ended)
@@ -160,9 +165,9 @@ class Run:
         self.window.began += seconds  # not training time
 
     def _ending(self, stop: Callable[[], bool]) -> str:
-        """Why the run ends before its steps and its time do, or nothing."""
+        """Why the run ends before its steps and its time are used up, or ""."""
         if self.engine.world > 1 and self.progress.step % ASKS:
-            return ""  # asking all processes costs a message each
+            return ""  # asking all processes takes messages, so not at every step
         patience = self.experiment.train.patience
         if self.engine.any(stop()):
             return "stopped"
@@ -182,7 +187,8 @@ class Run:
         )
 
     def _settings(self, done: float) -> list[float]:
-        """Tell the parts that anneal how much of the run is done; the terms' weights then."""
+        """Set the progress of parts that anneal to the share `done`; returns the weights of the
+        terms."""
         for part in self.bare.modules():
             if "progress" in part._buffers:
                 part._buffers["progress"].fill_(done)  # type: ignore[union-attr]
@@ -208,7 +214,8 @@ class Run:
         return apart
 
     def _validate(self) -> dict[str, Any]:
-        """The honest bound (beta 1) of the averaged weights on held-out data; keeps them if they are the best."""
+        """The ELBO (beta = 1) of the averaged weights on held-out data; keeps them if they are the
+        best."""
         began, model = time.perf_counter(), self.average.settle()
         bound = bounds.bound(model, self._held_out(), seed=1)
         row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
@@ -245,8 +252,8 @@ class Run:
         """The weights that scored best on held-out data."""
         if not self.progress.best_step:
             raise VaekitError(
-                f"{self.folder}: no validation gave a finite bound, so there are no weights to keep; start again with "
-                "a lower train.lr, or check the data's scale"
+                f"{self.folder}: no validation gave a finite bound, so no weights were kept; "
+                "start again with a lower train.lr, or check the scale of the data"
             )
         self.engine.barrier()
         path = self.folder / WEIGHTS
@@ -256,7 +263,8 @@ class Run:
         return self.trained
 
     def save(self, ended: str = "") -> None:
-        """Everything that resuming needs, in one file, atomically; and, at the run's end, why it ended."""
+        """Write all that resuming needs to one file, atomically; at the end, also why the run
+        ended."""
         weights, optimiser = self.engine.states(self.bare, self.optimiser)
         states, average = self.engine.gather(torch.get_rng_state()), self.average.settle()
         sums = self.engine.gather(self.window.total)
@@ -293,7 +301,7 @@ class Run:
             or about.get("fingerprint", self.fingerprint) != self.fingerprint
         ):
             held = counted(len(self.data), self.modality.datum)
-            now = f"holds {held}, the run began with {count:,}"
+            now = f"holds {held}, but the run began with {count:,}"
             if count == len(self.data):
                 now = f"does not hold the {self.modality.datum}s that the run began with"
             raise VaekitError(
@@ -320,7 +328,7 @@ class Run:
         patience = self.experiment.train.patience
         self.progress.stale %= (
             patience or self.progress.stale + 1
-        )  # a run that lost patience is given it again
+        )  # a run that ended by its patience gets the full patience again
         if len(tensors["random"]) == self.engine.world:
             torch.set_rng_state(tensors["random"][self.engine.rank].clone())
             self.window.begin(tensors["window"][self.engine.rank].to(self.engine.device))
@@ -328,7 +336,8 @@ class Run:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
 
     def _start(self) -> None:
-        """Let what has to look at training data do so: the decoder's bias, codebooks, pseudo-inputs."""
+        """Initialise the parts that depend on training data: the decoder's bias, codebooks,
+        pseudo-inputs."""
         data, index = self.data, self.train_index
         x = self.modality.values.prepare(data.raw.take(index[:2000]), data.schema, None)
         context = None if data.context is None else data.context[index[:2000]]

@@ -1,4 +1,4 @@
-"""How long training will take: a few of its steps, timed here and now on the run's own data. Rough, and says so."""
+"""A rough forecast of the training time, from timing a few steps on the run's own data."""
 
 from __future__ import annotations
 
@@ -23,36 +23,39 @@ from vaekit.training.optimisers import OPTIMISERS
 from vaekit.training.step import Guard, Step, StepByStep
 
 WORK = {"cpu": 2e10}
-"""Multiply-adds of the forward pass that a timed step may take, lest it take seconds; elsewhere `MUCH`."""
+"""The most multiply-adds of the forward pass in a timed step, by device, so that the step does not
+take seconds. On other devices it is `MUCH`."""
 MUCH = 3e11
 
 STEPS = 40
-"""At most so many steps are timed; the later half counts (`soap` only begins to move after 20)."""
+"""The most steps that are timed. Only the later half counts (`soap` begins to update after 20)."""
 
 FEWEST = 4
-"""At least so many steps are timed, however long they take: the first ones are slower."""
+"""The least number of steps that are timed, however long they take: the first ones are slower."""
 
 MINUTES = 10.0
-"""About how long a run takes when nothing is said of its length."""
+"""The planned time of a run whose length is not set, in minutes (approximate)."""
 
 TRAINING = 0.85
-"""The share of that time for steps and validations; the rest is for the report, and for an error of the forecast."""
+"""The share of that time for steps and validations; the rest is for the report and for errors of
+the forecast."""
 
 QUICK = 4.0
-"""Seconds that timing a run's steps may take to settle its length."""
+"""The time budget for timing steps in order to set the length of a run, in seconds."""
 
 
 def forecast(resolved: Resolved, budget: float = 1.0) -> float:
-    """About how many seconds all steps and validations will take, without compiling; found in about `budget` seconds.
+    """The approximate time in seconds for all steps and validations, without compiling.
 
-    A batch too large to be timed is timed in part. Several processes are taken to share the work without loss.
+    The measurement takes about `budget` seconds. Of a batch that is too large only a part is timed.
+    Several processes are assumed to share the work without loss.
     """
     train, n = resolved.experiment.train, len(resolved.data)
     measured = held_out(resolved.experiment, n)
     per_epoch = -(-(n - measured) // int(train.batch))
     data = (
         (n - measured) / per_epoch / world(resolved.experiment)
-    )  # of a step, the last one of an epoch being shorter
+    )  # the mean number in a step; the last step of an epoch has fewer
     draws = build_objective(resolved.experiment, n - measured, resolved.data.schema).draws
     rows = int(WORK.get(str(train.device), MUCH) // max(1, resolved.macs * math.prod(draws)))
     rows = max(1, min(round(data), rows))
@@ -60,11 +63,12 @@ def forecast(resolved: Resolved, budget: float = 1.0) -> float:
     validations = min(train.validations, resolved.steps)
     return per_datum * (
         data * resolved.steps + measured * validations / 3
-    )  # forward alone: a third of a step
+    )  # a forward pass takes a third of the time of a step
 
 
 def fitting(resolved: Resolved, minutes: float = MINUTES) -> tuple[int, float]:
-    """How many of the run's steps fit into `minutes` here, and about how many seconds they take."""
+    """The number of the run's steps that fit into `minutes` on this machine, and about how many
+    seconds they take."""
     seconds = forecast(resolved, QUICK)
     if seconds <= 60 * minutes:
         return resolved.steps, seconds
@@ -73,7 +77,7 @@ def fitting(resolved: Resolved, minutes: float = MINUTES) -> tuple[int, float]:
 
 
 def world(experiment: Experiment) -> int:
-    """How many processes train."""
+    """The number of processes that train."""
     train = experiment.train
     return int(os.environ.get("WORLD_SIZE", train.devices * train.nodes))
 
@@ -93,7 +97,7 @@ def _step_seconds(resolved: Resolved, rows: int, budget: float) -> float:
 
 
 def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tensor]:
-    """The loop that trains, for a model that is thrown away."""
+    """The training loop for a new model that is not kept."""
     experiment, data, train = resolved.experiment, resolved.data, resolved.experiment.train
     model = build_model(experiment.model, data.schema).to(device)
     objective = build_objective(
@@ -131,7 +135,7 @@ def _steps(resolved: Resolved, rows: int, device: torch.device) -> Iterator[Tens
 
 
 class _Cast(nn.Module):
-    """A step whose products are in bfloat16, or not, as the engine does it."""
+    """A step whose matrix products are in bfloat16 if `low` is, as in the engine."""
 
     def __init__(self, step: Step, device: torch.device, low: torch.dtype) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From raw data to what a training step sees: augmented where that is asked for, then prepared."""
+"""From raw data to the input of a training step: augmentation, if it is set, then preparation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vaekit.data.registry import modality
 def training_input(
     experiment: Experiment, schema: Schema, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """raw (B, ...) -> x on the device. Draws from torch's global generator."""
+    """A function raw (B, ...) -> x on the device. It draws from torch's global generator."""
     kind = modality(schema.modality)
     change = kind.values.augment(experiment.data.augment, schema)
     return lambda raw: kind.values.prepare(change(raw.to(device)), schema, None)

@@ -15,9 +15,9 @@ from vaekit.training.step import Guard
 
 
 class Window:
-    """The mean costs of the steps since it was last closed, over all processes.
+    """The mean costs of the steps since the last `close`, over all processes.
 
-    `every` is how many steps a row of the log sums up.
+    `every` is the number of steps in a row of the log.
     """
 
     def __init__(self, objective: Objective, engine: Engine, guard: Guard, every: int) -> None:
@@ -25,12 +25,14 @@ class Window:
         self.begin(torch.zeros(len(objective.terms) + 1, device=engine.device))
 
     def begin(self, total: Tensor) -> None:
-        """Start with what is summed up already: nothing, or what a stopped run had. The last sum counts the steps."""
+        """Start from the sums `total`: zeros, or those of a stopped run. The last one counts the
+        steps."""
         self.total = total
         self.timed, self.began = 0, time.perf_counter()
 
     def add(self, costs: Tensor) -> None:
-        """Add the costs (terms,) of a step; a step that was skipped, having no finite costs, adds nothing."""
+        """Add the costs (terms,) of a step; a step whose costs are not finite was skipped and adds
+        nothing."""
         counted = torch.cat((costs, costs.new_ones(1)))
         self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)
         self.timed += 1
@@ -38,9 +40,9 @@ class Window:
     def close(
         self, position: Position, schedule: Schedule, place: float, batch: int
     ) -> dict[str, Any]:
-        """A row of the log; raises VaekitError once training has been non-finite for too long.
+        """A row of the log; raises VaekitError if training has been non-finite for too long.
 
-        place: how far the schedules are, in steps. batch: the data of a step.
+        place: the place in the schedules, in steps. batch: the number of data in a step.
         """
         self.guard.check()
         total = self.engine.mean(self.total)

@@ -1,4 +1,4 @@
-"""Data as the model sees them, some at a time or all at once."""
+"""Data in the form of model input, in batches or all at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vaekit.data.dataset import Dataset, Schema
 from vaekit.data.registry import modality
 
 ROWS = 512
-"""How many data go through a network at a time."""
+"""The number of data in a batch."""
 
 
 def batches(
@@ -21,7 +21,10 @@ def batches(
     device: torch.device | str = "cpu",
     index: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """x (B, *shape) and context, of all data or of those at `index`; bits, if any, are drawn from `seed`."""
+    """Batches of x (B, *shape) and context, of all data or of those at `index`.
+
+    If values are drawn in the process (binary pixels), `seed` determines them.
+    """
     generator, prepare = (
         torch.Generator().manual_seed(seed),
         modality(schema.modality).values.prepare,

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 PART = 4096
-"""So many data are decoded from their files at a time."""
+"""The number of data that are read from their files at a time."""
 
 
 def encode(trained: Trained, data: Dataset) -> dict[str, np.ndarray]:
-    """The codes of data by name, an array (N, ...) each, and what tells the data apart.
+    """The codes of data and the names of the data, as arrays (N, ...) by name.
 
-    `mean` and `scale` (N, Z) are mean and standard deviation of each latent dimension; of a quantised latent `index`
-    (N, places) holds the codes themselves. `file` is the datum's file, or `row` its number from 1; `label` its class.
+    `mean` and `scale` (N, Z) are the mean and standard deviation of each latent dimension; for a
+    quantised latent, `index` (N, places) holds the codes instead. `file` is the file of a datum;
+    without files `row` is its number, counted from 1. `label` is the number of its class, and
+    `class` the name of it, if they are known.
     """
     arrays: dict[str, np.ndarray] = _names(data)
     found: dict[str, list[torch.Tensor]] = {}
@@ -54,13 +56,17 @@ def _names(data: Dataset) -> dict[str, np.ndarray]:
     labels, classes = data.labels.cpu().numpy(), getattr(data.schema, "classes", ())
     arrays["label"] = labels
     if classes:
-        names = np.array([*classes, ""])  # -1, of no known class, is the last
+        names = np.array([*classes, ""])  # label -1 (unlabelled) is the last: an empty name
         arrays["class"] = names[labels]
     return arrays
 
 
 def write(arrays: Mapping[str, np.ndarray], out: Path | None, folder: Path) -> dict[str, str]:
-    """Codes as codes.npz and codes.csv in a new folder, or as the table that `out` names; the files."""
+    """Write codes to codes.npz and codes.csv in a new folder, or to one table if `out` ends like a
+    table's file.
+
+    Returns the paths of the files.
+    """
     if out is not None and out.suffix.lower() in SUFFIXES:
         return {"table": str(write_columns(_columns(arrays), out))}
     folder = files.new_folder(out or folder)

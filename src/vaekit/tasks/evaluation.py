@@ -1,4 +1,4 @@
-"""What a trained model is worth on data: its bound, its likelihood, and the use that it makes of its latents."""
+"""Evaluation of a trained model on data: its ELBO, its likelihood, and the use of its latents."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 NLL_VALUES = 2**22
-"""How many decoded values the NLL holds at a time."""
+"""The number of decoded values that the NLL holds in memory at a time."""
 
 MI_DATA = 2000
-"""The mutual information is estimated on at most so many data: it compares each with all."""
+"""The mutual information is estimated on at most this number of data: it compares all pairs."""
 
-CERTAIN = "a datum has one code and no other, so more draws give the same draw: the ELBO is the only bound"
-OWN = "every datum has one code, so that each of a few has its own, whatever the codes have learned"
+CERTAIN = "a datum has exactly one code, so that all draws are the same: the ELBO is the only bound"
+OWN = "a datum has exactly one code, so few data have different codes whatever was learned"
 BELOW = (
-    "a latent's mean moves with those above it, so that its variance does not show its own use: see the KL of "
-    "each latent"
+    "the mean of a latent also depends on the latents above it, so that its variance does not show "
+    "its own use: see the KL of each latent"
 )
-UNPAIRED = "it wants the density of every code under every datum, which here takes a pass of the model for each pair"
-"""Why a number is left out."""
+UNPAIRED = (
+    "it needs the density of every code under the posterior of every datum, which takes one pass "
+    "of this model for each pair"
+)
+"""The reasons why a number is left out."""
 
 
 def evaluate(
@@ -40,8 +43,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
 
-    `draws` importance draws for the NLL (0 leaves it out), on `limit` data drawn by the seed (all when None),
-    which is what takes the time: `progress` is told ("scoring", how many are done, of how many).
+    The NLL uses `draws` importance draws (0 leaves it out) on `limit` data chosen by the seed
+    (None: all). It takes most of the time; meanwhile `progress` is called with ("scoring", number
+    done, number of all).
     """
     bound = bounds.bound(trained.model, trained.batches(data, seed), seed)
     report = {"n": len(data)} | {
@@ -62,7 +66,7 @@ def evaluate(
 
 
 def _use(trained: Trained, data: Dataset, order: Tensor, seed: int) -> dict[str, Any]:
-    """What use is made of the latents."""
+    """How much the latents are used."""
     if trained.kind == "codes":
         return bounds.code_use(trained.model, trained.batches(data, seed))
     if len(trained.shapes) > 1:
@@ -100,7 +104,7 @@ def _nll(
 def _told(
     batches: Iterator[tuple[Tensor, Tensor | None]], total: int, progress: Progress
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The same batches, a few at a time, so that progress can be told as they are done."""
+    """The same data in smaller batches, with a call of `progress` before each."""
     done = 0
     for x, context in batches:
         for i in range(0, len(x), 32):

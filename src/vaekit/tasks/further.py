@@ -1,4 +1,4 @@
-"""Measures of a trained model that want more than its bound: the metrics that `evaluate` takes."""
+"""The metrics of `evaluate`: measures of a trained model that need more than its bound."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 Page = Callable[[str, dict[str, Any], Tell], tuple[str, dict[str, Any]]]
-"""(title, numbers, tell) -> a page as HTML, and facts to be told beside the numbers."""
+"""(title, numbers, tell) -> a page as HTML, and facts to report beside the numbers."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What is to be measured: `metrics`, draws and number of data for the NLL, the sampler of new data, the seed."""
+    """What to measure: the metrics, the draws and number of data for the NLL (None: all), the
+    sampler of new data, and the seed."""
 
     metrics: tuple[str, ...]
     draws: int
@@ -36,7 +37,10 @@ class Ask:
 def evaluate(
     trained: Trained, data: Dataset, ask: Ask, progress: Progress, tell: Tell, **options: Any
 ) -> tuple[dict[str, Any], Page | None]:
-    """All numbers that are asked for, and the page that shows them, if there is one. Raises VaekitError."""
+    """The numbers of all metrics in `ask`, and the page that shows them, if there is one.
+
+    Raises VaekitError for an unknown metric.
+    """
     known = ("nll", *trained.modality.measures.named)
     for name in ask.metrics:
         if name not in known:
@@ -52,7 +56,8 @@ def evaluate(
 def parts(
     trained: Trained, other: Dataset, sampler: str | None, seed: int, progress: Progress, tell: Tell
 ) -> Parts:
-    """What measures compare: new data of the model (drawn by `sampler`), its training data, and `other` ones."""
+    """What the measures compare: new data of the model (drawn by `sampler`), its training data, and
+    `other` data."""
     return Parts(
         trained.sampling(sampler, tell) if sampler else trained,
         lambda: training_part(trained),
@@ -65,7 +70,7 @@ def parts(
 
 
 def _cached(name: str, make: Callable[[], Kept]) -> Kept:
-    """What was made under a name before, or is made now and kept on this machine."""
+    """What is kept under this name in the cache; it is made and kept if it is not there."""
     path = default_folder() / f"{name}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,7 @@ def _cached(name: str, make: Callable[[], Kept]) -> Kept:
 def measure(
     parts: Parts, asked: Sequence[str], **options: Any
 ) -> tuple[dict[str, Any], Page | None]:
-    """The numbers of the measures that are asked for, and the page that shows them, if there is one."""
+    """The numbers of the measures in `asked`, and the page that shows them, if there is one."""
     named = modality(parts.trained.schema.modality).measures.named
     numbers: dict[str, Any] = {}
     reasons: dict[str, str] = {}
@@ -90,9 +95,13 @@ def measure(
 
 
 def too_few(data: Dataset, asked: Sequence[str]) -> dict[str, str]:
-    """Why new data are not looked at, where nobody named what to measure and there is too little to compare with."""
+    """If `asked` includes `samples` but `data` are too few to compare with: the reason, by metric;
+    else {}."""
     if "samples" not in asked or len(data) >= FEWEST:
         return {}
     datum = modality(data.schema.modality).datum
-    told = f"{len(data)} held-out {datum}s are too few to compare with ({FEWEST}); name data that have more"
+    told = (
+        f"expected at least {FEWEST} held-out {datum}s to compare with, got {len(data)}; "
+        "name data that have more"
+    )
     return {"samples": told}

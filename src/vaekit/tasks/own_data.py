@@ -1,4 +1,4 @@
-"""The data of a run's own source, in the parts that training made of them."""
+"""The data of a run's own source, split as in training."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def read_again(
     experiment: Experiment, schema: Schema, folder: Path | None, **options: Any
 ) -> Dataset:
-    """The data of the run in `folder` in the form that they had then, from whatever folder it is called.
+    """The data of the run in `folder`, in the form of its training, from any working directory.
 
-    The form stays also where the choice that was left to us is now another.
+    The form stays the same even if what was chosen automatically would be chosen differently now.
     """
     facts = files.json_object(folder / layout.ENVIRONMENT) if folder else {}
     data = locate(experiment.data, facts.get("paths", {}))
@@ -32,7 +32,8 @@ def read_again(
 
 
 def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: None) -> Dataset:
-    """The data of the run's own source that it was not trained on: its test part, else what was held out."""
+    """The data of the run's own source that it was not trained on: its test part, or the held-out
+    part if there is no test part."""
     data = own_data(trained)
     part = data.test or data.subset(split(trained.experiment, len(data))[1])
     which = "its test part" if data.test else "held out in training"
@@ -49,31 +50,33 @@ def training_part(trained: Trained) -> Dataset:
 
 
 def held_part(trained: Trained) -> Dataset:
-    """What the run held out of training, whatever test part there is."""
+    """The data that the run held out of training, even if there is a test part."""
     own = own_data(trained)
     return own.subset(split(trained.experiment, len(own))[1])
 
 
 def own_data(trained: Trained) -> Dataset:
-    """The run's own data as it was trained on them; a VaekitError if they are others now."""
+    """The run's own data in the form of its training; raises VaekitError if the data have changed
+    since."""
     schema, seed = trained.schema, trained.experiment.train.seed
     data = read_again(trained.experiment, schema, trained.folder)
     source, datum = trained.experiment.data.source, trained.modality.datum
     if data.schema.shape != schema.shape:
         raise VaekitError(
-            f"{source}: is not what the run was trained on any more; name the data to use"
+            f"{source}: the data have another shape than in training; name the data to use"
         )
     if trained.folder and _changed(trained.folder, data):
         raise VaekitError(
-            f"{source}: other {datum}s than in training, so which were held out is not known any more; "
-            "name the data to use, or put them back as they were"
+            f"{source}: the {datum}s have changed since training, so it is not known which were "
+            "held out; name the data to use, or put them back as they were"
         )
     return modality(schema.modality).values.freeze(
         with_schema(data, schema), seed
-    )  # the bits that the run was trained and measured on
+    )  # the same drawn bits as in training
 
 
 def _changed(folder: Path, data: Dataset) -> bool:
-    """Whether these are others than the run's; not, where that is not known: of a model saved on its own."""
+    """Whether these data differ from the run's. False if that is not known (a model that was saved
+    without its run)."""
     now = data.fingerprint
     return files.json_object(folder / layout.ENVIRONMENT).get("fingerprint", now) != now

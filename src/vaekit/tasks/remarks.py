@@ -1,4 +1,5 @@
-"""What a reader of a model's numbers should be told, a sentence each; nothing where there is nothing to tell."""
+"""Remarks on a model's numbers, one sentence each: a collapsed posterior, or numbers with a
+surprising sign."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 SILENT = 0.1
-"""A latent whose KL is below so many nats has collapsed."""
+"""A latent whose KL is below this number of nats has collapsed."""
 
 SAME = 0.01
-"""Reconstructions that differ by less than this share of what the data do are as good as equal."""
+"""Reconstructions count as equal if their difference is below this share of the data's."""
 
 REMEDY = (
     "a longer objective.warmup, free bits (objective.bound=elbo+free-bits:4/latent) or a lower "
@@ -23,23 +24,24 @@ DENSITY = (
 
 
 def remarks(numbers: Mapping[str, Any], discrete: bool) -> list[str]:
-    """All that is to be told of the numbers of `Trained.evaluate`; `discrete`: p(x|z) is a probability."""
+    """All remarks on the numbers of `Trained.evaluate`; `discrete`: p(x|z) is a probability, not a
+    density."""
     told = (describe_collapse(numbers), explain_density(numbers, discrete))
     return [sentence for sentence in told if sentence]
 
 
 def explain_density(numbers: Mapping[str, Any], discrete: bool) -> str:
-    """Why an NLL is negative or an ELBO positive, where one is: it is the logarithm of a density."""
+    """If the NLL is negative or the ELBO positive: why that can be; else ""."""
     usual = numbers["elbo"]["value"] <= 0 and numbers.get("nll", {"value": 0})["value"] >= 0
     return "" if discrete or usual else DENSITY
 
 
 def describe_collapse(numbers: Mapping[str, Any]) -> str:
-    """That the latents, or one of several, say nothing of the data (posterior collapse), where that is so."""
+    """A sentence if the latents, or one of several, have collapsed to the prior; else ""."""
     rates = numbers.get("rates", [numbers["rate"]["value"]])
     spread = numbers.get("reconstruction_spread", 1.0)
     if numbers.get("active_units") == 0:
-        none = f"none of {numbers['latent']} is active ({rates[0]:.2f} nats)"
+        none = f"none of {numbers['latent']} is active (KL {rates[0]:.2f} nats)"
         return f"the latents have collapsed: {none}{_spread(numbers)}: try {REMEDY}"
     if spread < SAME:
         return f"the decoder ignores the codes{_spread(numbers)}: try {REMEDY}"
@@ -47,11 +49,11 @@ def describe_collapse(numbers: Mapping[str, Any]) -> str:
     if not dead:
         return ""
     which = f"latent {', '.join(dead)} says" if len(rates) > 1 else "the latents say"
-    return f"{which} next to nothing of the data (KL below {SILENT} nats): try {REMEDY}"
+    return f"{which} almost nothing about the data (KL below {SILENT} nats): try {REMEDY}"
 
 
 def _spread(numbers: Mapping[str, Any]) -> str:
     if "reconstruction_spread" not in numbers:
         return ""
     share = numbers["reconstruction_spread"]
-    return f", and reconstructions of different data differ by {share:.1%} of what the data do"
+    return f", and reconstructions differ by {share:.1%} of the difference of their data"

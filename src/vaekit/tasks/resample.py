@@ -1,4 +1,5 @@
-"""A density fitted to a trained model's codes, kept beside the model, and the model that samples from it."""
+"""Samplers: densities fitted to a trained model's codes, from which new data are drawn instead of
+the prior."""
 
 from __future__ import annotations
 
@@ -26,38 +27,42 @@ if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 PRIOR = "prior"
-"""The sampler that is the model's own prior."""
+"""The name of the sampler that is the model's own prior."""
 
 
 def suits(trained: Trained, word: str) -> None:
-    """A VaekitError where no such sampler can be fitted to this model, and what can be done instead."""
+    """Raise a VaekitError that says what to do instead if this sampler cannot be fitted to this
+    model."""
     sampler(word, 1)
     if trained.kind != "continuous" or len(trained.shapes) > 1:
         what = "several latents" if len(trained.shapes) > 1 else f"latents that are {trained.kind}"
         raise VaekitError(
-            f"sampler {word}: is fitted to one continuous latent; this model has {what}: leave it out"
+            f"sampler {word}: expected a model with one continuous latent; this model has {what}; "
+            "leave the sampler out"
         )
     if word != "flow" and trained.schema.conditions and _category(trained) is None:
         names = ", ".join(field.name for field in trained.schema.conditions)
         raise VaekitError(
-            f"sampler {word}: goes by classes, and this model is told {names}; use sampler flow"
+            f"sampler {word}: the only condition it supports is one category; this model has the "
+            f"conditions {names}; use sampler flow"
         )
 
 
 def sampled(
     trained: Trained, word: str, tell: Callable[[str], None] = lambda sentence: None
 ) -> Trained:
-    """The same model with a density fitted to its codes in its prior's place: `gmm:10`, `flow`; or `prior`.
+    """The same model with its prior replaced by a density fitted to its codes (`gmm:10`, `flow`),
+    or with its own prior (`prior`).
 
-    It is fitted once, on the run's own training data, and kept in the run's folder. Where the weights have moved it
-    is fitted again.
+    The density is fitted once, to the codes of the run's training data, and kept in the run's
+    folder. If the model's weights have changed since, it is fitted again.
     """
     if word == PRIOR:
         return replace(trained, sampler=word)
     suits(trained, word)
     if trained.folder is None:
         raise VaekitError(
-            "a sampler is fitted to a run's own data and kept in its folder; this model has none"
+            "a sampler is fitted to the data of a run and kept in its folder; this model has none"
         )
     path = place(trained.folder, word)
 
@@ -76,7 +81,7 @@ def sampled(
 
 
 def _quarters(tell: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Tell a fit's progress at most four times."""
+    """A progress function that reports at most four times."""
     seen = {0}
 
     def progress(done: int, total: int) -> None:
@@ -88,7 +93,7 @@ def _quarters(tell: Callable[[str], None]) -> Callable[[int, int], None]:
 
 
 def place(folder: Path, word: str) -> Path:
-    """Where the run keeps that sampler."""
+    """The file in which the run keeps that sampler."""
     return folder / SAMPLER.format(word.replace(":", "-"))
 
 
@@ -99,7 +104,7 @@ def fit(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> nn.Module:
-    """The sampler of that word, fitted to a draw from the posterior of every datum."""
+    """The sampler named `word`, fitted to one draw from the posterior of every datum."""
     suits(trained, word)
     return fit_to(trained, *codes_of(trained, data, seed), word, seed, progress)
 
@@ -112,10 +117,10 @@ def fit_to(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> nn.Module:
-    """The sampler of that word for codes z (N, Z) of data of which `known` (N, F) is known."""
+    """The sampler named `word`, fitted to codes z (N, Z) of data with conditions `known` (N, F)."""
     conditions = trained.schema.conditions
     contexts, labels = None, None
-    if conditions:  # each code twice: asked for nothing, the sampler gives of everything
+    if conditions:  # each code also without conditions, to be able to sample without any
         assert known is not None
         blind = torch.full_like(known, torch.nan)
         contexts = torch.cat((embedded(trained, known), embedded(trained, blind)))
@@ -133,7 +138,7 @@ def fit_to(
 def state(
     fitted: nn.Module, trained: Trained, word: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and plain data from which `restored` makes the same sampler."""
+    """The tensors and plain data from which `restored` rebuilds the sampler."""
     conditions = trained.schema.conditions
     context = trained.experiment.model.condition_width if conditions else 0
     classes = len(conditions[0].classes) + 1 if conditions and word != "flow" else 1
@@ -156,14 +161,15 @@ def digest(trained: Trained) -> str:
 
 
 def restored(tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> nn.Module:
-    """The sampler whose `state` was kept at `path`."""
+    """The sampler with the `state` that was kept at `path`."""
     found = sampler(about["word"], about["latent"], about["context"], about["classes"])
     checkpoint.load_weights(found, tensors, path)
     return found.eval()
 
 
 def sampling_from(model: Model, fitted: nn.Module) -> Model:
-    """The same model with another density in its prior's place; its bounds are no longer those of the model."""
+    """The same model with its prior replaced by `fitted`. Its bounds are no longer those of the
+    original model."""
     if isinstance(model, Conditioned):
         return Conditioned(sampling_from(model.model, fitted), model.embedding, model.columns)
     assert isinstance(model, VAE)
@@ -174,20 +180,21 @@ def _components(word: str, data: int) -> int:
     wanted = int(word.partition(":")[2] or 10)
     if 2 * wanted > data:
         raise VaekitError(
-            f"sampler {word}: {wanted:,} normals for {data:,} data; ask for fewer, such as gmm:10"
+            f"sampler {word}: {wanted:,} components need at least twice as many data, there are "
+            f"{data:,}; ask for fewer, such as gmm:10"
         )
     return wanted
 
 
 def _category(trained: Trained) -> Condition | None:
-    """The one condition, if it is a category."""
+    """The condition, if there is exactly one and it is a category; else None."""
     fields = trained.schema.conditions
     return fields[0] if len(fields) == 1 and fields[0].kind == "category" else None
 
 
 @torch.no_grad()
 def codes_of(trained: Trained, data: Dataset, seed: int) -> tuple[Tensor, Any]:
-    """A draw z (N, Z) from every datum's posterior, and what is known of the data (N, F)."""
+    """One draw from the posterior of every datum, z (N, Z), and the data's conditions (N, F)."""
     with seeded(seed):
         posteriors = [
             trained.model.encode(x, context)[0] for x, context in trained.batches(data, seed)

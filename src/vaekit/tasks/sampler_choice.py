@@ -1,8 +1,8 @@
-"""Which density of the codes a run draws its samples from: the one that held-out codes are likeliest under.
+"""The choice of the density that a run draws samples from, by the likelihood of held-out codes.
 
-The model's own prior competes with densities fitted to the codes of training data. Each is judged by its mean log
-density of draws from the posteriors of held-out data. The prior wins unless the best of the others beats it by more
-than the standard error of the difference.
+The model's own prior competes with densities fitted to the codes of training data. The score of
+each is the mean log density of draws from the posteriors of held-out data. The prior wins unless
+the best other density beats it by more than the standard error of the difference.
 """
 
 from __future__ import annotations
@@ -31,21 +31,25 @@ if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 FEWEST_HELD = 30
-"""With fewer held-out data their codes cannot judge, and the prior stays."""
+"""With fewer held-out data there is no competition, and the prior is used."""
 
 SECONDS, TOLD = 60.0, 3000
-"""No further density is fitted after so many seconds. Of so many codes or more it is told that it takes time."""
+"""No further density is fitted after `SECONDS` seconds. With `TOLD` or more codes a message
+announces the fits."""
 
 MOST_CODES = 20_000
-"""Competitors are fitted to at most so many codes, and judged on as many."""
+"""The largest number of codes that densities are fitted to, and of held-out codes that they are
+judged on."""
 
 FLOW_CODES, FLOW_LATENT = 5000, 32
-"""A flow competes from so many codes on, in at most so many dimensions: with fewer codes a mixture is better."""
+"""A flow competes only with at least `FLOW_CODES` codes of at most `FLOW_LATENT` dimensions. With
+fewer codes a mixture is better."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The mean log density of held-out codes under a sampler, and how much that is above the prior's; nats a datum."""
+    """The mean log density of held-out codes under a sampler, and its gain over the prior's, in
+    nats per datum."""
 
     word: str
     log_density: float
@@ -55,17 +59,18 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The winner, why it won, and the scores of all that competed."""
+    """The sampler that won, why it won, the number of held-out data, and the scores of all
+    samplers."""
 
     word: str
     reason: str
     held: int
     scores: tuple[Score, ...]
-    weights: str  # the digest of the weights whose codes these are
+    weights: str  # the digest of the weights of the model that made the codes
 
 
 def candidates(n: int, latent: int) -> list[str]:
-    """The samplers that n codes of so many dimensions can support, the simplest first."""
+    """The samplers for which n codes of `latent` dimensions are enough, the simplest first."""
     words = ["gmm:1"] if n >= 2 * latent else []
     words += [f"gmm:{k}" for k in (3, 10, 30, 100) if n >= k * max(20, 2 * latent)]
     words += [f"diag:{k}" for k in (10, 100) if n >= 20 * k]
@@ -81,7 +86,8 @@ def choose(
     seed: int = 0,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Choice | None:
-    """Let all samplers compete and keep the winner in the run's folder; None where none can be fitted to this model."""
+    """Compare all samplers and keep the winner in the run's folder; None if no sampler can be
+    fitted to this model."""
     if trained.folder is None or not _can_compete(trained):
         return None
     choice, fitted = _compete(trained, training, held, seed, tell)
@@ -94,7 +100,7 @@ def choose(
 
 
 def _can_compete(trained: Trained) -> bool:
-    """Whether the kind of data wants it, and samples come from one continuous latent."""
+    """Whether the kind of data uses fitted samplers, and the model has one continuous latent."""
     if not trained.modality.model.fitted_priors:
         return False
     try:
@@ -109,7 +115,7 @@ def _compete(
 ) -> tuple[Choice, nn.Module | None]:
     weights = resample.digest(trained)
     if len(held) < FEWEST_HELD:
-        reason = f"only {len(held)} held-out {trained.modality.datum}s, too few to judge by"
+        reason = f"{len(held)} held-out {trained.modality.datum}s are too few to compare samplers"
         return Choice(PRIOR, reason, len(held), (), weights), None
     z, known = resample.codes_of(trained, _at_most(training), seed)
     judges = resample.codes_of(trained, _at_most(held), seed + 1)
@@ -136,7 +142,7 @@ def _fitted(
 ) -> Iterator[tuple[str, nn.Module]]:
     began = time.perf_counter()
     if len(z) >= TOLD:
-        tell(f"fitting densities to the codes, for about {SECONDS:g} s at most")
+        tell(f"fitting densities to the codes, for at most about {SECONDS:g} s")
     for word in candidates(len(z), trained.latent):
         if time.perf_counter() - began < SECONDS:
             yield word, resample.fit_to(trained, z, known, word, seed)
@@ -159,7 +165,7 @@ def _reason(best: Score | None, held: int, datum: str) -> str:
 
 @torch.no_grad()
 def log_density(trained: Trained, density: nn.Module, z: Tensor, known: Any) -> Tensor:
-    """log p(z | c) of codes z (N, Z), given what is known of their data (N, F): (N,), in nats."""
+    """log p(z | c) in nats (N,), of codes z (N, Z) of data with conditions `known` (N, F)."""
     context = resample.embedded(trained, known) if trained.schema.conditions else None
     parts = torch.arange(len(z)).split(512)
     found = []
@@ -177,7 +183,7 @@ def _prior(model: Model) -> nn.Module:
 
 
 def kept_choice(folder: Path | None) -> Choice | None:
-    """The choice that a run keeps, or None."""
+    """The choice that is kept in a run's folder, or None."""
     if folder is None or not (folder / SAMPLER_CHOICE).is_file():
         return None
     try:
@@ -191,7 +197,8 @@ def kept_choice(folder: Path | None) -> Choice | None:
 
 
 def chosen(trained: Trained) -> Trained:
-    """The same model with the winner in its prior's place; unchanged where the prior won or nothing was chosen."""
+    """The same model with its prior replaced by the winner; with its prior if that won, or if
+    nothing was chosen for the present weights."""
     choice = kept_choice(trained.folder)
     if choice is None or choice.word == PRIOR or choice.weights != resample.digest(trained):
         return replace(trained, sampler=PRIOR)
@@ -204,23 +211,24 @@ def chosen(trained: Trained) -> Trained:
 
 
 def in_words(choice: Choice) -> str:
-    """One sentence: what samples are drawn from, and why."""
+    """One sentence that says what samples are drawn from, and why."""
     if choice.word == PRIOR:
         return f"samples are drawn from the prior: {choice.reason}"
     return (
         f"samples are drawn from {choice.word}, fitted to the codes: {choice.reason} "
-        "(sampler prior: the prior)"
+        "(sampler prior: use the prior instead)"
     )
 
 
 def sentence(folder: Path) -> str:
-    """What the run in `folder` draws its samples from, and why; empty where nothing was chosen."""
+    """What the run in `folder` draws samples from, and why; "" if nothing was chosen."""
     choice = kept_choice(folder)
     return in_words(choice) if choice else ""
 
 
 def source_in_words(folder: Path | None) -> str:
-    """What samples of the run in `folder` are drawn from, and why: "gmm:10: the codes ... are likelier under it"."""
+    """What the run in `folder` draws samples from, and why: "gmm:10: the codes ... are likelier
+    under it"."""
     choice = kept_choice(folder)
     if choice is None:
         return "the prior"

@@ -1,4 +1,7 @@
-"""How odd data are under a run, how surely, and where: by a detector of rows, or by what the run's own model says."""
+"""Anomaly scores of data under a run, from a detector of rows or from the run's own model.
+
+With p-values, and with the part of each value in the score.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +33,25 @@ if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
 
 DETECTED = "ensemble"
-"""The score of a detector."""
+"""The name of the score of a detector."""
 
 BY = ("ensemble", "reconstruction", "elbo", "nll", "latent")
-"""What data are scored by: the detector, or four numbers of the run's model."""
+"""The names of all scores: the detector's, and four of the run's own model."""
 
 DRAWS = 16
-"""Draws of z for `elbo` and `nll`, by each datum's own noise."""
+"""The number of draws of z for `elbo` and `nll`; the noise depends only on the datum."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores (N,), higher = more anomalous; conformal p-values (N,); what each place adds, (N, *shape); of how many
-    data the p-values are; and what no place adds but the latents, (N,), where there is such a thing: parts and rest
-    add up to the score."""
+    """Anomaly scores of N data. Parts and rest add up to the score.
+
+    scores: (N,), higher = more anomalous.
+    p_values: conformal p-values, (N,).
+    parts: what each value of a datum adds to the score, (N, *shape).
+    calibrated: the number of data that the p-values are computed from.
+    rest: what the latents add, (N,); None if the score has no such part.
+    """
 
     scores: Tensor
     p_values: Tensor
@@ -60,10 +68,11 @@ def score(
     contamination: float,
     tell: Tell,
 ) -> Scores:
-    """How odd `data` are under the run, by one of `BY`; of the run's own data, those that it was not trained on.
+    """The anomaly scores of `data` under the run; `data` None: the run's own data that it was not
+    trained on.
 
-    Without `by` it is the detector of the kind of data, or the reconstruction where there is none. `seed` and
-    `contamination` are of the detector. Raises VaekitError.
+    `by` is one of `BY`; None is the detector of the kind of data, or the reconstruction if there is
+    no detector. `seed` and `contamination` are parameters of the detector. Raises VaekitError.
     """
     by = by or usual(trained)
     require_suits(trained, by)
@@ -75,36 +84,37 @@ def score(
         return _detected(trained, data, seed, contamination, tell)
     if contamination:
         raise VaekitError(
-            f"contamination is for the score by {DETECTED}; {by} is of the model as it was trained: leave it out"
+            f"contamination: only the score by {DETECTED} uses it, not the score by {by}; "
+            "leave it out"
         )
     return by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
 
 
 def read(trained: Trained, source: str | Path, by: str, **options: Any) -> Dataset:
-    """The data of `source` as the score wants them."""
+    """The data of `source` in the form that the score needs."""
     return trained.read(source, **reading_options(trained, by), **options)
 
 
 def reading_options(trained: Trained, by: str) -> Mapping[str, Any]:
-    """How data are read that are to be scored: a detector may want them in a way of its own."""
+    """The options for reading the data to score: a detector may need its own."""
     detector = trained.modality.measures.detector
     return detector.read if detector is not None and by == DETECTED else {}
 
 
 def usual(trained: Trained) -> str:
-    """What data of this kind are scored by when nothing is said."""
+    """The default score for this kind of data."""
     return DETECTED if trained.modality.measures.detector else "reconstruction"
 
 
 def _detected(
     trained: Trained, data: Dataset, seed: int, contamination: float, tell: Tell
 ) -> Scores:
-    """Scores by a detector of the run's training data, fitted once and kept in the run's folder."""
+    """Scores by a detector, fitted once to the run's training data and kept in its folder."""
     found, datum = trained.modality.measures.detector, trained.modality.datum
     assert found is not None
     if trained.folder is None:
         raise VaekitError(
-            "a detector is fitted to a run's own data and kept in its folder; this model has none"
+            "a detector is fitted to the data of a run and kept in its folder; this model has none"
         )
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -116,16 +126,17 @@ def _detected(
     return Scores(*found.score(tensors, about, trained.schema, data))
 
 
-# By the run's own model
+# Scores by the run's own model
 
 
 def require_suits(trained: Trained, by: str) -> None:
-    """A VaekitError where data of this run cannot be scored so, and what can be done instead."""
+    """Raise a VaekitError that says what to do instead if this score does not suit the run."""
     if by not in BY:
         raise VaekitError(f"score by {by}: expected {', '.join(BY[:-1])} or {BY[-1]}")
     if by == DETECTED and trained.modality.measures.detector is None:
         raise VaekitError(
-            f"score by {by}: there is no detector of {trained.modality.name}, which this run is of: use reconstruction"
+            f"score by {by}: there is no detector for {trained.modality.name}, the data of this "
+            "run; use reconstruction"
         )
     if by in (DETECTED, "reconstruction"):
         return
@@ -138,18 +149,23 @@ def require_suits(trained: Trained, by: str) -> None:
             else f"posteriors of the kind {posterior}"
         )
         raise VaekitError(
-            f"score by {by}: this is for one normal latent; this model has {kind}: use reconstruction"
+            f"score by {by}: expected a model with one normal latent; this model has {kind}; "
+            "use reconstruction"
         )
 
 
 def by_model(
     trained: Trained, by: str, data: Dataset, held: Dataset, learned: Callable[[], Dataset]
 ) -> Scores:
-    """Scores of `data` in nats (of `latent`: in standard deviations), p-values by the `held` data, not trained on.
+    """Scores of `data` by the run's own model, with p-values from the scores of the `held` data.
 
-    reconstruction: -log p(x | z) at the mean of q(z | x). elbo: E_q[-log p(x | z)] + KL(q || p), minus the bound. nll:
-    -log p(x) by importance sampling. latent: the Mahalanobis distance of the mean of q(z | x) under mean and covariance
-    of those of the `learned` data. A datum has the same score alone as among others.
+    reconstruction: -log p(x | z) in nats, z the mean of q(z | x).
+    elbo: E_q[-log p(x | z)] + KL(q || p), minus the ELBO, in nats.
+    nll: -log p(x) by importance sampling, in nats.
+    latent: the Mahalanobis distance of the mean of q(z | x), under the mean and covariance of these
+        means over the `learned` data, in standard deviations.
+
+    `held` data were not trained on. A datum has the same score alone as among others.
     """
     require_suits(trained, by)
     score = _latent(trained, learned()) if by == "latent" else OF_MODEL[by]
@@ -161,7 +177,8 @@ def by_model(
 
 
 Score = Callable[[Model, Tensor, Tensor | None], tuple[Tensor, Tensor]]
-"""What each value of data x (B, *shape) adds to their scores, of the shape of x, and what the latents do, (B,)."""
+"""(model, x (B, *shape), context) -> what each value of x adds to the score, in the shape of x, and
+what the latents add, (B,)."""
 
 
 def _total(parts: Tensor, rest: Tensor) -> Tensor:
@@ -169,9 +186,9 @@ def _total(parts: Tensor, rest: Tensor) -> Tensor:
 
 
 def _scored(trained: Trained, data: Dataset, score: Score) -> tuple[Tensor, Tensor]:
-    """The score of all data; of each, the same alone as among others."""
+    """The parts and the rest of all scores. A datum has the same score alone as among others."""
     size = batch_size(trained.schema.dims)
-    with seeded(0):  # models draw, and what they draw is not used
+    with seeded(0):  # the model draws latents, but those draws are not used
         found = [
             in_fixed_batches(partial(_moved, score, trained.model), size, x, context)
             for x, context in trained.batches(data)
@@ -198,7 +215,8 @@ def _elbo(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tens
 
 
 def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The values' costs are those of the draws by their weights; the latents' is the rest."""
+    """A value's part is its mean cost over the draws, weighted by the importance weights; the rest
+    of the NLL is the part of the latents."""
     cost, z, q, p = _drawn(model, x, context)
     weight = p.log_prob(z) - q.log_prob(z) - cost.flatten(2).sum(2)  # (S, B)
     share = weight.softmax(0).view(*weight.shape, *[1] * (x.dim() - 1))
@@ -209,7 +227,8 @@ def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tenso
 def _drawn(
     model: Model, x: Tensor, context: Tensor | None
 ) -> tuple[Tensor, Tensor, Distribution, Distribution]:
-    """The cost of each value at draws z (S, B, *) from q(z | x), by each datum's own noise; z, q and p."""
+    """-log p of each value at draws z (S, B, *) from q(z | x); then z, q and p. The noise of a draw
+    depends only on its datum."""
     (draw,) = model(x, context).draws
     noise = own_noise(x, DRAWS, tuple(draw.z.shape[1:]))
     z = draw.posterior.mean + draw.posterior.stddev * noise
@@ -220,7 +239,8 @@ OF_MODEL: dict[str, Score] = {"reconstruction": _reconstruction, "elbo": _elbo, 
 
 
 def _latent(trained: Trained, learned: Dataset) -> Score:
-    """Fitted to the codes of the data that were learned; the covariance is brought a thousandth towards a sphere."""
+    """The Mahalanobis distance, fitted to the posterior means of the `learned` data. A thousandth
+    of the mean variance is added to the covariance's diagonal, so that it can be inverted."""
     codes = bounds.posterior_means(trained.model, trained.batches(learned)).double().cpu()
     spread = torch.cov(codes.T).reshape(codes.shape[1], -1)
     floor = 1e-3 * spread.diagonal().mean().clamp_min(1e-9)
@@ -239,7 +259,8 @@ def _distance(
 
 
 def _log_probs(likelihood: Distribution, x: Tensor) -> Tensor:
-    """log p of every value, of its own shape; what several values have in common is dealt out evenly."""
+    """log p of every value, in the shape of x; a part that several values share is divided equally
+    among them."""
     if isinstance(likelihood, Independent):
         return likelihood.base_dist.log_prob(x)
     found = cast(Any, likelihood).log_probs(x)

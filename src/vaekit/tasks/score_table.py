@@ -1,4 +1,4 @@
-"""Scores as a table: how odd each datum is, whether it is flagged, and why."""
+"""Anomaly scores as a table: the score of each datum, whether it is flagged, and why."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vaekit.data.registry import modality
 from vaekit.tasks.score import Scores
 
 SHOWN = 10
-"""So many of the oddest are shown."""
+"""The number of flagged data that are shown, those with the highest scores."""
 
 DIGITS = 6
-"""Scores are written to so many significant digits."""
+"""The number of significant digits of scores in the table."""
 
 
 def columns(new: Dataset, found: Scores, fpr: float) -> dict[str, Any]:
-    """The columns of the table by name, (N,) each; data with a p-value of at most `fpr` are flagged as odd."""
+    """The columns of the table by name, each (N,). `odd` means a p-value of at most `fpr`."""
     table: dict[str, Any] = (
         {"file": np.array(new.files, object)} if new.files else {"row": np.arange(1, len(new) + 1)}
     )
@@ -26,7 +26,7 @@ def columns(new: Dataset, found: Scores, fpr: float) -> dict[str, Any]:
         "score": significant(found.scores.numpy()),
         "p_value": significant(found.p_values.numpy()),
     }
-    table["odd"] = found.p_values.numpy() <= fpr * (1 + 1e-6)  # 1 / 51 in float32 is 1 / 51
+    table["odd"] = found.p_values.numpy() <= fpr * (1 + 1e-6)  # a float32 1 / 51 counts as 1 / 51
     explain = modality(new.schema.modality).measures.explain
     further = explain(new, found, table["odd"])
     return table | {name: _rounded(values) for name, values in further.items()}
@@ -37,7 +37,7 @@ def _rounded(values: np.ndarray) -> np.ndarray:
 
 
 def oddest(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first of the odd, the oddest first."""
+    """The `SHOWN` flagged data with the highest scores, the highest first."""
     rows = np.flatnonzero(table["odd"])
     first = rows[np.argsort(-table["score"][rows], kind="stable")][:SHOWN]
     names = [name for name in ("file", "row", "score", "p_value", "because") if name in table]
@@ -51,5 +51,5 @@ def significant(values: np.ndarray) -> np.ndarray:
     up, down = (
         10.0 ** places.clip(0, 300),
         10.0 ** (-places).clip(0, 300),
-    )  # whole powers of ten, so as to round well
+    )  # whole powers of ten round exactly, their inverses do not
     return np.where(places >= 0, np.round(values * up) / up, np.round(values / down) * down)

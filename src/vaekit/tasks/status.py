@@ -1,4 +1,4 @@
-"""Where a run stands, as its folder tells: also while it trains, and whatever of it is missing."""
+"""The state of a run, read from its folder, also while it trains or if files are missing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from vaekit.errors import VaekitError
 def status(folder: Path) -> dict[str, Any]:
     """The facts of a run, as plain data; None for what is not known.
 
-    `steps_done` counts what the log or the last save has seen, `steps_saved` is where resuming goes on. `ended` is why
-    training ended: "done", "stopped" (by the user), "time", "patience", or None where it still trains or was killed.
+    `steps_done` is the last step in the log or in the last save. `steps_saved` is the step from
+    which a resumed run continues. `ended` is why training ended: "done", "stopped" (by the user),
+    "time", "patience", or None if it still trains or was killed.
     """
     experiment, schema = checkpoint.load_config(folder)
     machine = files.json_object(folder / ENVIRONMENT)
@@ -48,11 +49,11 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def ending(facts: dict[str, Any]) -> str:
-    """In words, how far a run came and why it came no further."""
+    """How many steps a run made and why it ended, in words."""
     done, planned = facts["steps_done"], facts["steps_planned"]
     steps = f"{done:,} of {planned:,} steps" if planned else f"{done:,} steps"
     if not done and not planned:
-        return "no log: a model that was saved on its own"
+        return "no log: this model was saved without its run"
     if facts["training"]:
         return f"{steps}; still training"
     if facts["ended"] == "patience":
@@ -60,10 +61,10 @@ def ending(facts: dict[str, Any]) -> str:
     why = {
         "done": "the whole run",
         "stopped": "stopped by the user",
-        "time": f"ended by its time limit: {facts['train']['max_minutes']} minutes were over",
+        "time": f"ended by its time limit of {facts['train']['max_minutes']} minutes",
     }.get(
         facts["ended"],
-        "whole" if done == planned else "ended without saying why: killed, or of an older vaekit",
+        "the whole run" if done == planned else "unknown end: killed, or from an older vaekit",
     )
     return f"{steps}: {why}"
 
@@ -73,7 +74,7 @@ def _kept(best: dict[str, Any] | None) -> str:
 
 
 def _count(facts: dict[str, Any]) -> int | None:
-    """How many data the run has; runs of older versions call them images."""
+    """The number of data of the run; the key in runs of older versions is `images`."""
     count = facts.get("count", facts.get("images"))
     return count if isinstance(count, int) else None
 
@@ -82,5 +83,5 @@ def _saved(folder: Path) -> dict[str, Any]:
     try:
         about = checkpoint.load_about(folder / RESUME)
         return about if isinstance(about, dict) else {}
-    except VaekitError:  # not yet there, or deleted to save space
+    except VaekitError:  # the file is not there yet, or was deleted to save space
         return {}

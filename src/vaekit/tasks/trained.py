@@ -1,4 +1,4 @@
-"""What people do with a trained model. Tensors in and out; everything is repeatable: means, or a seed."""
+"""A trained model and its methods. All results are reproducible: means, or draws from a seed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from vaekit.tasks.score import Scores
 
 
 def ignore(sentence: str) -> None:
-    """Tell nobody."""
+    """A `Tell` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Codes:
 
 @dataclass(frozen=True, repr=False)
 class Trained:
-    """A trained model with all that it takes to use it: `vaekit.load("runs/digits")`."""
+    """A trained model with its schema and settings, as `vaekit.load("runs/digits")` returns it."""
 
     model: Model
     schema: Schema
     experiment: Experiment
     folder: Path | None = None
     sampler: str | None = (
-        None  # what the model's prior is: None (its own; samples from the run's choice) or a word
+        None  # name of the sampler that replaces the prior; None: its own, and draws use the choice
     )
 
     def __repr__(self) -> str:
@@ -66,12 +66,12 @@ class Trained:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the data's classes: the label k is `classes[k]`. Empty where there are none."""
+        """The names of the classes: label k is `classes[k]`. Empty if there are no classes."""
         return getattr(self.schema, "classes", ())
 
     @property
     def samples_from(self) -> str:
-        """What new data are drawn from when nothing is said: "prior", or a density fitted to the codes: "gmm:10"."""
+        """The default sampler: "prior", or a density fitted to the codes, such as "gmm:10"."""
         return self.sampling().sampler or resample.PRIOR
 
     @property
@@ -89,7 +89,7 @@ class Trained:
 
     @property
     def latent(self) -> int:
-        """Z, the number of latent dimensions, those of all latents side by side."""
+        """Z, the number of dimensions of all latents together."""
         return sum(math.prod(shape) for shape in self.shapes)
 
     @property
@@ -97,12 +97,12 @@ class Trained:
         return next(self.model.parameters()).device
 
     def context(self, where: Mapping[str, Any], n: int = 1) -> Tensor | None:
-        """Rows (n, F) that say `where` of every datum (`{"label": 7}`), the rest left open; None if nothing is said."""
+        """Rows (n, F) with the conditions `where` (`{"label": 7}`), the others open; or None."""
         if not where:
             return None
         if not isinstance(where, Mapping):
             raise VaekitError(
-                f"where={where!r}: expected what is asked for by name, such as {{'label': 7}}"
+                f"where={where!r}: expected conditions by name, such as {{'label': 7}}"
             )
         words = {str(name): str(value) for name, value in where.items()}
         return conditions.where(words, self.schema.conditions).expand(n, -1)
@@ -118,26 +118,26 @@ class Trained:
     ) -> Any:
         """`n` new data in the form in which people use them.
 
-        Images come as a tensor (n, C, H, W) in [0, 1], the likelihood's means; rows of a table as a Polars frame with
-        its own units, words and dates. Latents are drawn from the density that the run chose for its codes;
-        `sampler` names another: "prior", "gmm:10", "flow".
+        Images are a tensor (n, C, H, W) in [0, 1], the likelihood's means; rows of a table are a
+        Polars frame with the table's units, words and dates. Latents are drawn from the density
+        that the run chose for its codes; `sampler` names another: "prior", "gmm:10", "flow".
 
-        `where` says what they should be, as `{"label": 7}` or `["age>60"]`: a condition of the model, or of a table any
-        column. Further options are those of the kind of data: of images `reading` ("mean" or "sample") and `guidance`
-        (above 1: closer to `where`, with less variety); of tables `reading`.
+        `where` gives conditions, as `{"label": 7}` or `["age>60"]`: on a condition of the model,
+        or, for tables, on any column. Options of images are `reading` ("mean" or "sample") and
+        `guidance` (above 1: closer to `where`, with less variety); of tables, `reading`.
         """
         return verbs.generate(self, n, seed, where, sampler, tell, **options)
 
     def impute(
         self, source: Any, draws: int = 1, seed: int | None = None, tell: Tell = ignore
     ) -> Any:
-        """The table `source` (a file or a frame) with its missing cells drawn given the cells that are there."""
+        """The table `source` (a file or frame) with missing cells drawn given the present ones."""
         return verbs.impute(self, source, draws, seed, tell).data
 
     def augment(
         self, n: int | None = None, seed: int | None = None, tell: Tell = ignore, **options: Any
     ) -> Any:
-        """The run's training data with new ones of rare classes: of a table `balance="column"`."""
+        """The run's training data and new data of rare classes; tables need `balance="column"`."""
         return verbs.augment(self, n, seed, tell, **options).data
 
     def score(
@@ -148,9 +148,9 @@ class Trained:
         contamination: float = 0.0,
         tell: Tell = ignore,
     ) -> Scores:
-        """How odd `data` are: a file, a folder, what `read` gave, or the run's own held-out data when None.
+        """Anomaly scores of `data`: a file, folder or result of `read`; None: the held-out data.
 
-        `by` is one of `vaekit.tasks.score.BY`; without it a detector of rows, or the reconstruction of images.
+        `by` is one of `vaekit.tasks.score.BY`; None: a detector for rows, or the reconstruction.
         """
         return score.score(self, data, by, seed, contamination, tell)
 
@@ -168,10 +168,11 @@ class Trained:
     ) -> dict[str, Any]:
         """Bound, likelihood and use of the latents on `data`, as plain numbers in nats per datum.
 
-        `data` are a file, a folder, what `read` gave, or the run's own held-out data when None. `metrics` are "nll" and
-        those of the kind of data (`samples`, `augmentation` ...), whose options follow; `sampler` is what their new
-        data are drawn by. The NLL takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed
-        (all when None). `progress` is told what is being done, how far it is, and how far it goes.
+        `data` is a file, a folder, a result of `read`, or None for the run's own held-out data.
+        `metrics` are "nll" and those of the kind of data (`samples`, `augmentation` ...), which
+        have `options`; `sampler` draws new data for them. The NLL uses `draws` importance draws
+        (0: none) on `limit` data chosen by the seed (None: all). `progress` gets what is done, and
+        how much of how much.
         """
         if data is None:
             data = own_part(self)
@@ -189,20 +190,20 @@ class Trained:
         guidance: float = 1.0,
         sampler: str | None = None,
     ) -> Tensor:
-        """`n` new data x (n, *shape) as the model sees them, read off p(x | z) as `reading` says.
+        """`n` new data x (n, *shape) in model units, read from p(x | z) in the way `reading`.
 
-        `where` says of a conditional model what they should be; `guidance` above 1 makes more of that, at the price of
-        variety. Raises VaekitError.
+        `where` are conditions; with `guidance` above 1 data are closer to them and vary less.
+        Raises VaekitError.
         """
         if n < 1:
             raise VaekitError(f"expected to generate at least 1 {self.modality.datum}, got {n}")
         if guidance != 1 and not self.schema.conditions:
             raise VaekitError(
-                "guidance strengthens what is asked for; this model was trained without conditions"
+                "guidance strengthens conditions; this model was trained without conditions"
             )
         if guidance != 1 and not where:
             raise VaekitError(
-                f"guidance {guidance:g} strengthens what is asked for: say it, too, such as where label=7"
+                f"guidance {guidance:g} strengthens conditions: give one, such as where label=7"
             )
         if not 0 <= guidance < math.inf:
             raise VaekitError(f"guidance {guidance:g}: expected a number of at least 0")
@@ -215,7 +216,7 @@ class Trained:
             )
 
     def sampling(self, sampler: str | None = None, tell: Tell = ignore) -> Trained:
-        """The model to draw from: with the density that the run chose in its prior's place, or with another."""
+        """The model with its prior replaced by `sampler`, or by the density that the run chose."""
         if sampler and sampler != resample.PRIOR:
             return resample.sampled(self, sampler, tell)
         if sampler:
@@ -240,7 +241,8 @@ class Trained:
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
-        """The posteriors of data x (N, *shape), of which `context` (N, F) is known: the same in any company."""
+        """Posteriors of x (N, *shape) with conditions (N, F), each the same alone as among
+        others."""
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
@@ -248,7 +250,7 @@ class Trained:
         return Codes(*in_fixed_batches(self._moments, size, x.float(), context))
 
     def indices(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The codes of data x (N, *shape) of a quantised latent: their numbers in the codebook, int64 (N, places)."""
+        """Codebook indices of x (N, *shape), int64 (N, places), for a quantised latent."""
         if self.kind != "codes":
             raise VaekitError(
                 f"indices: this model's latents are {self.kind}, not codes; use encode"
@@ -264,7 +266,7 @@ class Trained:
         return (cast(CodePosterior, posterior).indices.cpu(),)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Data at latents z (N, Z): for each the one that stands for the decoder's p(x | z), (N, *shape)."""
+        """Data (N, *shape) decoded from z (N, Z): for each, one value that represents p(x | z)."""
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise VaekitError(f"expected latents of shape (N, {self.latent}), got {tuple(z.shape)}")
         with torch.no_grad():
@@ -278,9 +280,9 @@ class Trained:
     def interpolate(
         self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None
     ) -> Tensor:
-        """Data on the straight line between the posterior means of a and b, ends included: (steps, *shape).
+        """Data (steps, *shape) on the line between the posterior means of a and b, ends included.
 
-        `context` (2, F) is what is known of a and b: numbers go from the one to the other, classes change half way.
+        Of the conditions `context` (2, F), numbers are interpolated, classes change half way.
         """
         if steps < 2:
             raise VaekitError(f"expected at least 2 steps, got {steps}")
@@ -291,7 +293,7 @@ class Trained:
         return self.decode(torch.lerp(ends[0], ends[1], way), self.between(context, steps))
 
     def between(self, context: Tensor | None, steps: int) -> Tensor | None:
-        """What is known on the way between two data of which `context` (2, F) is known: (steps, F), or None."""
+        """Conditions (steps, F) on the line between two data with conditions `context` (2, F)."""
         if context is None:
             return None
         way = torch.linspace(0, 1, steps)[:, None]
@@ -301,7 +303,8 @@ class Trained:
     def read(self, source: str | Path, **options: Any) -> Dataset:
         """Data for this model from a file, a folder or a named set, in the form of its schema.
 
-        Where training resized, so does this; else they must fit. `notes` tell of it. `options` are those of the kind.
+        Images are resized if training did so, which `notes` say; otherwise they must fit. `options`
+        depend on the kind of data.
         """
         trained_on = self.experiment.data
         return self.modality.source.load(
@@ -309,18 +312,18 @@ class Trained:
         )
 
     def batches(self, data: Dataset, seed: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The data as the likelihood wants them; what is drawn on the way (bits) comes from `seed`."""
+        """Batches of x and context as the likelihood needs them; `seed` is for drawing bits."""
         for x, context in batches(data, self.schema, seed, self.device):
             self.modality.values.require_fits(x, self.experiment.model, self.schema, data.source)
             yield x, context
 
     @property
     def kind(self) -> str:
-        """What the latents are: `continuous`, `categories` or `codes`."""
+        """The kind of the latents: `continuous`, `categories` or `codes`."""
         return kind_of(self.experiment.model)
 
     def _moments(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the posteriors, the latents side by side: each (N, Z), on the CPU."""
+        """Mean and standard deviation of the posteriors of all latents: each (N, Z), on the CPU."""
         known = None if context is None else context.to(self.device)
         posteriors = self.model.encode(x.to(self.device), known)
         return _joined(posteriors, "mean"), _joined(posteriors, "stddev")
@@ -348,14 +351,14 @@ class Trained:
     def _split(
         self, values: Tensor, context: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """A few rows at a time, on the model's device."""
+        """Batches of at most `ROWS` rows, on the model's device."""
         self._require_context(context, len(values))
         for i in range(0, len(values), ROWS):
             known = None if context is None else context[i : i + ROWS].to(self.device)
             yield values[i : i + ROWS].to(self.device), known
 
     def _latents(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Latents side by side (N, Z) as the model has them."""
+        """Latents (N, Z) split into one tensor per latent, in the shapes of the model."""
         parts = z.split([math.prod(shape) for shape in self.shapes], dim=1)
         return tuple(
             part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)
@@ -368,12 +371,12 @@ def head(context: Tensor | None, n: int) -> Tensor | None:
 
 
 def _joined(posteriors: tuple[Distribution, ...], what: str) -> Tensor:
-    """A property of the posteriors of all latents, side by side: (N, Z), on the CPU."""
+    """The attribute `what` of the posteriors of all latents: (N, Z), on the CPU."""
     return torch.cat([getattr(q, what).flatten(1) for q in posteriors], dim=1).cpu()
 
 
 def load_model(folder: str | Path, device: str = "cpu") -> Trained:
-    """A trained model from its run folder or from where `save` put it. Nothing is unpickled."""
+    """A trained model from its run folder or from a folder of `save`. Nothing is unpickled."""
     folder = Path(folder)
     experiment, schema = checkpoint.load_config(folder)
     model = build_model(experiment.model, schema)
@@ -383,7 +386,7 @@ def load_model(folder: str | Path, device: str = "cpu") -> Trained:
 
 
 def save(trained: Trained, folder: str | Path) -> None:
-    """Write the model alone (config.json, model.safetensors), to be read by `load_model`."""
+    """Write the model without its run (config.json, model.safetensors), for `load_model`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.save_config(folder, trained.experiment, trained.schema)

@@ -1,4 +1,4 @@
-"""What people do with a trained model, whatever its data are: each verb once. The kind of data says how."""
+"""The verbs of a trained model (generate, reconstruct, impute ...) for all kinds of data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generate(
     tell: Tell,
     **options: Any,
 ) -> Any:
-    """n new data in the form in which people use them. Raises VaekitError."""
+    """n new data in the form in which people use them, such as a frame. Raises VaekitError."""
     if n < 1:
         raise VaekitError(f"expected to generate at least 1 {trained.modality.datum}, got {n}")
     asked = parse_where(
@@ -44,19 +44,21 @@ def generate(
 
 
 def present(trained: Trained, x: Tensor, context: Tensor | None = None) -> Any:
-    """Data x (N, *shape) in the form in which people use them."""
+    """Data x (N, *shape) in the form in which people use them, such as a frame."""
     return trained.modality.output.present(x, trained.schema, context)
 
 
 def reconstruct(trained: Trained, data: Dataset, n: int | None = None) -> tuple[Any, Tensor]:
-    """The first n data through the latent space and back, as people use them; and the originals x (n, *shape)."""
+    """The reconstructions of the first n data (None: all), in the form in which people use them;
+    and the originals x (n, *shape)."""
     some = data.subset(torch.arange(min(n or len(data), len(data))))
     x = as_tensor(some)
     return present(trained, trained.reconstruct(x, some.context), some.context), x
 
 
 def interpolate(trained: Trained, first: Dataset, last: Dataset, steps: int) -> Any:
-    """A straight line between the codes of two data, ends included, as people use them."""
+    """`steps` data on the straight line between the codes of two data, ends included, in the form
+    in which people use them."""
     a, b = (as_tensor(end)[0] for end in (first, last))
     known = [end.context for end in (first, last) if end.context is not None]
     context = torch.cat(known) if known else None
@@ -72,18 +74,19 @@ def impute(
     tell: Tell,
     data: Dataset | None = None,
 ) -> Made:
-    """What is missing in the data of `source` (read as `data`), drawn given what is there. Raises VaekitError."""
+    """The data of `source` with missing values drawn given the present ones. `data` is what was
+    read from `source`, if it was read already. Raises VaekitError."""
     fill = require_verb(trained.modality, "impute")
     data = trained.read(source) if data is None else data
     return fill(trained, source, data, draws, seed, tell)  # type: ignore[no-any-return]
 
 
 def augment(trained: Trained, n: int | None, seed: int | None, tell: Tell, **options: Any) -> Made:
-    """The run's training data with new ones of rare classes. Raises VaekitError."""
+    """The run's training data together with new data of rare classes. Raises VaekitError."""
     fill_up = require_verb(trained.modality, "augment")
     return fill_up(trained, training_part(trained), n, seed, tell, **options)  # type: ignore[no-any-return]
 
 
 def write(trained: Trained, made: Any, place: Place, **options: Any) -> dict[str, str]:
-    """Write new data; the files by what they are. Raises VaekitError."""
+    """Write new data; returns the paths of the files by what they contain. Raises VaekitError."""
     return trained.modality.output.write(made, trained.schema, place, **options)
