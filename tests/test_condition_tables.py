@@ -36,7 +36,7 @@ def test_a_table_of_some_images_says_of_how_many(tmp_path: Path) -> None:
         Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
     (tmp_path / "metadata.csv").write_text("file;age\na.png;0,5\nb.png;1,5\n")
     images = load(tmp_path, condition=["age"])
-    assert "age: not known of 1 of 3 images" in images.notes
+    assert "age: unknown for 1 of 3 images" in images.notes
     assert images.schema.conditions[0].mean == 1.0
 
 

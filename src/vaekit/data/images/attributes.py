@@ -87,7 +87,7 @@ def as_known(
             raise
         except VaekitError:
             lacking.append(field.name)
-    note = f"Not known of these images, so left open: {', '.join(lacking)}"
+    note = f"Unknown for these images, so left open: {', '.join(lacking)}"
     filled = _filled(images, found, fields)
     return replace(filled, notes=(*filled.notes, note)) if lacking else filled
 
@@ -118,7 +118,7 @@ def _lacking(field: Condition, context: Tensor, before: Sequence[Condition]) -> 
     """A note of the number of images for which a field is unknown; "" if that is none or all of them."""
     unknown = int(context[:, sum(other.width for other in before)].isnan().sum())
     return (
-        f"{field.name}: not known of {unknown:,} of {len(context):,} images"
+        f"{field.name}: unknown for {unknown:,} of {len(context):,} images"
         if 0 < unknown < len(context)
         else ""
     )
