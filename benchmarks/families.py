@@ -59,7 +59,7 @@ def turns(run: Run) -> Generator[float]:
 
 def bare(run: Run, family: Family) -> Callable[[], float]:
     """A stretch of the bare loop over a copy of the run's networks: CPU seconds a step."""
-    model, raw = copy.deepcopy(run.model).train(), run.data.raw.take(run.train_index)
+    model, raw = copy.deepcopy(run.learner.model).train(), run.data.raw.take(run.train_index)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     context = None if run.data.context is None else run.data.context[run.train_index]
 

@@ -72,7 +72,7 @@ def test_it_trains(trained: Callable, kind: str) -> None:
     """Two steps, both good, with every term of the objective in the log and a finite bound on what was held out."""
     run, events = trained(kind)
     assert run.progress.step == 2
-    assert run.guard.bad == 0
+    assert run.learner.guard.bad == 0
     logged = [event.row for event in events if isinstance(event, Logged)]
     train, held_out = (
         next(row for row in logged if row["split"] == split) for split in ("train", "val")
@@ -86,7 +86,11 @@ def test_it_trains(trained: Callable, kind: str) -> None:
 def test_what_changes_over_a_run_is_told_how_far_it_is(trained: Callable, kind: str) -> None:
     """Temperatures and targets: at the second step of two, half of the run is done."""
     run, _ = trained(kind)
-    told = [float(buffer) for name, buffer in run.bare.named_buffers() if name.endswith("progress")]
+    told = [
+        float(buffer)
+        for name, buffer in run.learner.bare.named_buffers()
+        if name.endswith("progress")
+    ]
     assert told == [0.5]
 
 
@@ -187,7 +191,9 @@ def test_a_run_that_is_stopped_ends_where_it_would_have_ended(
     list(again.events())
     assert again.progress.step == 6
     for (name, one), other in zip(
-        whole.bare.state_dict().items(), again.bare.state_dict().values(), strict=True
+        whole.learner.bare.state_dict().items(),
+        again.learner.bare.state_dict().values(),
+        strict=True,
     ):
         assert torch.equal(one, other), name
 

@@ -123,7 +123,7 @@ def test_what_is_measured_and_kept_is_the_average_of_the_weights(tmp_path: Path)
     row = next(validations(run))
     kept = load_model(run.folder)
     assert alike(kept.model.state_dict(), run.trained.model.state_dict())
-    assert not alike(kept.model.state_dict(), run.model.state_dict())
+    assert not alike(kept.model.state_dict(), run.learner.model.state_dict())
     rate = bound(
         kept.model, kept.batches(own_part(kept))
     ).rate.value  # in closed form, so whatever the seed
@@ -172,7 +172,7 @@ def test_the_held_out_bits_are_the_same_for_every_model(tmp_path: Path) -> None:
             f"latent={latent}",
         ]
         run = begin(tmp_path / str(latent), pixels, *changes)
-        decoder: Any = run.model.decoder
+        decoder: Any = run.learner.model.decoder
         torch.nn.init.zeros_(decoder.net.head.weight)
         seen.append(next(validations(run))["distortion"])
     assert seen[0] == seen[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +14,11 @@ from torch import Tensor
 from vaekit import files
 from vaekit.assembly.model import build_model, build_objective, start_model
 from vaekit.assembly.settle import Resolved, split
+from vaekit.core.objectives import Objective
 from vaekit.core.trace import Model
 from vaekit.data.dataset import Resident, counted
 from vaekit.data.location import absolute_paths
+from vaekit.data.modality import Modality
 from vaekit.data.registry import modality
 from vaekit.disk import checkpoint, lock
 from vaekit.disk.layout import ENVIRONMENT, EXPERIMENT, RESUME, SKIPPED, WEIGHTS
@@ -26,25 +27,17 @@ from vaekit.errors import VaekitError
 from vaekit.measures import bounds
 from vaekit.runs.clock import ASKS, Clock, passed
 from vaekit.runs.events import Ended, Logged
+from vaekit.runs.learner import Learner
 from vaekit.runs.training_input import training_input
 from vaekit.runs.window import Window
 from vaekit.tasks.batches import batches
 from vaekit.tasks.trained import Trained
-from vaekit.training.compiling import compiled
 from vaekit.training.engine import Engine
-from vaekit.training.loop import Average, Feed, Position, Schedule, fit
-from vaekit.training.optimisers import OPTIMISERS
-from vaekit.training.step import CompiledStep, Guard, Step, StepByStep, Update
+from vaekit.training.loop import Feed, Position, Schedule, fit
 
 SPARE = 0.3
 """If less than this share of its time is left, a run counts as ended by its time limit: the rest
 was reserved for the last validation."""
-
-WHOLE_PAYS = 32
-"""With more weight tensors than this, the training step is not compiled as a whole: each tensor is
-a kernel, and compiling them all takes minutes."""
-
-DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Run:
@@ -59,28 +52,20 @@ class Run:
         self.folder = self.engine.agree(lambda: lock.take(place()))
         torch.manual_seed(train.seed)
         self.fingerprint, self.reasons = resolved.data.fingerprint, resolved.reasons
-        self.modality = modality(resolved.data.schema.modality)
-        self.data = self.modality.values.freeze(resolved.data, train.seed)
+        kind = modality(resolved.data.schema.modality)
+        self.data = kind.values.freeze(resolved.data, train.seed)
         self.train_index, self.val_index = split(self.experiment, len(self.data))
-        self.objective = build_objective(self.experiment, len(self.train_index), self.data.schema)
-        self.model = build_model(self.experiment.model, self.data.schema)
+        objective = build_objective(self.experiment, len(self.train_index), self.data.schema)
+        model = build_model(self.experiment.model, self.data.schema)
         if not resume:
-            self._start()
-        average = copy.deepcopy(self.model)
-        self.bare = Step(self.model, self.objective)
-        self.step, self.optimiser = self.engine.setup(
-            compiled(self.bare, dynamic=False) if train.compile else self.bare,
-            lambda step: OPTIMISERS[train.optimiser](
-                step, train.weight_decay, DTYPES[train.precision]
-            ),
-        )
-        self.average = Average(average.to(self.engine.device), self.model, train.ema)
-        self.guard = Guard(self.bare.parameters(), train.clip, self.engine.device)
+            self._start(model)
+        self.learner = Learner(train, model, objective, self.engine)
         self.progress = Position()
-        self.window = Window(self.objective, self.engine, self.guard, max(1, resolved.steps // 400))
         self.plan = Schedule(
             resolved.steps, train.lr, train.lr_warmup, train.lr_floor, train.clip, train.ema
         )
+        every = max(1, resolved.steps // 400)
+        self.window = Window(objective, self.engine, self.learner.guard, every)
         self.feed = self._feed()
         torch.manual_seed(train.seed + 7919 * self.engine.rank)
         if resume:
@@ -103,6 +88,14 @@ class Run:
         return Clock(self.plan.steps, minutes, self.progress, self.engine)
 
     @property
+    def modality(self) -> Modality:
+        return modality(self.data.schema.modality)
+
+    @property
+    def objective(self) -> Objective:
+        return self.learner.objective
+
+    @property
     def leads(self) -> bool:
         """Whether this is the process that writes files."""
         return self.engine.rank == 0
@@ -110,7 +103,8 @@ class Run:
     @property
     def trained(self) -> Trained:
         """The model with the present averaged weights."""
-        return Trained(self.average.settle().eval(), self.data.schema, self.experiment, self.folder)
+        model = self.learner.average.settle().eval()
+        return Trained(model, self.data.schema, self.experiment, self.folder)
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
         """Train to the end, or until `stop()` or a limit; then the files hold all that resuming
@@ -147,7 +141,9 @@ class Run:
             if reason := self._ending(stop):
                 why = reason
                 if why == "stopped" and not self.progress.best_step:
-                    self._keep(self.average.settle(), None)  # otherwise no weights would be kept
+                    self._keep(
+                        self.learner.average.settle(), None
+                    )  # otherwise no weights would be kept
                 self.save(why)
                 break
         yield Ended(why, self.best() if why != "stopped" else self.trained)
@@ -175,48 +171,21 @@ class Run:
         return "patience" if self.engine.any(lost) else ""
 
     def _fit(self) -> Iterator[Tensor]:
-        self.model.train()
+        self.learner.model.train()
         yield from fit(
-            self._advance(),
+            self.learner.update(self.feed.batch),
             self.feed,
             self.plan,
-            self._settings,
+            self.learner.set_progress,
             self.progress,
-            self.average,
+            self.learner.average,
             self.clock.tick,
         )
-
-    def _settings(self, done: float) -> list[float]:
-        """Set the progress of parts that anneal to the share `done`; returns the weights of the
-        terms."""
-        for part in self.bare.modules():
-            if "progress" in part._buffers:
-                part._buffers["progress"].fill_(done)  # type: ignore[union-attr]
-        return self.objective.weights(done)
-
-    def _advance(self) -> Update:
-        train, usual = self.experiment.train, self.feed.batch // self.engine.world
-        apart = StepByStep(
-            self.step,
-            self.optimiser,
-            self.guard,
-            self.engine.backward,
-            usual if train.compile else None,
-        )
-        alone = self.engine.world == 1 and not self.average.sharded
-        if (
-            train.compile
-            and alone
-            and train.optimiser == "adamw"
-            and len(self.guard.parameters) <= WHOLE_PAYS
-        ):
-            return CompiledStep(self.bare, apart, DTYPES[train.precision])
-        return apart
 
     def _validate(self) -> dict[str, Any]:
         """The ELBO (beta = 1) of the averaged weights on held-out data; keeps them if they are the
         best."""
-        began, model = time.perf_counter(), self.average.settle()
+        began, model = time.perf_counter(), self.learner.average.settle()
         bound = bounds.bound(model, self._held_out(), seed=1)
         row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
         score = -row["elbo"]
@@ -258,30 +227,23 @@ class Run:
         self.engine.barrier()
         path = self.folder / WEIGHTS
         if path.is_file():
-            checkpoint.load_weights(self.average.model, checkpoint.load_tensors(path)[0], path)
-            self.average.adopt(self.engine.shard)
+            self.learner.load_average(path)
         return self.trained
 
     def save(self, ended: str = "") -> None:
         """Write all that resuming needs to one file, atomically; at the end, also why the run
         ended."""
-        weights, optimiser = self.engine.states(self.bare, self.optimiser)
-        states, average = self.engine.gather(torch.get_rng_state()), self.average.settle()
+        tensors, groups = self.learner.state()
+        states = self.engine.gather(torch.get_rng_state())
         sums = self.engine.gather(self.window.total)
         if not self.leads:
             return
-        tensors = {f"weights.{k}": v for k, v in weights.items()}
-        tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-        tensors |= {f"guard.{k}": v for k, v in self.guard.state().items()}
-        tensors |= {
-            f"optimiser.{n}|{k}": v for n, s in optimiser["state"].items() for k, v in s.items()
-        }
         tensors |= {"random": states, "window": sums}
         if self.engine.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
         about = {
             "progress": self.progress.to_dict(),
-            "groups": optimiser["param_groups"],
+            "groups": groups,
             "count": len(self.data),
             "fingerprint": self.fingerprint,
             "ended": ended,
@@ -315,15 +277,7 @@ class Run:
             ) from None
 
     def _take_up(self, tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> None:
-        checkpoint.load_weights(self.average.model, _under(tensors, "average."), path)
-        self.average.adopt(self.engine.shard)
-        self.guard.load_state(_under(tensors, "guard."))
-        state: dict[str, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, "optimiser.").items():
-            name, _, field = key.partition("|")
-            state.setdefault(name, {})[field] = value
-        groups = {"state": state, "param_groups": about["groups"]}
-        self.engine.load_states(self.bare, self.optimiser, _under(tensors, "weights."), groups)
+        self.learner.load_state(tensors, about["groups"], path)
         self.progress = Position(**about["progress"])
         patience = self.experiment.train.patience
         self.progress.stale %= (
@@ -335,14 +289,14 @@ class Run:
         if "random.cuda" in tensors and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
 
-    def _start(self) -> None:
+    def _start(self, model: Model) -> None:
         """Initialise the parts that depend on training data: the decoder's bias, codebooks,
         pseudo-inputs."""
         data, index = self.data, self.train_index
         x = self.modality.values.prepare(data.raw.take(index[:2000]), data.schema, None)
         context = None if data.context is None else data.context[index[:2000]]
         raw = data.raw.take(index[:5000])
-        start_model(self.model, self.experiment.model, data.schema, raw, x, context)
+        start_model(model, self.experiment.model, data.schema, raw, x, context)
 
     def _feed(self) -> Feed:
         raw, index, device = self.data.raw, self.train_index, self.engine.device
@@ -383,7 +337,3 @@ class Run:
         files.write(self.folder / ENVIRONMENT, json.dumps(environment() | facts, indent=2))
         if self.data.skipped:
             files.write(self.folder / SKIPPED, self.data.skipped_table)
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
