@@ -332,6 +332,10 @@ def test_codes_and_numbers(run, source, place) -> None:
         *(f"{what}_{i}" for what in ("mean", "scale") for i in range(8)),
     ]
     assert [code["row"] for code in codes] == [str(i) for i in range(1, 401)]
+    trained = vaekit.load(run)
+    assert float(codes[0]["mean_0"]) == float(trained.encode(source).mean[0, 0])
+    assert len(trained.reconstruct(source)) == 400
+    assert len(trained.interpolate(source, source, 3)) == 3
     numbers = done(
         "evaluate",
         run,

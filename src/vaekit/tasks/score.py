@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -24,6 +23,7 @@ from vaekit.disk import checkpoint
 from vaekit.disk.layout import DETECTOR
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
+from vaekit.tasks import given
 from vaekit.tasks.own_data import held_part, own_part, training_part
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Scores:
 
 def score(
     trained: Trained,
-    data: Dataset | str | Path | None,
+    data: Any,
     by: str | None,
     seed: int,
     contamination: float,
@@ -67,10 +67,8 @@ def score(
     """
     by = by or usual(trained)
     require_suits(trained, by)
-    if data is None:
-        data = own_part(trained, tell)
-    elif isinstance(data, (str, Path)):
-        data = read(trained, data, by)
+    options = reading_options(trained, by)
+    data = own_part(trained, tell) if data is None else given.dataset(trained, data, **options)
     if by == DETECTED:
         return _detected(trained, data, seed, contamination, tell)
     if contamination:
@@ -78,11 +76,6 @@ def score(
             f"contamination is for the score by {DETECTED}; {by} is of the model as it was trained: leave it out"
         )
     return by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
-
-
-def read(trained: Trained, source: str | Path, by: str, **options: Any) -> Dataset:
-    """The data of `source` as the score wants them."""
-    return trained.read(source, **reading_options(trained, by), **options)
 
 
 def reading_options(trained: Trained, by: str) -> Mapping[str, Any]:

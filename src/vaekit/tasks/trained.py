@@ -28,7 +28,7 @@ from vaekit.disk import checkpoint
 from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
 from vaekit.models.codes.posteriors import CodePosterior
-from vaekit.tasks import further, resample, sampler_choice, score, verbs
+from vaekit.tasks import further, given, resample, sampler_choice, score, verbs
 from vaekit.tasks.batches import ROWS, batches
 from vaekit.tasks.own_data import own_part
 from vaekit.tasks.score import Scores
@@ -142,7 +142,7 @@ class Trained:
 
     def score(
         self,
-        data: Dataset | str | Path | None = None,
+        data: Any = None,
         by: str | None = None,
         seed: int = 0,
         contamination: float = 0.0,
@@ -156,7 +156,7 @@ class Trained:
 
     def evaluate(
         self,
-        data: Dataset | str | Path | None = None,
+        data: Any = None,
         draws: int = 500,
         seed: int = 0,
         limit: int | None = None,
@@ -173,10 +173,7 @@ class Trained:
         data are drawn by. The NLL takes `draws` importance draws (0 leaves it out) on `limit` data drawn by the seed
         (all when None). `progress` is told what is being done, how far it is, and how far it goes.
         """
-        if data is None:
-            data = own_part(self)
-        elif isinstance(data, (str, Path)):
-            data = self.read(data)
+        data = own_part(self) if data is None else given.dataset(self, data)
         ask = further.Ask(tuple(metrics), draws, limit, sampler, seed)
         return further.evaluate(self, data, ask, progress, tell, **options)[0]
 
@@ -239,20 +236,25 @@ class Trained:
         given = self.model.decode(latents, context)
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
-        """The posteriors of data x (N, *shape), of which `context` (N, F) is known: the same in any company."""
+    def encode(self, x: Any, context: Tensor | None = None) -> Codes:
+        """The posteriors of data x (N, *shape), of which `context` (N, F) is known: the same in any company.
+
+        x is a tensor, a file, a folder or what `read` returned.
+        """
+        x, context = given.tensor(self, x, context)
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
         size = batch_size(self.schema.dims)
         return Codes(*in_fixed_batches(self._moments, size, x.float(), context))
 
-    def indices(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def indices(self, x: Any, context: Tensor | None = None) -> Tensor:
         """The codes of data x (N, *shape) of a quantised latent: their numbers in the codebook, int64 (N, places)."""
         if self.kind != "codes":
             raise VaekitError(
                 f"indices: this model's latents are {self.kind}, not codes; use encode"
             )
+        x, context = given.tensor(self, x, context)
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
@@ -271,23 +273,24 @@ class Trained:
             parts = [self.model.decode(self._latents(a), c) for a, c in self._split(z, context)]
             return torch.cat([self.modality.output.as_data(part) for part in parts])
 
-    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x (N, *shape) encoded to its posterior mean and decoded again."""
+    def reconstruct(self, x: Any, context: Tensor | None = None) -> Any:
+        """x (N, *shape) encoded to its posterior mean and decoded again; of a file, new data as `generate` has them."""
+        if not isinstance(x, Tensor):
+            return verbs.reconstruct(self, given.dataset(self, x))[0]
         return self.decode(self.encode(x, context).mean, context)
 
-    def interpolate(
-        self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None
-    ) -> Tensor:
+    def interpolate(self, a: Any, b: Any, steps: int = 10, context: Tensor | None = None) -> Any:
         """Data on the straight line between the posterior means of a and b, ends included: (steps, *shape).
 
+        Of two files, the line goes between the first datum of each, and the data are as `generate` has them.
         `context` (2, F) is what is known of a and b: numbers go from the one to the other, classes change half way.
         """
         if steps < 2:
             raise VaekitError(f"expected at least 2 steps, got {steps}")
-        ends, way = (
-            self.encode(torch.stack((a, b)), context).mean,
-            torch.linspace(0, 1, steps)[:, None],
-        )
+        if two := given.ends(self, a, b):
+            return verbs.interpolate(self, *two, steps)
+        way = torch.linspace(0, 1, steps)[:, None]
+        ends = self.encode(torch.stack((a, b)), context).mean
         return self.decode(torch.lerp(ends[0], ends[1], way), self.between(context, steps))
 
     def between(self, context: Tensor | None, steps: int) -> Tensor | None:
