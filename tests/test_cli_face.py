@@ -30,6 +30,7 @@ from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
 from vaekit.cli.words import span
 from vaekit.data.options import Option
+from vaekit.data.registry import modality
 from vaekit.disk import checkpoint
 from vaekit.disk.log import read_metrics
 from vaekit.errors import VaekitError
@@ -242,17 +243,18 @@ def test_no_gain_any_more_is_an_end_like_any_other(tmp_path):
 def test_the_report_says_what_the_mutual_information_cannot_exceed(value, at):
     from vaekit.report.report import _numbers
 
+    images = modality("images")
     number = {"value": 1.0, "error": 0.1}
     numbers = {"data": "test", "n": 180, "elbo": number, "distortion": number, "rate": number}
     table = str(
-        _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, "image")
+        _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, images)
     )
     assert "ln 180 = 5.19" in table
     assert ("may be higher" in table) == at
     table = str(
         _numbers(
             numbers | {"active_units": 1, "latent": 2, "mutual_information": value, "n": 60_000},
-            "image",
+            images,
         )
     )
     assert "ln 2,000 = 7.60" in table  # so many are used
@@ -315,7 +317,9 @@ def shown(meter: terminal.Meter, width: int) -> list[str]:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_what_matters_fits_every_terminal(monkeypatch, width):
     clock, at = Clock(monkeypatch), [0]
-    meter = terminal.Meter(10_000, ["distortion", "rate"], lambda: at[0], compiles=True)
+    meter = terminal.Meter(
+        10_000, ["distortion", "rate"], lambda: at[0], compiles=True, plural="images"
+    )
     clock.now += 31  # compiling
     first = shown(meter, width)
     assert "step 0/10,000  ? left  0:31 elapsed" in first[0]
@@ -349,7 +353,9 @@ def test_time_left_leaves_compiling_out_and_knows_the_limit(monkeypatch):
 
 def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
     clock, at = Clock(monkeypatch), [0]
-    with terminal.Meter(1000, ["distortion", "rate"], lambda: at[0], compiles=True) as meter:
+    with terminal.Meter(
+        1000, ["distortion", "rate"], lambda: at[0], compiles=True, plural="images"
+    ) as meter:
         assert capsys.readouterr().err == "compiling (the first step takes a minute or two)\n"
         for step in (1, 2, 500, 1000):
             clock.now, at[0] = clock.now + (6 if step != 2 else 1), step

@@ -13,7 +13,7 @@ from vaekit.assembly import latents, priors
 from vaekit.assembly.model import build_objective, build_untrained, count_cost, require_fit
 from vaekit.config import Experiment
 from vaekit.data.conditions import describe
-from vaekit.data.dataset import Dataset, Schema, counted
+from vaekit.data.dataset import Dataset, Schema
 from vaekit.data.registry import modality
 from vaekit.errors import VaekitError
 from vaekit.training.engine import choose_device, has_fast_bf16
@@ -83,13 +83,13 @@ def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
 
 def _few_held_out(experiment: Experiment, data: Dataset) -> list[str]:
     """A warning where hardly any data are left to measure with."""
-    held, datum = held_out(experiment, len(data)), modality(data.schema.modality).datum
+    held, kind = held_out(experiment, len(data)), modality(data.schema.modality)
     if held >= FEW_HELD_OUT:
         return []
     are = "is" if held == 1 else "are"
     return [
-        f"only {counted(held, datum)} {are} held out: the held-out numbers, and which weights are "
-        f"best, are hardly more than a guess; use more {datum}s, or hold out a larger part of them: "
+        f"only {kind.counted(held)} {are} held out: the held-out numbers, and which weights are "
+        f"best, are hardly more than a guess; use more {kind.plural}, or hold out a larger part of them: "
         f"data.holdout, now {experiment.data.holdout:g}"
     ]
 

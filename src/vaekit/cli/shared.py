@@ -59,7 +59,7 @@ def data_of(trained: Trained, source: str | None, **options: Any) -> Dataset:
         data = trained.read(source, progress=hook, **options)
     tell_notes(data)
     if not len(data):
-        raise VaekitError(f"{source}: has 0 {trained.modality.datum}s; expected at least 1")
+        raise VaekitError(f"{source}: has 0 {trained.modality.plural}; expected at least 1")
     return data
 
 

@@ -53,7 +53,7 @@ class Meter:
     """Where training is: live on a terminal, in two lines that fit it; elsewhere a plain line every few seconds.
 
     `step()` says how far the run is, so that the display moves between the rows of the log, too. `limit` is after how
-    many seconds the run ends in any case, `datum` what it is trained on.
+    many seconds the run ends in any case, `plural` what it is trained on.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class Meter:
         quiet: bool = False,
         compiles: bool = False,
         limit: float | None = None,
-        datum: str = "image",
+        plural: str = "data",
     ) -> None:
-        self.datum = datum
+        self.plural = plural
         self.total, self.terms, self.step, self.limit = total, terms, step, limit
         self.first, self.began = step(), time.monotonic()
         self.mark: tuple[int, float] | None = (
@@ -103,7 +103,7 @@ class Meter:
         else:
             self.costs = [f"{NAMES.get(name, name)} {row[name]:.2f}" for name in self.terms]
             self.costs += [f"skipped {row['skipped']}"] if row["skipped"] else []
-            self.speed = f"{row['data_per_s']:,.0f} {self.datum}s/s"
+            self.speed = f"{row['data_per_s']:,.0f} {self.plural}/s"
         last = row["split"] == "val" and row["step"] == self.total
         if self.plain and (last or time.monotonic() - self.told > 5):
             self.told = time.monotonic()

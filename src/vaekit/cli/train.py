@@ -243,5 +243,5 @@ def _meter(run: Run, quiet: bool) -> Meter:
         quiet or not run.leads,
         train.compile is True,
         limit,
-        run.modality.datum,
+        run.modality.plural,
     )

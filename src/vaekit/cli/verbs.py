@@ -147,7 +147,6 @@ def encode(
 
       vaekit encode runs/customers new.csv --out codes.parquet
     """
-    from vaekit.data.dataset import counted
     from vaekit.tasks import codes
 
     trained = load(run, device)
@@ -156,7 +155,7 @@ def encode(
     files = codes.write(arrays, out, run / "encoded")
     _list_skipped(source, files)
     what = "indices of the codes" if "index" in arrays else "means and standard deviations"
-    tell(f"{what} of {counted(len(source), trained.modality.datum)}")
+    tell(f"{what} of {trained.modality.counted(len(source))}")
     show({**files, "n": len(source), "latent": trained.latent}, as_json)
 
 
@@ -284,9 +283,9 @@ def _one(trained: Trained, end: str, part: Dataset | None, **options: Any) -> Da
         tell_notes(data)
         return data.subset(torch.tensor([0]))
     if int(end) >= len(part):
-        datum = trained.modality.datum
+        kind = trained.modality
         raise VaekitError(
-            f"{datum} {end}: expected 0 to {len(part) - 1}, the run's own {datum}s that it was not trained on"
+            f"{kind.datum} {end}: expected 0 to {len(part) - 1}, the run's own {kind.plural} that it was not trained on"
         )
     return part.subset(torch.tensor([int(end)]))
 

@@ -305,6 +305,15 @@ class Modality:
     measures: Measures = field(default_factory=lambda: Measures())
     options: Options = field(default_factory=dict)
     """Options of the command line that only this kind has."""
+    plural: str = ""
+    """What several are called; unless given, `datum` with an s."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plural", self.plural or f"{self.datum}s")
+
+    def counted(self, count: int) -> str:
+        """ "1 image", "2,000 images"."""
+        return f"{count:,} {self.datum if count == 1 else self.plural}"
 
 
 def require_verb(kind: Modality, verb: str) -> Callable[..., Any]:

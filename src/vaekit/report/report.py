@@ -16,7 +16,7 @@ from vaekit import files
 from vaekit.assembly.latents import in_words as latent_in_words
 from vaekit.assembly.model import build_objective, build_untrained, count_cost
 from vaekit.data.dataset import Dataset
-from vaekit.data.modality import Shown
+from vaekit.data.modality import Modality, Shown
 from vaekit.disk.layout import EVALUATION, PLOTS, REPORT
 from vaekit.disk.log import read_metrics
 from vaekit.figures import plots
@@ -116,7 +116,7 @@ def _page(
 ) -> str:
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
     experiment = html.escape(trained.experiment.to_yaml())
-    rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality))
     discrete = trained.modality.model.discrete(trained.experiment.model, trained.schema)
     first, rest = shown[:2], shown[2:]
     body = f"""<p>{html.escape(_summary(trained, data))}</p>
@@ -156,23 +156,23 @@ def _ended(folder: Path, facts: dict[str, Any]) -> str:
     return f"<p>Training: {html.escape(ending(facts))}.</p>"
 
 
-def _ceiling(value: float, n: int, datum: str) -> str:
+def _ceiling(value: float, n: int, kind: Modality) -> str:
     """What the estimate of the mutual information cannot exceed, and whether it is there."""
     limit = math.log(n)
     there = ". It is at that limit: the true value may be higher" if value > 0.95 * limit else ""
     return (
-        f"nats that the code tells of the {datum}; to tell {n:,} {datum}s apart takes ln {n:,} = {limit:.2f}, "
-        f"and the estimate, made on so many, cannot exceed that{there}"
+        f"nats that the code tells of the {kind.datum}; to tell {kind.counted(n)} apart takes ln {n:,} = "
+        f"{limit:.2f}, and the estimate, made on so many, cannot exceed that{there}"
     )
 
 
-def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
+def _numbers(numbers: dict[str, Any], kind: Modality) -> list[tuple[str, str, str]]:
     part, n = numbers["data"], numbers["n"]
     rows = [
         (
             "ELBO",
             in_words(numbers["elbo"]),
-            f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better",
+            f"nats per {kind.datum}, {n:,} {part} {kind.plural}, beta = 1; higher is better",
         ),
         (
             "reconstruction",
@@ -184,7 +184,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
             in_words(numbers["rate"]),
             "KL(q || p), nats: how much the code says about the data (rate in the files)",
         ),
-        *_use(numbers, min(n, MI_DATA), datum),
+        *_use(numbers, min(n, MI_DATA), kind),
     ]
     if "nll" in numbers:
         few = numbers["nll"]
@@ -192,7 +192,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
             (
                 "NLL",
                 in_words(few),
-                f"importance sampling, K = {few['draws']}, {few['n']:,} {datum}s; lower is better",
+                f"importance sampling, K = {few['draws']}, {few['n']:,} {kind.plural}; lower is better",
             )
         )
     if "bits_per_dim" in numbers:
@@ -210,7 +210,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, str]]:
+def _use(numbers: dict[str, Any], n: int, kind: Modality) -> list[tuple[str, str, str]]:
     """What use is made of the latents."""
     rows = []
     if "codes_used" in numbers:
@@ -236,9 +236,9 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
         rows.append(("active units", used, "latent dimensions in use"))
     if "reconstruction_spread" in numbers:
         share = f"{numbers['reconstruction_spread']:.1%}"
-        said = f"of what the {datum}s differ by; near 0 the decoder ignores the code"
+        said = f"of what the {kind.plural} differ by; near 0 the decoder ignores the code"
         rows.append(("difference of reconstructions", share, said))
     if "mutual_information" in numbers:
         shared = numbers["mutual_information"]
-        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))
+        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, kind)))
     return rows

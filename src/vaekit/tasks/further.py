@@ -93,6 +93,6 @@ def too_few(data: Dataset, asked: Sequence[str]) -> dict[str, str]:
     """Why new data are not looked at, where nobody named what to measure and there is too little to compare with."""
     if "samples" not in asked or len(data) >= FEWEST:
         return {}
-    datum = modality(data.schema.modality).datum
-    told = f"{len(data)} held-out {datum}s are too few to compare with ({FEWEST}); name data that have more"
+    plural = modality(data.schema.modality).plural
+    told = f"{len(data)} held-out {plural} are too few to compare with ({FEWEST}); name data that have more"
     return {"samples": told}

@@ -93,7 +93,7 @@ def _detected(
     trained: Trained, data: Dataset, seed: int, contamination: float, tell: Tell
 ) -> Scores:
     """Scores by a detector of the run's training data, fitted once and kept in the run's folder."""
-    found, datum = trained.modality.measures.detector, trained.modality.datum
+    found = trained.modality.measures.detector
     assert found is not None
     if trained.folder is None:
         raise VaekitError(
@@ -101,7 +101,7 @@ def _detected(
         )
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tell(f"fitting a detector to the training {datum}s, once")
+        tell(f"fitting a detector to the training {trained.modality.plural}, once")
         return found.fit(training_part(trained), trained.schema, seed, contamination)
 
     key = {"seed": seed, "contamination": contamination, "form": found.form}

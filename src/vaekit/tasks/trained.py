@@ -337,7 +337,7 @@ class Trained:
             or x.shape[1:] != shape
         ):
             raise VaekitError(
-                f"expected {self.modality.datum}s of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
+                f"expected {self.modality.plural} of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
             )
 
     def _require_context(self, context: Tensor | None, n: int) -> None:
