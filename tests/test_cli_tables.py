@@ -356,6 +356,15 @@ def test_codes_and_numbers(run, source, place) -> None:
     )
 
 
+def test_the_terminal_says_what_the_measures_of_rows_mean(run) -> None:
+    lines = call("evaluate", run, "--draws", 0).out.splitlines()
+    shown = {line.split()[0]: line for line in lines if "  " in line}
+    assert shown["ratio"].endswith("good: at least held_ratio")
+    assert shown["two_sample"].endswith("good: near 0.5, or as for training rows")
+    parts = ("column_error", "pair_error", "copies", "near_copies", "closer", "membership")
+    assert all("; good: " in shown[name] for name in parts)
+
+
 def test_the_page_is_where_it_is_wanted_and_nothing_else(run, place) -> None:
     page = place / "pages" / "page.html"
     page.parent.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,7 +99,7 @@ def evaluate(
     numbers |= {**trained.schema.reported, "seed": seed}
     if page is not None:
         numbers |= _page(run, options["evaluate"].get("out"), numbers, page)
-    show(numbers if as_json else _readable(numbers, kind), as_json)
+    show(numbers if as_json else _explained(_readable(numbers, kind), measures.meanings), as_json)
 
 
 def _page(run: Path, out: Path | None, numbers: dict[str, Any], page: Page) -> dict[str, Any]:
@@ -172,6 +173,15 @@ def _readable(numbers: dict[str, Any], kind: Modality, before: str = "") -> dict
     floor = _readable(numbers["floor"], kind, before) if "floor" in numbers else {}
     return lines | {
         name: f"{lines[name]} (training {kind.plural}: {value})" for name, value in floor.items()
+    }
+
+
+def _explained(lines: dict[str, str], meanings: Mapping[str, str]) -> dict[str, str]:
+    """The lines with what their numbers mean, in a column of its own."""
+    width = max((len(lines[name]) for name in lines if name in meanings), default=0)
+    return {
+        name: f"{line:<{width}}  {meanings[name]}" if name in meanings else line
+        for name, line in lines.items()
     }
 
 

@@ -244,6 +244,8 @@ class Measures:
     """Raise a VaekitError where the options of `evaluate` do not go together: (schema, metrics, the options)."""
     detector: Detection | None = None
     """A detector of odd data of its own; None where the model's own numbers have to do."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What numbers of `named` say, and what a good value is, by their name: the terminal shows it beside them."""
     explain: Callable[[Any, Any, Any], Mapping[str, Any]] = lambda data, scores, odd: {}
     """(data, Scores, odd (N,)) -> further columns of the table of scores."""
     illustrate: Callable[[Any, Any, Path], dict[str, str]] = lambda data, scores, path: {}
