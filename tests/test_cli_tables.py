@@ -200,6 +200,7 @@ def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     assert "say it, such as" not in asked
     both = call("augment", run, "--balance", "paid", "-n", 300, "--out", place / "both.csv").err
     assert "Rows, real ones too, come without key" in both
+    assert "360 rows of the training part; held-out rows are left out" in both
 
 
 def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:

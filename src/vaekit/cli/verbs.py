@@ -255,6 +255,8 @@ def augment(
 ) -> None:
     """The run's training data with new ones, so that every class has as many as the commonest.
 
+    Data that the run held out are left out, so that they can still test a classifier.
+
     Of a table, --balance names the column of the classes, near-copies of training rows are refused, and a column
     `synthetic` tells new rows from real ones. Pictures go into an .npz file to train on, with a sheet of the new ones.
 

@@ -137,7 +137,7 @@ class Trained:
     def augment(
         self, n: int | None = None, seed: int | None = None, tell: Tell = ignore, **options: Any
     ) -> Any:
-        """The run's training data with new ones of rare classes: of a table `balance="column"`."""
+        """The training data, not the held-out ones, with new ones of rare classes: of a table `balance="column"`."""
         return verbs.augment(self, n, seed, tell, **options).data
 
     def score(
