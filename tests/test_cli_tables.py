@@ -203,6 +203,14 @@ def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     assert "360 rows of the training part; held-out rows are left out" in both
 
 
+def test_what_cannot_be_drawn_is_refused_without_notes(told, place) -> None:
+    refused = call(
+        "generate", told, "-n", 5, "--where", "paid=maybe", "--out", place / "none.csv"
+    ).err
+    (line,) = refused.splitlines()
+    assert line.startswith("error: ")
+
+
 def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:
     rows = [[*row, 2**60 + i] for i, row in enumerate(made(60))]
     source = write(place / "serials.csv", rows, [*HEADER, "serial"])
