@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from vaekit.assembly.recipes import choose
 from vaekit.assembly.settle import Resolved, resolve
 from vaekit.cli import app as application
 from vaekit.cli import terminal
+from vaekit.cli.pace import Pace
 from vaekit.cli.settings import SETTINGS
 from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
@@ -380,9 +382,31 @@ def test_off_a_terminal_progress_tells_what_is_done_and_how_long_the_rest_takes(
             clock.now += seconds
             hook("teaching a judge", step, 1001)
     assert capsys.readouterr().err.splitlines() == [
+        "teaching a judge: 51 of 1,001, 0:38 left",
         "teaching a judge: 251 of 1,001, 0:24 left",
         "teaching a judge: 501 of 1,001, 0:16 left",
     ]
+
+
+def test_what_takes_long_is_told_and_what_is_quick_is_not(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "SOON", 0.05)
+    with terminal.soon("reading photos/ ..."):
+        time.sleep(1)
+    with terminal.soon("reading one.png ..."), terminal.soon("silent", quiet=True):
+        pass
+    time.sleep(0.2)
+    assert capsys.readouterr().err == "reading photos/ ...\n"
+
+
+def test_training_that_is_much_slower_than_forecast_is_explained_once():
+    pace = Pace(30_000.0)
+    slow = [row(step, data_per_s=1_000.0) for step in range(1, 9)]
+    told = [pace.hint(each) for each in slow]
+    assert [bool(hint) for hint in told] == [False, False, False, True, *[False] * 4]
+    assert "30 times as long as forecast" in told[3]
+    assert "OMP_NUM_THREADS" in told[3]
+    even = Pace(2_900.0)
+    assert not [each for each in slow if even.hint(each)]
 
 
 def test_on_a_terminal_progress_has_a_bar_with_the_time_that_is_left(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -159,10 +160,26 @@ COLUMNS = (*Progress.get_default_columns(), TextColumn("left"))
 EVERY = 5.0
 """Seconds from one plain line of progress to the next."""
 
+SOON = 2.0
+"""Seconds of silence after which it is told what takes so long."""
+
+
+@contextmanager
+def soon(what: str, quiet: bool = False) -> Iterator[None]:
+    """Tell `what` is being done, once, if it takes longer than `SOON` seconds."""
+    timer = threading.Timer(SOON, tell, [what])
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
 
 def _plainly() -> Any:
     """A progress hook that says a line every few seconds: how much is done, and how long the rest will take."""
-    told, began = time.monotonic(), dict[str, tuple[int, float]]()
+    told, began = time.monotonic() - EVERY + SOON, dict[str, tuple[int, float]]()
 
     def hook(what: str, done: int, total: int) -> None:
         nonlocal told
