@@ -495,6 +495,9 @@ def test_the_plan_and_the_start_tell_about_how_long(monkeypatch, tmp_path):
     told = "0.0001 min (--max-time) of about 2.0 h"
     assert told in json.loads(vaekit_(*words, "--dry-run", "--json")[0])["time"]
     assert f"100 steps, {told}" in vaekit_(*words, "--out", tmp_path / "run")[1]
+    words[-1] = "10h"
+    told = "about 2.0 h (roughly, from a few steps timed here): the 100 planned steps need less than --max-time"
+    assert told in json.loads(vaekit_(*words, "--dry-run", "--json")[0])["time"]
 
 
 def test_lengths_of_time_are_told_as_one_reads_them():
