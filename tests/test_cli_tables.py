@@ -97,6 +97,11 @@ def refused(*words: object) -> str:
     return result.err.splitlines()[-1].removeprefix("error: ")
 
 
+def test_free_bits_are_explained_in_the_log(trained) -> None:
+    assert "KL below 3 nats in total costs nothing" in trained.err
+    assert "KL in the loss 3.00" in trained.err
+
+
 def test_training_shows_what_columns_are_taken_for(trained, run) -> None:
     kinds = {
         line.split()[0]: line

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaekit.assembly import latents, priors
 from vaekit.assembly.model import build_objective, build_untrained, count_cost, require_fit
+from vaekit.assembly.objectives import explain_free_bits
 from vaekit.config import Experiment
 from vaekit.data.conditions import describe
 from vaekit.data.dataset import Dataset, Schema
@@ -65,6 +66,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     parameters, macs = count_cost(model, schema)
     steps = total_steps(settled, len(data))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
+    reasons += explain_free_bits(settled.objective.bound)
     reasons += _few_held_out(settled, data)
     return Resolved(settled, with_schema(data, schema), reasons, parameters, steps, macs)
 
