@@ -179,10 +179,10 @@ class SchemaLearner:
         if name in self.rules:
             self._compute(cells, self.rules[name])
             return
-        amounts = (
+        measured = (
             cells.measured or name in self.operands
         )  # what an equality computes with is no code
-        decision = infer(replace(cells, measured=amounts), asked.kinds.get(name, ""))
+        decision = infer(replace(cells, measured=measured), asked.kinds.get(name, ""))
         if isinstance(decision, LeftOut):
             if name in asked.conditions or name == asked.target:
                 raise VaekitError(

@@ -225,14 +225,14 @@ def _of_numbers(cells: Cells) -> Decision:
 
 
 def _why_no_classes(distinct: int, codes: bool) -> str:
-    """Why so many different whole numbers are amounts, where it is not plain."""
+    """Why so many different whole numbers are numbers and no classes, where it is not plain."""
     if distinct > 5 * FEW and not codes:
         return ""
     many = distinct > FEW and not codes
     return (
-        f": more than {FEW}, so amounts"
+        f": more than {FEW}, so numbers, not classes"
         if many
-        else f": fewer than {EACH} rows on average, so amounts"
+        else f": fewer than {EACH} rows on average, so numbers, not classes"
     )
 
 
