@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from vaekit.assembly.recipes import choose
 from vaekit.assembly.settle import Resolved, resolve
 from vaekit.cli import app as application
 from vaekit.cli import terminal
+from vaekit.cli.pace import Pace
 from vaekit.cli.settings import SETTINGS
 from vaekit.cli.train import train
 from vaekit.cli.words import clock as clock_
 from vaekit.cli.words import span
 from vaekit.data.options import Option
+from vaekit.data.registry import modality
 from vaekit.disk import checkpoint
 from vaekit.disk.log import read_metrics
 from vaekit.errors import VaekitError
@@ -239,17 +242,18 @@ def test_no_gain_any_more_is_an_end_like_any_other(tmp_path):
 def test_the_report_says_what_the_mutual_information_cannot_exceed(value, at):
     from vaekit.report.report import _numbers
 
+    images = modality("images")
     number = {"value": 1.0, "error": 0.1}
     numbers = {"data": "test", "n": 180, "elbo": number, "distortion": number, "rate": number}
     table = str(
-        _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, "image")
+        _numbers(numbers | {"active_units": 1, "latent": 2, "mutual_information": value}, images)
     )
     assert "ln 180 = 5.19" in table
     assert ("may be higher" in table) == at
     table = str(
         _numbers(
             numbers | {"active_units": 1, "latent": 2, "mutual_information": value, "n": 60_000},
-            "image",
+            images,
         )
     )
     assert "ln 2,000 = 7.60" in table  # so many are used
@@ -312,7 +316,9 @@ def shown(meter: terminal.Meter, width: int) -> list[str]:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_what_matters_fits_every_terminal(monkeypatch, width):
     clock, at = Clock(monkeypatch), [0]
-    meter = terminal.Meter(10_000, ["distortion", "rate"], lambda: at[0], compiles=True)
+    meter = terminal.Meter(
+        10_000, ["distortion", "rate"], lambda: at[0], compiles=True, plural="images"
+    )
     clock.now += 31  # compiling
     first = shown(meter, width)
     assert "step 0/10,000  ? left  0:31 elapsed" in first[0]
@@ -346,7 +352,9 @@ def test_time_left_leaves_compiling_out_and_knows_the_limit(monkeypatch):
 
 def test_off_a_terminal_each_line_tells_the_same(monkeypatch, capsys):
     clock, at = Clock(monkeypatch), [0]
-    with terminal.Meter(1000, ["distortion", "rate"], lambda: at[0], compiles=True) as meter:
+    with terminal.Meter(
+        1000, ["distortion", "rate"], lambda: at[0], compiles=True, plural="images"
+    ) as meter:
         assert capsys.readouterr().err == "compiling (the first step takes a minute or two)\n"
         for step in (1, 2, 500, 1000):
             clock.now, at[0] = clock.now + (6 if step != 2 else 1), step
@@ -371,9 +379,31 @@ def test_off_a_terminal_progress_tells_what_is_done_and_how_long_the_rest_takes(
             clock.now += seconds
             hook("teaching a judge", step, 1001)
     assert capsys.readouterr().err.splitlines() == [
+        "teaching a judge: 51 of 1,001, 0:38 left",
         "teaching a judge: 251 of 1,001, 0:24 left",
         "teaching a judge: 501 of 1,001, 0:16 left",
     ]
+
+
+def test_what_takes_long_is_told_and_what_is_quick_is_not(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "SOON", 0.05)
+    with terminal.soon("reading photos/ ..."):
+        time.sleep(1)
+    with terminal.soon("reading one.png ..."), terminal.soon("silent", quiet=True):
+        pass
+    time.sleep(0.2)
+    assert capsys.readouterr().err == "reading photos/ ...\n"
+
+
+def test_training_that_is_much_slower_than_forecast_is_explained_once():
+    pace = Pace(30_000.0)
+    slow = [row(step, data_per_s=1_000.0) for step in range(1, 9)]
+    told = [pace.hint(each) for each in slow]
+    assert [bool(hint) for hint in told] == [False, False, False, True, *[False] * 4]
+    assert "30 times as long as forecast" in told[3]
+    assert "OMP_NUM_THREADS" in told[3]
+    even = Pace(2_900.0)
+    assert not [each for each in slow if even.hint(each)]
 
 
 def test_on_a_terminal_progress_has_a_bar_with_the_time_that_is_left(monkeypatch):
@@ -462,6 +492,9 @@ def test_the_plan_and_the_start_tell_about_how_long(monkeypatch, tmp_path):
     told = "0.0001 min (--max-time) of about 2.0 h"
     assert told in json.loads(vaekit_(*words, "--dry-run", "--json")[0])["time"]
     assert f"100 steps, {told}" in vaekit_(*words, "--out", tmp_path / "run")[1]
+    words[-1] = "10h"
+    told = "about 2.0 h (roughly, from a few steps timed here): the 100 planned steps need less than --max-time"
+    assert told in json.loads(vaekit_(*words, "--dry-run", "--json")[0])["time"]
 
 
 def test_lengths_of_time_are_told_as_one_reads_them():

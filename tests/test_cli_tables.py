@@ -97,6 +97,11 @@ def refused(*words: object) -> str:
     return result.err.splitlines()[-1].removeprefix("error: ")
 
 
+def test_free_bits_are_explained_in_the_log(trained) -> None:
+    assert "KL below 3 nats in total costs nothing" in trained.err
+    assert "KL in the loss 3.00" in trained.err
+
+
 def test_training_shows_what_columns_are_taken_for(trained, run) -> None:
     kinds = {
         line.split()[0]: line
@@ -200,6 +205,15 @@ def test_what_new_rows_do_without_is_told(told, run, place) -> None:
     assert "say it, such as" not in asked
     both = call("augment", run, "--balance", "paid", "-n", 300, "--out", place / "both.csv").err
     assert "All rows, also the real ones, come without key" in both
+    assert "360 rows of the training part; held-out rows are left out" in both
+
+
+def test_what_cannot_be_drawn_is_refused_without_notes(told, place) -> None:
+    refused = call(
+        "generate", told, "-n", 5, "--where", "paid=maybe", "--out", place / "none.csv"
+    ).err
+    (line,) = refused.splitlines()
+    assert line.startswith("error: ")
 
 
 def test_columns_left_out_as_too_large_are_named_as_unwritten(place) -> None:
@@ -332,6 +346,10 @@ def test_codes_and_numbers(run, source, place) -> None:
         *(f"{what}_{i}" for what in ("mean", "scale") for i in range(8)),
     ]
     assert [code["row"] for code in codes] == [str(i) for i in range(1, 401)]
+    trained = vaekit.load(run)
+    assert float(codes[0]["mean_0"]) == float(trained.encode(source).mean[0, 0])
+    assert len(trained.reconstruct(source)) == 400
+    assert len(trained.interpolate(source, source, 3)) == 3
     numbers = done(
         "evaluate",
         run,
@@ -350,6 +368,15 @@ def test_codes_and_numbers(run, source, place) -> None:
     assert all(
         f"<strong>{mark.capitalize()}." in page.read_text() for mark in numbers["verdicts"].values()
     )
+
+
+def test_the_terminal_says_what_the_measures_of_rows_mean(run) -> None:
+    lines = call("evaluate", run, "--draws", 0).out.splitlines()
+    shown = {line.split()[0]: line for line in lines if "  " in line}
+    assert shown["ratio"].endswith("good: at least held_ratio")
+    assert shown["two_sample"].endswith("good: near 0.5, or as for training rows")
+    parts = ("column_error", "pair_error", "copies", "near_copies", "closer", "membership")
+    assert all("; good: " in shown[name] for name in parts)
 
 
 def test_the_page_is_where_it_is_wanted_and_nothing_else(run, place) -> None:

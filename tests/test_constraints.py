@@ -136,7 +136,7 @@ def test_what_new_rows_lack_is_in_no_rule() -> None:
     assert "holds in all rows" in " ".join(kept.notes)
 
 
-def test_what_an_equality_computes_with_is_an_amount() -> None:
+def test_what_an_equality_computes_with_is_a_number() -> None:
     """Of which another would be a category: not where its kind is said, nor for a bound."""
     few = (
         orders(400)

@@ -98,6 +98,17 @@ def test_it_is_evaluated_and_described(run: Path) -> None:
     assert "600 points" in call("info", run).out
 
 
+def test_messages_take_the_plural_that_a_kind_gives(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = replace(MODALITY, datum="series", plural="series")
+    monkeypatch.setitem(registry._registered, MODALITY.name, series)
+    shown = [call("evaluate", run, "--draws", 0), call("info", run)]
+    assert "series" in shown[0].err
+    assert not [text for each in shown for text in each[1:] if "seriess" in text]
+    assert MODALITY.plural == "points"
+
+
 def test_what_it_cannot_do_it_says_itself(run: Path, place: Path) -> None:
     refused = call("impute", run, place / "ring.xy")
     assert refused.code == 1

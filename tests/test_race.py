@@ -117,13 +117,18 @@ def test_the_outcome_is_told_in_a_sentence() -> None:
         result_of("mlp", 41.25, steps=3),
         RaceResult("chain", None),
     ]
-    told = "held-out ELBO after 20 s each: patches 9,812, conv 8,455, mlp too slow, chain failed"
-    assert explain(results, 0, 20.0) == f"net: patches ({told})"
+    assert explain(results, 0, 20.0) == (
+        "net: patches, the best of the race (held-out ELBO after 20 s of training each, higher is better: "
+        "patches 9,812, conv 8,455, mlp too slow, chain failed)"
+    )
     assert "conv 41.2" in explain([result_of("conv", 41.23)], 0, 2.5)
     close = [result_of("conv", 1.0, 2.0), result_of("mlp", -9.0, 15.0)]
-    assert explain(close, decide(close), 2.0).endswith(
-        "; mlp leads by less than one standard error)"
+    assert explain(close, decide(close), 2.0).startswith(
+        "net: conv, the usual choice for such data, because mlp leads by less than one standard error ("
     )
+    slow = [result_of("conv", 1.0, steps=3), result_of("mlp", 2.0)]
+    assert "conv, the usual choice for such data, because it was too slow" in explain(slow, 0, 2.0)
+    assert "because no net could be judged" in explain([RaceResult("conv", None)], 0, 2.0)
 
 
 # When there is one
@@ -234,7 +239,7 @@ def test_the_winners_run_is_the_run_that_its_words_give(
     plain = api.plan(experiment.override(*LEARNS), data)
     assert raced.experiment == plain.experiment
     assert raced.reasons == [raced.reasons[0], *plain.reasons]
-    assert raced.reasons[0].startswith("net: mlp 120 (held-out ELBO after 3000 s each: ")
+    assert raced.reasons[0].startswith("net: mlp 120, the best of the race (held-out ELBO after")
     weights = []
     for name, resolved in {"raced": raced, "plain": plain}.items():
         run = Run(resolved, lambda folder=tmp_path / name: api.new_folder(folder))
@@ -255,8 +260,8 @@ def test_a_race_leaves_the_random_state_and_no_file(
     assert torch.equal(torch.get_rng_state(), before)
     assert list(tmp_path.iterdir()) == []
     assert told == [
-        "race: mlp 120 1e-12 trains for 3000 s (1 of 2)",
-        "race: mlp 120 trains for 3000 s (2 of 2)",
+        "race to choose the net, 1 of 2: mlp 120 1e-12 trains for 3000 s",
+        "race to choose the net, 2 of 2: mlp 120 trains for 3000 s",
     ]
 
 

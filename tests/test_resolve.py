@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vaekit import Experiment, VaekitError
+from vaekit.assembly.objectives import explain_free_bits
 from vaekit.assembly.settle import held_out, resolve, total_steps
 from vaekit.data.dataset import Resident
 from vaekit.data.images.collection import Images
@@ -110,6 +111,14 @@ def test_a_run_with_hardly_any_held_out_images_says_so(n: int, words: str) -> No
     told = [why for why in resolve(Experiment(), images(n)).reasons if why.startswith(words)]
     assert len(told) == 1
     assert told[0].endswith("data.holdout, now 0.1")
+
+
+def test_free_bits_are_explained_where_the_objective_has_them() -> None:
+    (told,) = explain_free_bits("elbo+mmd:5+free-bits:3/total")
+    assert "KL below 3 nats in total costs nothing" in told
+    assert "KL in the loss" in told
+    assert "0.1 nats in each dimension" in explain_free_bits("elbo+free-bits:0.1")[0]
+    assert explain_free_bits("elbo+mmd:5") == []
 
 
 def test_a_run_with_enough_held_out_images_has_no_warning() -> None:

@@ -357,12 +357,12 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "rooms",
             np.arange(200) % 13 + 1,
-            "13 different whole numbers, 1 to 13: fewer than 20 rows each on average, so amounts",
+            "13 different whole numbers, 1 to 13: fewer than 20 rows each on average, so numbers, not classes",
         ),
         (
             "visits",
             np.arange(900) % 41,
-            "41 different whole numbers, 0 to 40: more than 20, so amounts",
+            "41 different whole numbers, 0 to 40: more than 20, so numbers, not classes",
         ),
         (
             "zip",
@@ -372,7 +372,7 @@ def test_a_subset_keeps_everything_in_step() -> None:
         (
             "zip",
             np.arange(400) % 30 + 98001,
-            "98001 to 98030: fewer than 20 rows each on average, so amounts",
+            "98001 to 98030: fewer than 20 rows each on average, so numbers, not classes",
         ),
         (
             "year",

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -75,6 +76,17 @@ def test_interpolation_runs_between_the_reconstructions(run: Trained, held: torc
     torch.testing.assert_close(line[[0, -1]], run.reconstruct(held[:2]), rtol=1e-4, atol=1e-5)
 
 
+def test_a_name_stands_for_the_data_that_are_read_there(run: Trained, tmp_path: Path) -> None:
+    pixels = run.read("digits").raw.take(torch.arange(3))
+    np.savez(tmp_path / "three.npz", images=pixels[:, 0].numpy())
+    name, data = str(tmp_path / "three.npz"), run.read(tmp_path / "three.npz")
+    x = as_tensor(data)
+    for given in (name, tmp_path / "three.npz", data):
+        assert torch.equal(run.encode(given).mean, run.encode(x).mean)
+        assert torch.equal(run.reconstruct(given), run.reconstruct(x))
+        assert torch.equal(run.interpolate(given, given, 3), run.interpolate(x[0], x[0], 3))
+
+
 def test_a_saved_and_loaded_model_is_the_same(
     run: Trained, held: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -121,6 +133,11 @@ def test_the_run_kept_its_held_out_images_apart(run: Trained) -> None:
         (
             lambda run: run.interpolate(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8), 1),
             "at least 2 steps, got 1",
+        ),
+        (lambda run: run.encode([[0.0]]), "the name of a picture.*got an object of type list"),
+        (
+            lambda run: run.interpolate(torch.zeros(1, 8, 8), "digits"),
+            "two tensors or two files",
         ),
     ],
 )

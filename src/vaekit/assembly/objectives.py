@@ -156,6 +156,23 @@ def _free_bits(
     return built.watching("rate").plus("free_bits", Term(term, _schedule(cost)))
 
 
+FREE = {"dim": " in each dimension", "latent": " in each latent", "total": " in total"}
+"""The words of `GROUPS` in a sentence."""
+
+
+def explain_free_bits(bound: str) -> list[str]:
+    """What free bits do to the loss, as a reason; [] for an objective without them."""
+    for word in bound.split("+"):
+        name, _, argument = word.partition(":")
+        nats, _, group = argument.partition("/")
+        if name == "free-bits":
+            return [
+                f"objective {bound}: KL below {nats} nats{FREE[group or 'dim']} costs nothing, so that the latents "
+                "are used; the log shows the KL, and the KL in the loss (free_bits in the files)"
+            ]
+    return []
+
+
 def _target_rate(
     built: Objective, word: str, argument: str, cost: Cost, setting: Setting
 ) -> Objective:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from vaekit.assembly import latents, priors
 from vaekit.assembly.model import build_objective, build_untrained, count_cost, require_fit
+from vaekit.assembly.objectives import explain_free_bits
 from vaekit.config import Experiment
 from vaekit.data.conditions import describe
-from vaekit.data.dataset import Dataset, Schema, counted
+from vaekit.data.dataset import Dataset, Schema
 from vaekit.data.registry import modality
 from vaekit.errors import VaekitError
 from vaekit.training.engine import choose_device, has_fast_bf16
@@ -65,6 +66,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     parameters, macs = count_cost(model, schema)
     steps = total_steps(settled, len(data))
     settled = settled.override(*_machine(settled, macs, steps, reasons))
+    reasons += explain_free_bits(settled.objective.bound)
     reasons += _few_held_out(settled, data)
     return Resolved(settled, with_schema(data, schema), reasons, parameters, steps, macs)
 
@@ -83,13 +85,13 @@ def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
 
 def _few_held_out(experiment: Experiment, data: Dataset) -> list[str]:
     """A warning where hardly any data are left to measure with."""
-    held, datum = held_out(experiment, len(data)), modality(data.schema.modality).datum
+    held, kind = held_out(experiment, len(data)), modality(data.schema.modality)
     if held >= FEW_HELD_OUT:
         return []
     are = "is" if held == 1 else "are"
     return [
-        f"only {counted(held, datum)} {are} held out: the held-out numbers, and which weights are "
-        f"best, are hardly more than a guess; use more {datum}s, or hold out a larger part of them: "
+        f"only {kind.counted(held)} {are} held out: the held-out numbers, and which weights are "
+        f"best, are hardly more than a guess; use more {kind.plural}, or hold out a larger part of them: "
         f"data.holdout, now {experiment.data.holdout:g}"
     ]
 

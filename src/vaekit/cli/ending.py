@@ -30,17 +30,17 @@ def tell_end(run: Run, why: str, as_json: bool) -> None:
         "ended": why,
         "steps": run.progress.step,
     }
-    datum = run.modality.datum
+    plural = run.modality.plural
     if as_json:
         show(result | {"best_step": run.progress.best_step, "evaluation": numbers}, True)
         return
     out.print(
-        f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {datum}s"
+        f"elbo {in_words(numbers['elbo'])} nats on {numbers['n']:,} {numbers['data']} {plural}"
     )
     if why != "done":
         tell(f"stopped after {run.progress.step:,} of {run.plan.steps:,} steps: {WHY[why]}")
     if run.progress.best_step < run.progress.step:
-        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {datum}s")
+        tell(f"kept: the weights of step {run.progress.best_step:,}, the best on held-out {plural}")
     discrete = run.modality.model.discrete(run.experiment.model, run.data.schema)
     for said in filter(None, (sentence(run.folder), *remarks(numbers, discrete))):
         tell(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from vaekit.errors import VaekitError
 from vaekit.figures.names import NAMES
 
 if TYPE_CHECKING:
+    from vaekit.data.modality import Modality
     from vaekit.tasks.further import Page
 
 
@@ -69,11 +71,8 @@ def evaluate(
     at_least("--draws", draws, 0)
     at_least("--limit", limit, 1)
     trained = load(run, device)
-    datum, measures, options = (
-        trained.modality.datum,
-        trained.modality.measures,
-        given.of(trained.modality),
-    )
+    kind = trained.modality
+    measures, options = kind.measures, given.of(kind)
     named = metrics or options["evaluate"]
     metrics = metrics or ",".join(measures.default)
     asked = listed("--metrics", metrics, ("nll", *measures.named))
@@ -95,12 +94,12 @@ def evaluate(
     for name, reason in reasons.items():
         tell(f"{name} left out: {reason}")
     discrete = trained.modality.model.discrete(trained.experiment.model, trained.schema)
-    for sentence in (*_without_number(numbers, datum), *remarks(numbers, discrete)):
+    for sentence in (*_without_number(numbers, kind.datum), *remarks(numbers, discrete)):
         tell(sentence)
     numbers |= {**trained.schema.reported, "seed": seed}
     if page is not None:
         numbers |= _page(run, options["evaluate"].get("out"), numbers, page)
-    show(numbers if as_json else _readable(numbers, datum), as_json)
+    show(numbers if as_json else _explained(_readable(numbers, kind), measures.meanings), as_json)
 
 
 def _page(run: Path, out: Path | None, numbers: dict[str, Any], page: Page) -> dict[str, Any]:
@@ -156,7 +155,7 @@ GROUPS = ("samples", "disentanglement", "augmentation", "neighbours", "utility",
 """Names that say nothing beside those of their parts."""
 
 
-def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str, str]:
+def _readable(numbers: dict[str, Any], kind: Modality, before: str = "") -> dict[str, str]:
     """A line for every number, those of a group under its name; a measure's floor in brackets behind it."""
     lines: dict[str, str] = {}
     for name, value in numbers.items():
@@ -164,27 +163,36 @@ def _readable(numbers: dict[str, Any], datum: str, before: str = "") -> dict[str
         if name in ("left_out", "floor"):
             continue
         if isinstance(value, dict) and "value" not in value:
-            parts = _readable(value, datum, before if name in GROUPS else f"{full} ")
+            parts = _readable(value, kind, before if name in GROUPS else f"{full} ")
             lines |= {
                 f"{full} {part}" if part in lines else part: figure
                 for part, figure in parts.items()
             }
         else:
-            lines[full] = _figure(value, datum)
-    floor = _readable(numbers["floor"], datum, before) if "floor" in numbers else {}
+            lines[full] = _figure(value, kind)
+    floor = _readable(numbers["floor"], kind, before) if "floor" in numbers else {}
     return lines | {
-        name: f"{lines[name]} (training {datum}s: {value})" for name, value in floor.items()
+        name: f"{lines[name]} (training {kind.plural}: {value})" for name, value in floor.items()
     }
 
 
-def _figure(value: Any, datum: str) -> str:
+def _explained(lines: dict[str, str], meanings: Mapping[str, str]) -> dict[str, str]:
+    """The lines with what their numbers mean, in a column of its own."""
+    width = max((len(lines[name]) for name in lines if name in meanings), default=0)
+    return {
+        name: f"{line:<{width}}  {meanings[name]}" if name in meanings else line
+        for name, line in lines.items()
+    }
+
+
+def _figure(value: Any, kind: Modality) -> str:
     from vaekit.measures.bounds import in_words
 
     if isinstance(value, list):
-        return ", ".join(_figure(part, datum) for part in value)
+        return ", ".join(_figure(part, kind) for part in value)
     if not isinstance(value, dict):
         return f"{value:.4f}" if isinstance(value, float) else str(value)
     if "n" not in value:
         return in_words(value, 4)
     draws = f", K = {value['draws']}" if "draws" in value else ""
-    return f"{in_words(value, 3)} nats ({value['n']:,} {datum}{'s' * (value['n'] > 1)}{draws})"
+    return f"{in_words(value, 3)} nats ({kind.counted(value['n'])}{draws})"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaekit.cli.words import onward, quoted, span
 from vaekit.disk.layout import EXPERIMENT
 from vaekit.figures.names import NAMES
+
+if TYPE_CHECKING:
+    from vaekit.data.modality import Modality
 
 MEASURES = ("elbo", "distortion", "rate", "nll")
 """The numbers of an evaluation, in the order in which they are told."""
@@ -17,15 +20,15 @@ def page(facts: dict[str, Any]) -> str:
     """The facts of `vaekit.tasks.status.status`, a line or a few each, and what one can type next."""
     from vaekit.data.registry import modality
 
-    datum = modality(facts["data_schema"]["modality"]).datum
+    kind = modality(facts["data_schema"]["modality"])
     parts = {
         "run": [facts["run"]],
         "data": _data(facts),
         "model": _model(facts),
         "objective": [_objective(facts["objective"])],
         "training": _training(facts),
-        "best": [_best(facts["best"], datum)],
-        "evaluation": _evaluation(facts["evaluation"], datum),
+        "best": [_best(facts["best"], kind)],
+        "evaluation": _evaluation(facts["evaluation"], kind),
         "next": _next(facts),
     }
     marked = [
@@ -85,14 +88,14 @@ def _training(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _best(row: dict[str, Any] | None, datum: str) -> str:
+def _best(row: dict[str, Any] | None, kind: Modality) -> str:
     if row is None:
         return "not measured yet: the first validation was not reached"
     name = "nll" if "nll" in row else "elbo"
-    return f"{NAMES[name]} {row[name]:.2f} nats per {datum} on the held-out {datum}s, at step {row['step']:,}"
+    return f"{NAMES[name]} {row[name]:.2f} nats per {kind.datum} on the held-out {kind.plural}, at step {row['step']:,}"
 
 
-def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
+def _evaluation(numbers: dict[str, Any] | None, kind: Modality) -> list[str]:
     if not numbers or not {"n", "data", "elbo"} <= numbers.keys():
         return []
     lines = [
@@ -111,7 +114,7 @@ def _evaluation(numbers: dict[str, Any] | None, datum: str) -> list[str]:
     else:
         used = f"{numbers.get('active_units', '?')} of {numbers.get('latent', '?')} latent dimensions in use"
     return [
-        f"nats per {datum}, {numbers['n']:,} {numbers['data']} {datum}s",
+        f"nats per {kind.datum}, {numbers['n']:,} {numbers['data']} {kind.plural}",
         ", ".join(lines),
         used,
     ]

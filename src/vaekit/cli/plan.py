@@ -91,4 +91,9 @@ def expected_time(resolved: Resolved, budget: float) -> str:
     how = f"roughly, from a few steps timed {'before compiling' if train.compile else 'here'}"
     if train.max_minutes and train.max_minutes * 60 < seconds:
         return f"{train.max_minutes:g} min (--max-time) of about {span(seconds)} ({how})"
+    if train.max_minutes:
+        return (
+            f"about {span(seconds)} ({how}): the {resolved.steps:,} planned steps need less than --max-time, "
+            f"{train.max_minutes:g} min; more steps: --steps or --epochs"
+        )
     return f"about {span(seconds)} ({how})"

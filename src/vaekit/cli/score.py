@@ -85,7 +85,7 @@ def score(
         require_new(out)
     new = _read(trained, data, by, given.of(trained.modality)["read"])
     found = trained.score(new, by, seed, contamination, tell)
-    fpr = _rate(fpr, found.calibrated, trained.modality.datum)
+    fpr = _rate(fpr, found.calibrated, trained.modality.plural)
     table = columns(new, found, fpr)
     path = write_columns(table, out or new_folder(run / "scored") / "scores.csv")
     told: dict[str, Any] = {"table": str(path), "n": len(new), "odd": int(table["odd"].sum())}
@@ -96,12 +96,12 @@ def score(
     show(told | ({"oddest": first} if as_json else {}), as_json)
 
 
-def _rate(fpr: float, n: int, datum: str) -> float:
+def _rate(fpr: float, n: int, plural: str) -> float:
     """The rate that is asked for, or the least that n held-out data can tell of."""
     if fpr * (n + 1) >= 1:
         return fpr
     tell(
-        f"{n:,} {datum}s tell of false-alarm rates of {1 / (n + 1):.3g} at the least: that is taken, not {fpr:g}"
+        f"{n:,} {plural} tell of false-alarm rates of {1 / (n + 1):.3g} at the least: that is taken, not {fpr:g}"
     )
     return 1 / (n + 1)
 

@@ -61,7 +61,8 @@ SETTINGS = (
     of_training("seed", "Everything random follows from it.", int, field="train.seed"),
     of_training(
         "max_time",
-        "Plan the whole run for so many minutes: 10, 90s or 1h30m. Without it about 10.",
+        "End the run, with its whole schedule, after so many minutes at most: 10, 90s or 1h30m. Without it about 10. "
+        "Whatever the time, there are no more steps than planned (--steps, --epochs).",
         metavar="MINUTES",
         parse=minutes,
         field="train.max_minutes",

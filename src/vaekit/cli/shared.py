@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaekit.cli.terminal import reading, show, tell
+from vaekit.cli.terminal import reading, show, soon, tell
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def data_of(trained: Trained, source: str | None, **options: Any) -> Dataset:
     from vaekit.tasks.own_data import own_part
 
     if source is None:
-        return replace(own_part(trained, tell), skipped=())  # the run's own folder lists them
-    with reading(False) as hook:
+        with soon(f"reading {trained.experiment.data.source} ..."):
+            return replace(own_part(trained, tell), skipped=())  # the run's own folder lists them
+    with soon(f"reading {source} ..."), reading(False) as hook:
         data = trained.read(source, progress=hook, **options)
     tell_notes(data)
     if not len(data):
-        raise VaekitError(f"{source}: has 0 {trained.modality.datum}s; expected at least 1")
+        raise VaekitError(f"{source}: has 0 {trained.modality.plural}; expected at least 1")
     return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class Meter:
     """Where training is: live on a terminal, in two lines that fit it; elsewhere a plain line every few seconds.
 
     `step()` says how far the run is, so that the display moves between the rows of the log, too. `limit` is after how
-    many seconds the run ends in any case, `datum` what it is trained on.
+    many seconds the run ends in any case, `plural` what it is trained on.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Meter:
         quiet: bool = False,
         compiles: bool = False,
         limit: float | None = None,
-        datum: str = "image",
+        plural: str = "data",
     ) -> None:
-        self.datum = datum
+        self.plural = plural
         self.total, self.terms, self.step, self.limit = total, terms, step, limit
         self.first, self.began = step(), time.monotonic()
         self.mark: tuple[int, float] | None = (
@@ -103,7 +104,7 @@ class Meter:
         else:
             self.costs = [f"{NAMES.get(name, name)} {row[name]:.2f}" for name in self.terms]
             self.costs += [f"skipped {row['skipped']}"] if row["skipped"] else []
-            self.speed = f"{row['data_per_s']:,.0f} {self.datum}s/s"
+            self.speed = f"{row['data_per_s']:,.0f} {self.plural}/s"
         last = row["split"] == "val" and row["step"] == self.total
         if self.plain and (last or time.monotonic() - self.told > 5):
             self.told = time.monotonic()
@@ -159,10 +160,26 @@ COLUMNS = (*Progress.get_default_columns(), TextColumn("left"))
 EVERY = 5.0
 """Seconds from one plain line of progress to the next."""
 
+SOON = 2.0
+"""Seconds of silence after which it is told what takes so long."""
+
+
+@contextmanager
+def soon(what: str, quiet: bool = False) -> Iterator[None]:
+    """Tell `what` is being done, once, if it takes longer than `SOON` seconds."""
+    timer = threading.Timer(SOON, tell, [what])
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
 
 def _plainly() -> Any:
     """A progress hook that says a line every few seconds: how much is done, and how long the rest will take."""
-    told, began = time.monotonic(), dict[str, tuple[int, float]]()
+    told, began = time.monotonic() - EVERY + SOON, dict[str, tuple[int, float]]()
 
     def hook(what: str, done: int, total: int) -> None:
         nonlocal told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,15 +11,18 @@ import typer
 
 from vaekit.cli.ending import tell_end
 from vaekit.cli.kinds import Given, of_kinds
+from vaekit.cli.pace import Pace
 from vaekit.cli.plan import expected_time, make_plan, silent, summary
 from vaekit.cli.settings import SETTINGS
-from vaekit.cli.terminal import Meter, reading, show, tell
+from vaekit.cli.terminal import Meter, reading, show, soon, tell
 from vaekit.cli.words import leading, quoted
 from vaekit.disk.layout import EXPERIMENT
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.assembly.settle import Resolved
+    from vaekit.config import Experiment
+    from vaekit.data.dataset import Dataset
     from vaekit.runs.run import Run
 
 WORTH_TIMING = 100
@@ -139,9 +143,9 @@ def train(
     if dry_run:
         show(summary(resolved, source or resolved.experiment.data.source, out_), as_json)
         return
-    _finish(
-        _begin(resolved, source or resolved.experiment.data.source, out_, quiet), as_json, quiet
-    )
+    resolved = _timed(resolved, quiet)
+    run = _begin(resolved, source or resolved.experiment.data.source, out_, quiet)
+    _finish(run, as_json, quiet, _pace(resolved))
 
 
 def _resolve(
@@ -152,6 +156,15 @@ def _resolve(
     quiet: bool,
     dry_run: bool,
 ) -> Resolved:
+    with soon(f"reading {source or f'the data of {config}'} ...", quiet):
+        experiment, data = _read(source, recipe, config, changes, quiet)
+    return make_plan(experiment, data, dry_run, quiet)
+
+
+def _read(
+    source: str | None, recipe: str, config: Path | None, changes: list[str], quiet: bool
+) -> tuple[Experiment, Dataset]:
+    """What to train and on which data, as the command line says."""
     from vaekit.api import assignment, changed, read
     from vaekit.assembly.recipes import choose
     from vaekit.config import Experiment
@@ -169,8 +182,22 @@ def _resolve(
         )
     experiment = changed(experiment, changes)
     with reading(quiet) as hook:
-        data = read(experiment, progress=hook)
-    return make_plan(experiment, data, dry_run, quiet)
+        return experiment, read(experiment, progress=hook)
+
+
+def _timed(resolved: Resolved, quiet: bool) -> Resolved:
+    """The plan with its time; without it where nobody reads it, or where timing takes as long as the run."""
+    from vaekit.runs.timing import forecast
+
+    if quiet or not leading() or resolved.steps < WORTH_TIMING:
+        return replace(resolved, seconds=None)
+    return replace(resolved, seconds=resolved.seconds or forecast(resolved, 0.3))
+
+
+def _pace(resolved: Resolved) -> Pace:
+    """The pace that was forecast."""
+    data = resolved.steps * int(resolved.experiment.train.batch)
+    return Pace(data / resolved.seconds if resolved.seconds else None)
 
 
 def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) -> Run:
@@ -178,11 +205,7 @@ def _begin(resolved: Resolved, source: str, folder: Path | None, quiet: bool) ->
     from vaekit.files import new_folder
     from vaekit.runs.run import Run
 
-    time = (
-        ""
-        if quiet or not leading() or resolved.steps < WORTH_TIMING
-        else f", {expected_time(resolved, 0.3)}"
-    )
+    time = f", {expected_time(resolved, 0.3)}" if resolved.seconds else ""
     run = Run(resolved, lambda: new_folder(folder or default_folder(source)))
     if not quiet:
         tell(
@@ -195,7 +218,7 @@ def _reopen(folder: Path, device: str | None, limit: float | None, quiet: bool) 
     from vaekit.api import reopen
     from vaekit.disk.checkpoint import load_config
 
-    with reading(quiet) as hook:
+    with soon(f"reading the data of {folder} ...", quiet), reading(quiet) as hook:
         run = reopen(folder, device, limit, progress=hook)
     before, now = load_config(folder)[0].train.device, run.experiment.train.device
     if before != now and not quiet:
@@ -203,7 +226,7 @@ def _reopen(folder: Path, device: str | None, limit: float | None, quiet: bool) 
     return run
 
 
-def _finish(run: Run, as_json: bool, quiet: bool) -> None:
+def _finish(run: Run, as_json: bool, quiet: bool, pace: Pace | None = None) -> None:
     from vaekit.api import follow
     from vaekit.runs.run import Ended, Logged
 
@@ -213,6 +236,8 @@ def _finish(run: Run, as_json: bool, quiet: bool) -> None:
             for event in follow(run, silent if quiet else tell):
                 if isinstance(event, Logged):
                     meter.update(event.row)
+                    if run.leads and pace and (hint := pace.hint(event.row)):
+                        tell(hint)
                 if isinstance(event, Ended):
                     why = event.why
     except KeyboardInterrupt:  # the second Ctrl-C
@@ -243,5 +268,5 @@ def _meter(run: Run, quiet: bool) -> Meter:
         quiet or not run.leads,
         train.compile is True,
         limit,
-        run.modality.datum,
+        run.modality.plural,
     )

@@ -147,7 +147,6 @@ def encode(
 
       vaekit encode runs/customers new.csv --out codes.parquet
     """
-    from vaekit.data.dataset import counted
     from vaekit.tasks import codes
 
     trained = load(run, device)
@@ -156,7 +155,7 @@ def encode(
     files = codes.write(arrays, out, run / "encoded")
     _list_skipped(source, files)
     what = "indices of the codes" if "index" in arrays else "means and standard deviations"
-    tell(f"{what} of {counted(len(source), trained.modality.datum)}")
+    tell(f"{what} of {trained.modality.counted(len(source))}")
     show({**files, "n": len(source), "latent": trained.latent}, as_json)
 
 
@@ -256,6 +255,8 @@ def augment(
 ) -> None:
     """The run's training data with new ones, so that every class has as many as the commonest.
 
+    Data that the run held out are left out, so that they can still test a classifier.
+
     Of a table, --balance names the column of the classes, near-copies of training rows are refused, and a column
     `synthetic` tells new rows from real ones. Pictures go into an .npz file to train on, with a sheet of the new ones.
 
@@ -284,9 +285,9 @@ def _one(trained: Trained, end: str, part: Dataset | None, **options: Any) -> Da
         tell_notes(data)
         return data.subset(torch.tensor([0]))
     if int(end) >= len(part):
-        datum = trained.modality.datum
+        kind = trained.modality
         raise VaekitError(
-            f"{datum} {end}: expected 0 to {len(part) - 1}, the run's own {datum}s that it was not trained on"
+            f"{kind.datum} {end}: expected 0 to {len(part) - 1}, the run's own {kind.plural} that it was not trained on"
         )
     return part.subset(torch.tensor([int(end)]))
 

@@ -253,6 +253,8 @@ class Measures:
     """Raise a VaekitError if options of `evaluate` do not go together: (schema, metrics, the options)."""
     detector: Detection | None = None
     """This kind's own detector of odd data; if None, scores are computed from the model alone."""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """What the numbers of `named` say and what a good value is, by name; the terminal prints it beside them."""
     explain: Callable[[Any, Any, Any], Mapping[str, Any]] = lambda data, scores, odd: {}
     """(data, Scores, odd (N,)) -> more columns for the table of scores."""
     illustrate: Callable[[Any, Any, Path], dict[str, str]] = lambda data, scores, path: {}
@@ -317,6 +319,15 @@ class Modality:
     measures: Measures = field(default_factory=lambda: Measures())
     options: Options = field(default_factory=dict)
     """Command-line options that only this kind has."""
+    plural: str = ""
+    """What several data are called; by default `datum` with an s."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plural", self.plural or f"{self.datum}s")
+
+    def counted(self, count: int) -> str:
+        """ "1 image", "2,000 images"."""
+        return f"{count:,} {self.datum if count == 1 else self.plural}"
 
 
 def require_verb(kind: Modality, verb: str) -> Callable[..., Any]:

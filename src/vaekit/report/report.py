@@ -16,7 +16,7 @@ from vaekit import files
 from vaekit.assembly.latents import in_words as latent_in_words
 from vaekit.assembly.model import build_objective, build_untrained, count_cost
 from vaekit.data.dataset import Dataset
-from vaekit.data.modality import Shown
+from vaekit.data.modality import Modality, Shown
 from vaekit.disk.layout import EVALUATION, PLOTS, REPORT
 from vaekit.disk.log import read_metrics
 from vaekit.figures import plots
@@ -119,7 +119,7 @@ def _page(
 ) -> str:
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in data.notes)
     experiment = html.escape(trained.experiment.to_yaml())
-    rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality.datum))
+    rows = measures(("measure", "value", "what it says"), _numbers(numbers, trained.modality))
     discrete = trained.modality.model.discrete(trained.experiment.model, trained.schema)
     first, rest = shown[:2], shown[2:]
     body = f"""<p>{html.escape(_summary(trained, data))}</p>
@@ -162,24 +162,24 @@ def _ended(folder: Path, facts: dict[str, Any]) -> str:
     return f"<p>Training: {html.escape(ending(facts))}.</p>"
 
 
-def _ceiling(value: float, n: int, datum: str) -> str:
+def _ceiling(value: float, n: int, kind: Modality) -> str:
     """The highest value that the estimate of the mutual information can have, and whether it is
     close to it (above 95 %)."""
     limit = math.log(n)
     there = ". It is at that limit: the true value may be higher" if value > 0.95 * limit else ""
     return (
-        f"how much a code says about its {datum}, in nats; estimated on {n:,} {datum}s, "
+        f"how much a code says about its {kind.datum}, in nats; estimated on {kind.counted(n)}, "
         f"it cannot exceed ln {n:,} = {limit:.2f}{there}"
     )
 
 
-def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
+def _numbers(numbers: dict[str, Any], kind: Modality) -> list[tuple[str, str, str]]:
     part, n = numbers["data"], numbers["n"]
     rows = [
         (
             "ELBO",
             in_words(numbers["elbo"]),
-            f"nats per {datum}, {n:,} {part} {datum}s, beta = 1; higher is better",
+            f"nats per {kind.datum}, {n:,} {part} {kind.plural}, beta = 1; higher is better",
         ),
         (
             "reconstruction",
@@ -191,7 +191,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
             in_words(numbers["rate"]),
             "KL(q || p), nats: how much the code says about the data (rate in the files)",
         ),
-        *_use(numbers, min(n, MI_DATA), datum),
+        *_use(numbers, min(n, MI_DATA), kind),
     ]
     if "nll" in numbers:
         few = numbers["nll"]
@@ -199,7 +199,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
             (
                 "NLL",
                 in_words(few),
-                f"importance sampling, K = {few['draws']}, {few['n']:,} {datum}s; lower is better",
+                f"importance sampling, K = {few['draws']}, {few['n']:,} {kind.plural}; lower is better",
             )
         )
     if "bits_per_dim" in numbers:
@@ -217,7 +217,7 @@ def _numbers(numbers: dict[str, Any], datum: str) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, str]]:
+def _use(numbers: dict[str, Any], n: int, kind: Modality) -> list[tuple[str, str, str]]:
     """How much the latents are used."""
     rows = []
     if "codes_used" in numbers:
@@ -243,9 +243,9 @@ def _use(numbers: dict[str, Any], n: int, datum: str) -> list[tuple[str, str, st
         rows.append(("active units", used, "latent dimensions in use"))
     if "reconstruction_spread" in numbers:
         share = f"{numbers['reconstruction_spread']:.1%}"
-        said = f"of the difference of the {datum}s; near 0 the decoder ignores the code"
+        said = f"of the difference of the {kind.plural}; near 0 the decoder ignores the code"
         rows.append(("difference of reconstructions", share, said))
     if "mutual_information" in numbers:
         shared = numbers["mutual_information"]
-        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, datum)))
+        rows.append(("mutual information", f"{shared:.2f}", _ceiling(shared, n, kind)))
     return rows

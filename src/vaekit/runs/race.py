@@ -177,16 +177,27 @@ def decide(results: Sequence[RaceResult]) -> int:
 
 def explain(results: Sequence[RaceResult], winner: int, seconds: float) -> str:
     """The outcome as a sentence."""
-    best = max(results, key=lambda result: result.mean)
     told = ", ".join(map(str, results))
+    return (
+        f"net: {results[winner].name}, {_why(results, winner)} (held-out ELBO after {_in_seconds(seconds)} of training "
+        f"each, higher is better: {told})"
+    )
+
+
+def _why(results: Sequence[RaceResult], winner: int) -> str:
+    """Why this net won, in a few words."""
+    best = max(results, key=lambda result: result.mean)
+    if not math.isfinite(best.mean):
+        return "the usual choice for such data, because no net could be judged"
+    if results[winner].is_slow:
+        return "the usual choice for such data, because it was too slow to be judged in a race"
     if best.mean > results[winner].mean:
-        told += f"; {best.name} leads by less than one standard error"
-    name = results[winner].name
-    return f"net: {name} (held-out ELBO after {_in_seconds(seconds)} each: {told})"
+        return f"the usual choice for such data, because {best.name} leads by less than one standard error"
+    return "the best of the race"
 
 
 def _alone(changes: Sequence[str]) -> str:
-    return f"net: {name_of(changes)}, without a race: the time is too short for one"
+    return f"net: {name_of(changes)}, without a race, because the planned time is too short for one"
 
 
 def name_of(changes: Sequence[str]) -> str:
@@ -202,7 +213,8 @@ def _enter_all(
     with interruptible() as stopped, seeded(experiment.train.seed):
         for place, changes in enumerate(nets, 1):
             name = name_of(changes)
-            tell(f"race: {name} trains for {_in_seconds(seconds)} ({place} of {len(nets)})")
+            trains = f"{name} trains for {_in_seconds(seconds)}"
+            tell(f"race to choose the net, {place} of {len(nets)}: {trains}")
             results.append(_enter(name, experiment.override(*changes), data, seconds, stopped))
     return results
 

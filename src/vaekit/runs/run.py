@@ -16,7 +16,7 @@ from vaekit.assembly.model import build_model, build_objective, start_model
 from vaekit.assembly.settle import Resolved, split
 from vaekit.core.objectives import Objective
 from vaekit.core.trace import Model
-from vaekit.data.dataset import Resident, counted
+from vaekit.data.dataset import Resident
 from vaekit.data.location import absolute_paths
 from vaekit.data.modality import Modality
 from vaekit.data.registry import modality
@@ -262,10 +262,10 @@ class Run:
             count != len(self.data)
             or about.get("fingerprint", self.fingerprint) != self.fingerprint
         ):
-            held = counted(len(self.data), self.modality.datum)
+            held = self.modality.counted(len(self.data))
             now = f"holds {held}, but the run began with {count:,}"
             if count == len(self.data):
-                now = f"does not hold the {self.modality.datum}s that the run began with"
+                now = f"does not hold the {self.modality.plural} that the run began with"
             raise VaekitError(
                 f"{self.experiment.data.source}: {now}; put the data back as they were, or start a new run"
             )

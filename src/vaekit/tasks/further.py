@@ -99,9 +99,9 @@ def too_few(data: Dataset, asked: Sequence[str]) -> dict[str, str]:
     else {}."""
     if "samples" not in asked or len(data) >= FEWEST:
         return {}
-    datum = modality(data.schema.modality).datum
+    plural = modality(data.schema.modality).plural
     told = (
-        f"expected at least {FEWEST} held-out {datum}s to compare with, got {len(data)}; "
+        f"expected at least {FEWEST} held-out {plural} to compare with, got {len(data)}; "
         "name data that have more"
     )
     return {"samples": told}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaekit import files
 from vaekit.assembly.settle import split, with_schema
 from vaekit.config import Experiment
-from vaekit.data.dataset import Dataset, Schema, counted
+from vaekit.data.dataset import Dataset, Schema
 from vaekit.data.location import locate
 from vaekit.data.registry import modality
 from vaekit.disk import layout
@@ -37,9 +37,7 @@ def own_part(trained: Trained, tell: Callable[[str], None] = lambda sentence: No
     data = own_data(trained)
     part = data.test or data.subset(split(trained.experiment, len(data))[1])
     which = "its test part" if data.test else "held out in training"
-    tell(
-        f"{counted(len(part), trained.modality.datum)} of {trained.experiment.data.source}: {which}"
-    )
+    tell(f"{trained.modality.counted(len(part))} of {trained.experiment.data.source}: {which}")
     return part
 
 
@@ -60,14 +58,14 @@ def own_data(trained: Trained) -> Dataset:
     since."""
     schema, seed = trained.schema, trained.experiment.train.seed
     data = read_again(trained.experiment, schema, trained.folder)
-    source, datum = trained.experiment.data.source, trained.modality.datum
+    source, plural = trained.experiment.data.source, trained.modality.plural
     if data.schema.shape != schema.shape:
         raise VaekitError(
             f"{source}: the data have another shape than in training; name the data to use"
         )
     if trained.folder and _changed(trained.folder, data):
         raise VaekitError(
-            f"{source}: the {datum}s have changed since training, so it is not known which were "
+            f"{source}: the {plural} have changed since training, so it is not known which were "
             "held out; name the data to use, or put them back as they were"
         )
     return modality(schema.modality).values.freeze(

@@ -67,7 +67,7 @@ def sampled(
     path = place(trained.folder, word)
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tell(f"fitting {word} to the codes of the training {trained.modality.datum}s, once")
+        tell(f"fitting {word} to the codes of the training {trained.modality.plural}, once")
         said = _quarters(tell)
         fitted = fit(trained, training_part(trained), word, progress=said)
         return state(fitted, trained, word)

@@ -115,7 +115,7 @@ def _compete(
 ) -> tuple[Choice, nn.Module | None]:
     weights = resample.digest(trained)
     if len(held) < FEWEST_HELD:
-        reason = f"{len(held)} held-out {trained.modality.datum}s are too few to compare samplers"
+        reason = f"{len(held)} held-out {trained.modality.plural} are too few to compare samplers"
         return Choice(PRIOR, reason, len(held), (), weights), None
     z, known = resample.codes_of(trained, _at_most(training), seed)
     judges = resample.codes_of(trained, _at_most(held), seed + 1)
@@ -127,7 +127,7 @@ def _compete(
         scores.append(score)
         if score.gain > score.error and (best is None or score.gain > best[0].gain):
             best = score, fitted
-    reason = _reason(best[0] if best else None, len(held), trained.modality.datum)
+    reason = _reason(best[0] if best else None, len(held), trained.modality.plural)
     won = best[0].word if best else PRIOR
     return Choice(won, reason, len(held), tuple(scores), weights), best[1] if best else None
 
@@ -154,11 +154,11 @@ def _score(word: str, theirs: Tensor, own: Tensor) -> Score:
     return Score(word, float(theirs.mean()), float(gain.mean()), error)
 
 
-def _reason(best: Score | None, held: int, datum: str) -> str:
+def _reason(best: Score | None, held: int, plural: str) -> str:
     if best is None:
-        return f"no fitted density gives the codes of {held:,} held-out {datum}s a higher density"
+        return f"no fitted density gives the codes of {held:,} held-out {plural} a higher density"
     return (
-        f"the codes of {held:,} held-out {datum}s are likelier under it than under the prior, "
+        f"the codes of {held:,} held-out {plural} are likelier under it than under the prior, "
         f"by {best.gain:.2f} ± {best.error:.2f} nats"
     )
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -27,6 +26,7 @@ from vaekit.disk import checkpoint
 from vaekit.disk.layout import DETECTOR
 from vaekit.errors import VaekitError
 from vaekit.measures import bounds
+from vaekit.tasks import given
 from vaekit.tasks.own_data import held_part, own_part, training_part
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Scores:
 
 def score(
     trained: Trained,
-    data: Dataset | str | Path | None,
+    data: Any,
     by: str | None,
     seed: int,
     contamination: float,
@@ -76,10 +76,8 @@ def score(
     """
     by = by or usual(trained)
     require_suits(trained, by)
-    if data is None:
-        data = own_part(trained, tell)
-    elif isinstance(data, (str, Path)):
-        data = read(trained, data, by)
+    options = reading_options(trained, by)
+    data = own_part(trained, tell) if data is None else given.dataset(trained, data, **options)
     if by == DETECTED:
         return _detected(trained, data, seed, contamination, tell)
     if contamination:
@@ -88,11 +86,6 @@ def score(
             "leave it out"
         )
     return by_model(trained, by, data, held_part(trained), lambda: training_part(trained))
-
-
-def read(trained: Trained, source: str | Path, by: str, **options: Any) -> Dataset:
-    """The data of `source` in the form that the score needs."""
-    return trained.read(source, **reading_options(trained, by), **options)
 
 
 def reading_options(trained: Trained, by: str) -> Mapping[str, Any]:
@@ -110,7 +103,7 @@ def _detected(
     trained: Trained, data: Dataset, seed: int, contamination: float, tell: Tell
 ) -> Scores:
     """Scores by a detector, fitted once to the run's training data and kept in its folder."""
-    found, datum = trained.modality.measures.detector, trained.modality.datum
+    found = trained.modality.measures.detector
     assert found is not None
     if trained.folder is None:
         raise VaekitError(
@@ -118,7 +111,7 @@ def _detected(
         )
 
     def made() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tell(f"fitting a detector to the training {datum}s, once")
+        tell(f"fitting a detector to the training {trained.modality.plural}, once")
         return found.fit(training_part(trained), trained.schema, seed, contamination)
 
     key = {"seed": seed, "contamination": contamination, "form": found.form}

@@ -28,7 +28,7 @@ from vaekit.disk import checkpoint
 from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
 from vaekit.models.codes.posteriors import CodePosterior
-from vaekit.tasks import further, resample, sampler_choice, score, verbs
+from vaekit.tasks import further, given, resample, sampler_choice, score, verbs
 from vaekit.tasks.batches import ROWS, batches
 from vaekit.tasks.own_data import own_part
 from vaekit.tasks.score import Scores
@@ -137,12 +137,13 @@ class Trained:
     def augment(
         self, n: int | None = None, seed: int | None = None, tell: Tell = ignore, **options: Any
     ) -> Any:
-        """The run's training data and new data of rare classes; tables need `balance="column"`."""
+        """The run's training data, without those held out, and new data of rare classes; tables
+        need `balance="column"`."""
         return verbs.augment(self, n, seed, tell, **options).data
 
     def score(
         self,
-        data: Dataset | str | Path | None = None,
+        data: Any = None,
         by: str | None = None,
         seed: int = 0,
         contamination: float = 0.0,
@@ -156,7 +157,7 @@ class Trained:
 
     def evaluate(
         self,
-        data: Dataset | str | Path | None = None,
+        data: Any = None,
         draws: int = 500,
         seed: int = 0,
         limit: int | None = None,
@@ -174,10 +175,7 @@ class Trained:
         (0: none) on `limit` data chosen by the seed (None: all). `progress` gets what is done, and
         how much of how much.
         """
-        if data is None:
-            data = own_part(self)
-        elif isinstance(data, (str, Path)):
-            data = self.read(data)
+        data = own_part(self) if data is None else given.dataset(self, data)
         ask = further.Ask(tuple(metrics), draws, limit, sampler, seed)
         return further.evaluate(self, data, ask, progress, tell, **options)[0]
 
@@ -240,21 +238,22 @@ class Trained:
         given = self.model.decode(latents, context)
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
+    def encode(self, x: Any, context: Tensor | None = None) -> Codes:
         """Posteriors of x (N, *shape) with conditions (N, F), each the same alone as among
-        others."""
+        others. x is a tensor, a file, a folder or what `read` returned."""
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
         size = batch_size(self.schema.dims)
         return Codes(*in_fixed_batches(self._moments, size, x.float(), context))
 
-    def indices(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def indices(self, x: Any, context: Tensor | None = None) -> Tensor:
         """Codebook indices of x (N, *shape), int64 (N, places), for a quantised latent."""
         if self.kind != "codes":
             raise VaekitError(
                 f"indices: this model's latents are {self.kind}, not codes; use encode"
             )
+        x, context = given.tensor(self, x, context)
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
@@ -273,23 +272,25 @@ class Trained:
             parts = [self.model.decode(self._latents(a), c) for a, c in self._split(z, context)]
             return torch.cat([self.modality.output.as_data(part) for part in parts])
 
-    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x (N, *shape) encoded to its posterior mean and decoded again."""
+    def reconstruct(self, x: Any, context: Tensor | None = None) -> Any:
+        """x (N, *shape) encoded to its posterior mean and decoded again; of a file, new data as `generate` has them."""
+        if not isinstance(x, Tensor):
+            return verbs.reconstruct(self, given.dataset(self, x))[0]
         return self.decode(self.encode(x, context).mean, context)
 
-    def interpolate(
-        self, a: Tensor, b: Tensor, steps: int = 10, context: Tensor | None = None
-    ) -> Tensor:
+    def interpolate(self, a: Any, b: Any, steps: int = 10, context: Tensor | None = None) -> Any:
         """Data (steps, *shape) on the line between the posterior means of a and b, ends included.
 
+        If a and b are files, the line connects the first datum of each, and the data come in the
+        form in which `generate` returns them.
         Of the conditions `context` (2, F), numbers are interpolated, classes change half way.
         """
         if steps < 2:
             raise VaekitError(f"expected at least 2 steps, got {steps}")
-        ends, way = (
-            self.encode(torch.stack((a, b)), context).mean,
-            torch.linspace(0, 1, steps)[:, None],
-        )
+        if two := given.ends(self, a, b):
+            return verbs.interpolate(self, *two, steps)
+        way = torch.linspace(0, 1, steps)[:, None]
+        ends = self.encode(torch.stack((a, b)), context).mean
         return self.decode(torch.lerp(ends[0], ends[1], way), self.between(context, steps))
 
     def between(self, context: Tensor | None, steps: int) -> Tensor | None:
@@ -337,7 +338,7 @@ class Trained:
             or x.shape[1:] != shape
         ):
             raise VaekitError(
-                f"expected {self.modality.datum}s of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
+                f"expected {self.modality.plural} of shape (N, {_by(shape)}), got ({_by(getattr(x, 'shape', ()))})"
             )
 
     def _require_context(self, context: Tensor | None, n: int) -> None:

@@ -82,9 +82,13 @@ def impute(
 
 
 def augment(trained: Trained, n: int | None, seed: int | None, tell: Tell, **options: Any) -> Made:
-    """The run's training data together with new data of rare classes. Raises VaekitError."""
-    fill_up = require_verb(trained.modality, "augment")
-    return fill_up(trained, training_part(trained), n, seed, tell, **options)  # type: ignore[no-any-return]
+    """The run's training data, without those held out, together with new data of rare classes.
+    Raises VaekitError."""
+    kind = trained.modality
+    fill_up, real = require_verb(kind, "augment"), training_part(trained)
+    made = fill_up(trained, real, n, seed, tell, **options)
+    tell(f"{kind.counted(len(real))} of the training part; held-out {kind.plural} are left out")
+    return made  # type: ignore[no-any-return]
 
 
 def write(trained: Trained, made: Any, place: Place, **options: Any) -> dict[str, str]:

@@ -64,7 +64,7 @@ def load(
     its size if its training images were resized. Otherwise they must have exactly its form, or an error says how
     to convert them. `condition` names the conditions to read (`label`, an array, a column of `table`).
     """
-    name = str(source)
+    name = _named(source)
     request = Request(
         source=name,
         size=_checked_size(size, schema, name),
@@ -87,6 +87,16 @@ def load(
         return with_conditions(images, condition, table, request)
     known = conform(images, schema)
     return as_known(known, schema.conditions, table, request) if schema.conditions else known
+
+
+def _named(source: object) -> str:
+    """The name of a source. Raises VaekitError for what is no name."""
+    if not isinstance(source, (str, Path)):
+        raise VaekitError(
+            "expected the name of a picture, of a folder of pictures or of an .npz file, or a tensor "
+            f"(N, C, H, W) with values in [0, 1]; got an object of type {type(source).__name__}"
+        )
+    return str(source)
 
 
 def load_factors(

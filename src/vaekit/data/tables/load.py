@@ -181,10 +181,8 @@ class SchemaLearner:
         if name in self.rules:
             self._compute(cells, self.rules[name])
             return
-        amounts = (
-            cells.measured or name in self.operands
-        )  # numbers in an equality are amounts, not codes
-        decision = infer(replace(cells, measured=amounts), asked.kinds.get(name, ""))
+        measured = cells.measured or name in self.operands  # numbers in an equality are no codes
+        decision = infer(replace(cells, measured=measured), asked.kinds.get(name, ""))
         if isinstance(decision, LeftOut):
             if name in asked.conditions or name == asked.target:
                 raise VaekitError(

@@ -15,6 +15,7 @@ from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.units import prepare, to_tensor
 from vaekit.data.tables.detector import RowDetector
 from vaekit.data.tables.load import load, recognises, require_few
+from vaekit.data.tables.meanings import MEANINGS
 from vaekit.data.tables.model.bins import with_grids
 from vaekit.data.tables.model.likelihoods import NAMES
 from vaekit.data.tables.model.networks import ChainDecoder, PlainEncoder, RowDecoder, RowEncoder
@@ -201,6 +202,7 @@ MODALITY = Modality(
         default=("nll", "samples"),
         check=quality.check,
         detector=RowDetector(),
+        meanings=MEANINGS,
         explain=explain,
     ),
     options=OPTIONS,

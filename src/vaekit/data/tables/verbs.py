@@ -48,17 +48,19 @@ def generate(
     held = {name: word for name, word in where.items() if name not in told}
     context = trained.context(told)
     known = None if context is None else context.expand(n, -1)
-    _tell_absent(schema, tell)
-    _tell_unsaid(schema, told, tell)
     if reading is not None and reading != "sample":
         if held:
             raise VaekitError(
                 f"reading '{reading}': {next(iter(held))} can be asked for only if rows are drawn; leave out one"
             )
-        return present(trained.draw(n, seed, reading, told), schema, known)
-    with seeded(seed), torch.no_grad():
-        raw = sampling.new(trained.model, schema, n, held, context)
-    return as_frame(decode(raw, schema, known), schema)
+        rows = present(trained.draw(n, seed, reading, told), schema, known)
+    else:
+        with seeded(seed), torch.no_grad():
+            raw = sampling.new(trained.model, schema, n, held, context)
+        rows = as_frame(decode(raw, schema, known), schema)
+    _tell_absent(schema, tell)  # once there are rows: an error comes alone
+    _tell_unsaid(schema, told, tell)
+    return rows
 
 
 def present(x: torch.Tensor, schema: TableSchema, context: torch.Tensor | None) -> Any:

@@ -224,14 +224,14 @@ def _of_numbers(cells: Cells) -> Decision:
 
 
 def _why_no_classes(distinct: int, codes: bool) -> str:
-    """Why whole numbers are amounts and not classes, where that is not obvious."""
+    """Why whole numbers are modelled as numbers and not as classes, if that is not obvious."""
     if distinct > 5 * FEW and not codes:
         return ""
     many = distinct > FEW and not codes
     return (
-        f": more than {FEW}, so amounts"
+        f": more than {FEW}, so numbers, not classes"
         if many
-        else f": fewer than {EACH} rows each on average, so amounts"
+        else f": fewer than {EACH} rows each on average, so numbers, not classes"
     )
 
 
