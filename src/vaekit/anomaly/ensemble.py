@@ -40,7 +40,7 @@ PARTS = ("unexplained", "nearest", "coarse")
 
 
 class Detector(nn.Module):
-    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers in any units, NaN missing.
+    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers in any units or NaN.
 
     u: the mean over the members of -log p(x | z), z the mean of q(z | x): the error of the VAEs.
     n: the distance to the nearest remembered training row.
@@ -130,7 +130,7 @@ class Detector(nn.Module):
         return (_distances(_places(views), self.nearest, self.coarse) - self.centre) / self.spread
 
     def calibrate(self, costs: Tensor, distances: Tensor, folds: Tensor) -> Tensor:
-        """Set centres and spreads from training rows, as if new; returns their held-out scores (N,).
+        """Set centres and spreads from training rows as if new; returns held-out scores (N,).
 
         costs: -log p of every row under each member, (M, N, C). distances: (2, N, C). folds: the
         fold of every row, (N,); the members that left this fold out give the held-out score.
