@@ -33,8 +33,7 @@ def build_model(network: Network, schema: Schema) -> Model:
 
 
 def build_objective(experiment: Experiment, data: int, schema: Schema) -> Objective:
-    """The experiment's objective for this number of training data, with the terms that its latents
-    add."""
+    """The objective for this number of training data, with the terms that the latents add."""
     network = experiment.model
     kind = latents.latent(network, schema)
     levels = {
@@ -69,8 +68,7 @@ def start_model(
 
 
 def build_untrained(network: Network, schema: Schema) -> Model:
-    """An untrained model for inspection; the random state stays as it was, so that training is not
-    affected."""
+    """An untrained model for inspection. The random state is restored afterwards."""
     with torch.random.fork_rng():
         return build_model(network, schema).requires_grad_(False)
 
@@ -96,8 +94,7 @@ def _flops(model: Model, x: Tensor) -> int:
 
 @torch.no_grad()
 def require_fit(model: Model, schema: Schema, objective: Objective) -> None:
-    """Compute the objective once; raises VaekitError if it does not fit the model, before training
-    starts."""
+    """Compute the objective once, to raise a VaekitError before training if it does not fit."""
     with torch.random.fork_rng():
         x = torch.zeros(2, *schema.shape)
         try:

@@ -1,5 +1,4 @@
-"""Builds an objective from its word: a bound, and further terms after plus signs, as
-`elbo+beta-tc:6`."""
+"""Builds an objective from its word: a bound, and terms after plus signs, as `elbo+beta-tc:6`."""
 
 from __future__ import annotations
 
@@ -55,8 +54,7 @@ TERMS = {
     "mmd": "mmd:100",
 }
 GROUPS = {"dim": of_each_dimension, "latent": of_each_latent, "total": in_total}
-"""The groups for free bits: each dimension, each latent (a level of a hierarchy), or all
-together."""
+"""The groups for free bits: each dimension, each latent (level of a hierarchy), or all together."""
 
 RATE_WEIGHT = 10.0
 """The weight of `target-rate`, in nats for each nat of KL off the target. It must be more than the

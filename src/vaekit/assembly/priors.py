@@ -46,8 +46,7 @@ MANY = 10_000
 
 @dataclass(frozen=True)
 class LatentSetting:
-    """What a prior depends on: its latent, the encoder, the shape of the data, and the length of
-    the context."""
+    """What a prior depends on: latent, encoder, shape of the data, and length of the context."""
 
     latent: Latent
     encoder: nn.Module
@@ -56,8 +55,7 @@ class LatentSetting:
 
 
 def prior(word: str, setting: LatentSetting) -> nn.Module:
-    """The prior that `word` names; otherwise a VaekitError that lists the priors for this
-    latent."""
+    """The prior that `word` names; or a VaekitError that lists the priors for this latent."""
     kind = setting.latent.kind
     _refuse_others(word, kind)
     word = default(kind, setting.context > 0) if word == "auto" else word
@@ -82,14 +80,12 @@ def components(word: str) -> int:
 
 
 def learned_from_data(word: str) -> int:
-    """The number of parts of a prior that must be learned from data each: components of a mixture,
-    or pseudo-inputs."""
+    """The number of components or pseudo-inputs of a prior that are learned from data."""
     return components(word) if word.partition(":")[0] in ("mixture", "vamp") else 0
 
 
 def default(kind: str, conditional: bool) -> str:
-    """The default prior of this kind of latent. A conditional model gets one that depends on the
-    conditions."""
+    """The default prior of a kind of latent; for a conditional model, one that uses conditions."""
     return "flow" if conditional and kind == "continuous" else next(iter(PRIORS[kind]))
 
 

@@ -1,5 +1,4 @@
-"""Recipes: complete experiments by name, for the defaults of `vaekit train SOURCE` and for known
-results."""
+"""Recipes: complete experiments by name, such as the defaults of `vaekit train SOURCE`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Resolves an experiment: replaces every `auto` by a value for the data and the machine, and says
-why."""
+"""Resolves an experiment: replaces every `auto` by a value, and says why."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ than it takes."""
 
 
 COMPILE_MINUTES = 10
-"""A run with a shorter time limit, in minutes, is not compiled, since compiling can take
-minutes."""
+"""A run with a shorter time limit, in minutes, is not compiled: compiling can take minutes."""
 
 FEW_HELD_OUT = 10
 """Numbers measured on fewer held-out data than this come with a warning."""
@@ -108,8 +106,7 @@ def total_steps(experiment: Experiment, n: int) -> int:
 
 
 def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
-    """Raise VaekitError if there are more codes or components than data, since they could not be
-    learned."""
+    """Raise VaekitError if there are more codes or components than data: they cannot be learned."""
     network = experiment.model
     places, wanted = latents.codes(network, schema), priors.learned_from_data(network.prior)
     if places and places[1] > training * places[0]:
@@ -119,8 +116,8 @@ def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
         )
     if wanted > training:
         raise VaekitError(
-            f"prior '{network.prior}': {wanted:,} components are too many for {training:,} training "
-            "data; ask for fewer"
+            f"prior '{network.prior}': {wanted:,} components are too many for {training:,} "
+            "training data; ask for fewer"
         )
 
 
@@ -168,7 +165,7 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
     if train.strategy == "fsdp" and train.optimiser == "soap":
         raise VaekitError(
-            "optimiser soap needs whole matrices, which fsdp splits; use train.strategy=ddp or adamw"
+            "optimiser soap needs whole matrices, fsdp splits them; use train.strategy=ddp or adamw"
         )
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"

@@ -1,5 +1,4 @@
-"""Checkpoints of models and runs: safetensors and JSON, written atomically, read without
-unpickling."""
+"""Checkpoints: safetensors and JSON files, written atomically and read without unpickling."""
 
 from __future__ import annotations
 
@@ -28,8 +27,7 @@ from vaekit.disk.layout import CONFIG, EXPERIMENT, RESUME, WEIGHTS
 from vaekit.errors import VaekitError
 
 FORMAT = 2
-"""The version of the file format. It is increased if older versions of vaekit cannot read new
-files."""
+"""The version of the file format, increased if older versions of vaekit cannot read new files."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -39,8 +37,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the plain data that `save_tensors` wrote. Raises VaekitError for a bad
-    file."""
+    """The tensors and plain data from `save_tensors`; raises VaekitError for a bad file."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
 
@@ -101,8 +98,7 @@ def _why_not(path: Path) -> str:
 
 
 def save_config(folder: Path, experiment: Experiment, schema: Schema) -> None:
-    """Write config.json, which holds all that is needed to rebuild the model and to read data for
-    it."""
+    """Write config.json: all that is needed to rebuild the model and to read data for it."""
     from vaekit import __version__
 
     card = {
@@ -141,8 +137,7 @@ def load_config(folder: Path) -> tuple[Experiment, Schema]:
 
 
 def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load the tensors into a module. Raises VaekitError if any is missing, unknown or of another
-    shape."""
+    """Load all tensors into a module; raises VaekitError if they do not fit."""
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:

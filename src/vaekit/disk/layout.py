@@ -44,8 +44,7 @@ SAMPLER_CHOICE = "sampler.json"
 """The density that samples are drawn from, and the scores of all candidates."""
 
 SAMPLER = "sampler-{}.safetensors"
-"""A density fitted to the codes. The braces are replaced by its word, with a hyphen for the
-colon."""
+"""A density fitted to the codes. Its word replaces the braces, with a hyphen for the colon."""
 
 DETECTOR = "detector.safetensors"
 """The anomaly detector, fitted to the training rows."""

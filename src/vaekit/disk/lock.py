@@ -1,5 +1,4 @@
-"""A lock file, so that only one process at a time trains in a run's folder; held from `take` to
-`release`."""
+"""A lock file: only one process at a time trains in a run's folder, from `take` to `release`."""
 
 from __future__ import annotations
 
@@ -54,8 +53,7 @@ def _link(there: Path, path: Path) -> None:
 
 
 def _bury(path: Path) -> None:
-    """Remove the lock of a dead process, unless another process was faster and has placed its own
-    lock."""
+    """Remove a dead process's lock, unless another process has just placed its own."""
     grave = path.with_name(f"{LOCK}.{os.getpid()}.dead")
     try:
         os.rename(path, grave)
@@ -74,8 +72,7 @@ def release(folder: Path) -> None:
 
 
 def busy(folder: Path) -> bool:
-    """Whether another process trains in the folder now. A process on another machine is assumed to
-    run."""
+    """Whether another process trains in the folder; one on another machine counts as alive."""
     return _alive(folder / LOCK) is not None
 
 

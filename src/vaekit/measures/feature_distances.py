@@ -29,8 +29,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class NeighbourFractions:
-    """Four fractions based on balls that reach to the k-th neighbour; all but `density` are at most
-    1."""
+    """Four fractions from balls that reach to the k-th neighbour; only `density` can be above 1."""
 
     precision: float
     recall: float

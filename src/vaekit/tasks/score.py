@@ -259,8 +259,7 @@ def _distance(
 
 
 def _log_probs(likelihood: Distribution, x: Tensor) -> Tensor:
-    """log p of every value, in the shape of x; a part that several values share is divided equally
-    among them."""
+    """log p of every value, in the shape of x; parts of several values are divided equally."""
     if isinstance(likelihood, Independent):
         return likelihood.base_dist.log_prob(x)
     found = cast(Any, likelihood).log_probs(x)

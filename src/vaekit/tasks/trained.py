@@ -241,8 +241,7 @@ class Trained:
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Codes:
-        """Posteriors of x (N, *shape) with conditions (N, F), each the same alone as among
-        others."""
+        """Posteriors of x (N, *shape) given conditions (N, F); each depends on its datum only."""
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
