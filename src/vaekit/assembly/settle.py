@@ -54,7 +54,7 @@ class Resolved:
 
 
 def resolve(experiment: Experiment, data: Dataset) -> Resolved:
-    """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
+    """Choose likelihood, network, batch, length, device, precision, compilation, in this order."""
     reasons = [f"the model is conditioned on {describe(field)}" for field in data.schema.conditions]
     kind = latents.kind_of(experiment.model)
     changes, schema = modality(data.schema.modality).model.settle(experiment, data, kind, reasons)

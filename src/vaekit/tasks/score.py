@@ -211,7 +211,7 @@ def _elbo(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tens
     rate = kl(q, p, z)
     return cost.mean(0), rate if rate.dim() == 1 else rate.mean(
         0
-    )  # in closed form, or at the draws
+    )  # (B,) in closed form, or (S, B) at the draws
 
 
 def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
