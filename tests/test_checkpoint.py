@@ -170,7 +170,7 @@ def cut(path: Path, share: float) -> None:
 DAMAGES = {
     "newer": (
         lambda f: change(f, format=99, vaekit="9.9"),
-        "written by vaekit 9.9 in format 99, this one reads up to 2; update",
+        "written by vaekit 9.9 in format 99, but this version reads formats up to 2; update",
     ),
     "no format": (
         lambda f: (f / "config.json").write_text("{}"),

@@ -71,7 +71,7 @@ WRONG = [
     ),
     *((f"prior={word}:100000", "100,000 is more than the 10,000") for word in ("mixture", "vamp")),
     *(
-        (f"prior={word}:500", "500 components for 108 training data; ask for fewer")
+        (f"prior={word}:500", "500 components are too many for 108 training data; ask for fewer")
         for word in ("mixture", "vamp")
     ),
     *(
@@ -138,11 +138,11 @@ WRONG = [
         (f"latent=vq:8 bound=elbo+{term}", "would make the prior of codes worse")
         for term in ("target-rate:9", "free-bits:9/latent")
     ),
-    ("bound=elbo+beta-tc:6+factor:3", "'factor:3' is about the same"),
-    ("bound=elbo+dip:1+dip-i:1", "'dip-i:1' is about the same"),
+    ("bound=elbo+beta-tc:6+factor:3", "'factor:3' does about the same"),
+    ("bound=elbo+dip:1+dip-i:1", "'dip-i:1' does about the same"),
     ("bound=elbo+beta-tc:0.5", "expected at least 1"),
-    ("bound=elbo+mmd:3+mmd:4", "'mmd:4' is about the same"),
-    ("bound=iwae:3+free-bits:1", "'free-bits:1' stands in for the rate"),
+    ("bound=elbo+mmd:3+mmd:4", "'mmd:4' does about the same"),
+    ("bound=iwae:3+free-bits:1", "'free-bits:1' replaces the KL"),
     ("bound=iwae:3 beta=2", "the iwae bound has no beta"),
     ("architecture=conv hidden=[8]", "model.hidden belongs to the mlp; leave it out"),
     ("architecture=conv hidden=null dropout=0.1", "model.dropout belongs to the mlp; leave it out"),

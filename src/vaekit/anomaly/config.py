@@ -26,15 +26,13 @@ class DetectorConfig:
     noise: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8)
     """The standard deviations of the noise on the input, assigned to pairs of members in turn."""
     folds: int = 4
-    """The number of parts of the rows. Each member leaves one part out, and that part calibrates
-    its scores."""
+    """The number of parts of the rows. Each member leaves one out, which calibrates its scores."""
     steps: int | None = None
     """The number of training steps; None for 20 sqrt(rows), at least 100 and at most 500."""
     batch_size: int = 256
     learning_rate: float = 8e-3
     remembered: int = 4096
-    """The most training rows that are kept to search for the nearest one; 0 leaves that part of the
-    score out."""
+    """The most training rows kept to search for the nearest one; 0 leaves that part out."""
     nearest: float = 0.5
     """The weight of the distance to the nearest row; the other two parts have weight 1. This
     distance is the most useful part for new rows (T9), and the least useful if anomalies are among

@@ -40,7 +40,7 @@ PARTS = ("unexplained", "nearest", "coarse")
 
 
 class Detector(nn.Module):
-    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers in any units, NaN missing.
+    """The anomaly score s(x) = u(x) + n(x) + g(x) of rows x (N, C), numbers in any units or NaN.
 
     u: the mean over the members of -log p(x | z), z the mean of q(z | x): the error of the VAEs.
     n: the distance to the nearest remembered training row.
@@ -106,8 +106,7 @@ class Detector(nn.Module):
         return p_values(self.calibration, self.scores(x))
 
     def threshold(self, fpr: float) -> float:
-        """The score above which a row has p <= fpr; infinity if there are too few calibration
-        rows."""
+        """The score above which a row has p <= fpr; infinity with too few calibration rows."""
         n = len(self.calibration)
         above = int(fpr * (n + 1) + 1e-9) - 1  # the number of held-out scores that may be as high
         return float(self.calibration[n - 1 - above]) if above >= 0 else torch.inf
@@ -130,7 +129,7 @@ class Detector(nn.Module):
         return (_distances(_places(views), self.nearest, self.coarse) - self.centre) / self.spread
 
     def calibrate(self, costs: Tensor, distances: Tensor, folds: Tensor) -> Tensor:
-        """Set centres and spreads from training rows, as if new; returns their held-out scores (N,).
+        """Set centres and spreads from training rows as if new; returns held-out scores (N,).
 
         costs: -log p of every row under each member, (M, N, C). distances: (2, N, C). folds: the
         fold of every row, (N,); the members that left this fold out give the held-out score.
@@ -244,8 +243,7 @@ def _fitted(x: Tensor, config: DetectorConfig, least: Tensor | None) -> Detector
 
 
 def _times(x: Tensor) -> Tensor:
-    """How often each row of x (N, C), standardised, occurs, (N,); a missing cell equals only a
-    missing cell."""
+    """How often each row of x (N, C), standardised, occurs, (N,); NaN equals only NaN."""
     generator = torch.Generator().manual_seed(0)
     known, gaps = torch.rand(2, x.shape[1], dtype=torch.float64, generator=generator)
     keys = (x.double().nan_to_num(0.0) * known + x.isnan() * gaps).sum(1)
@@ -288,8 +286,7 @@ def _distances(places: Tensor, nearest: Nearest, coarse: Nearest) -> Tensor:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """The scale of values (n,) in float32, from their quartiles, but at least a fifth of their
-    standard deviation."""
+    """The scale of values (n,) from their quartiles, at least 0.2 standard deviations."""
     if len(values) < 2:
         return values.new_ones(())
     low, high = torch.quantile(values, values.new_tensor([0.25, 0.75]))

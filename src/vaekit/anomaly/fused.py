@@ -1,5 +1,4 @@
-"""The members' reconstruction costs in less than half of the time: linear maps are multiplied out
-beforehand."""
+"""The members' costs in less than half of the time: linear maps are multiplied out beforehand."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ class FusedMembers:
 def _layers(
     encoder: EachMember, decoder: EachMember, unit: Tensor
 ) -> list[list[tuple[Tensor, Tensor]]]:
-    """For each member the bias and weight of each layer; the last layer gives minus the mean of x,
-    times `unit`."""
+    """Bias and weight of each layer, by member. The last gives minus the mean of x times `unit`."""
     (w1, w2), (w3, w4) = encoder.net.weights, decoder.net.weights
     (b1, b2), (b3, b4) = encoder.net.biases, decoder.net.biases
     latent = w3.shape[1]

@@ -27,8 +27,7 @@ score would depend on its place in the batch."""
 
 
 class EachMember(nn.Module):
-    """p(output | value) of M members: maps a value (M, B, D) to a distribution of batch shape (M,
-    B)."""
+    """p(output | value) of M members: value (M, B, D) -> a distribution, batch shape (M, B)."""
 
     def __init__(self, net: ManyMLP, family: Callable[[Tensor], Distribution]) -> None:
         super().__init__()
@@ -75,8 +74,7 @@ class Denoising(nn.Module):
 
 
 class CellScales(nn.Module):
-    """Normal cells: the network gives their means, and each member learns one scale per column,
-    above `FINEST`."""
+    """Normal cells: their means from the network, and a learned scale per member and column."""
 
     def __init__(self, members: int, columns: int) -> None:
         super().__init__()
@@ -92,8 +90,7 @@ class CellScales(nn.Module):
 
 
 def explained(model: VAE, x: Tensor) -> CellNormal:
-    """p(x' | z) at the mean z of q(z | x), x (M, B, C): the members' reconstructions, without
-    drawing z."""
+    """p(x' | z) at the mean z of q(z | x), x (M, B, C): reconstructions without drawing z."""
     likelihood = model.decode((model.encoder(x).mean,))
     assert isinstance(likelihood, CellNormal)
     return likelihood

@@ -35,8 +35,7 @@ class Nearest(nn.Module):
         )  # (C + 1, G S and more): [x, 1] @ table = |x - row|^2 - |x|^2
 
     def forward(self, x: Tensor) -> Tensor:
-        """The squared difference in every column divided by the distance, (B, C); the sum is the
-        distance."""
+        """Squared differences of the columns over the distance, (B, C); the sum is the distance."""
         if not len(self.rows):
             return torch.zeros_like(x)
         square = _products(F.pad(x, (0, 1), value=1.0), self.table)
@@ -53,8 +52,7 @@ class Nearest(nn.Module):
         return parts.div_(total.sqrt().clamp_min(1e-12)).mean(1)
 
     def _squares(self, x: Tensor, index: Tensor) -> Tensor:
-        """The squared differences (B, G, C) between x and the row of each group with this index,
-        (B, G)."""
+        """Squared differences (B, G, C) of x and the row with this index (B, G) of each group."""
         groups, size, columns = self.rows.shape
         place = index + torch.arange(0, groups * size, size)
         rows = (

@@ -68,8 +68,7 @@ class NumericRows:
         return torch.cat([_least(size) for size in self.sizes]).double()
 
     def by_column(self, parts: Tensor) -> Tensor:
-        """The parts (N, F) of plain numbers, summed over the plain numbers of each column, (N,
-        C)."""
+        """The parts (N, F) of plain numbers, added up for each column, (N, C)."""
         return parts.new_zeros(len(parts), len(self.sizes)).index_add_(1, self.owner, parts)
 
 

@@ -1,1 +1,1 @@
-"""From words to objects: the one place where the names in an experiment become models and objectives."""
+"""From words to objects: here the names in an experiment become models and objectives."""

@@ -1,4 +1,4 @@
-"""What a latent can be, from its word: `16`, `categorical:20x10`, `vq:512`, `rvq:4x256`, `fsq:8,5,5,5`."""
+"""Builds a latent from its word: `16`, `categorical:20x10`, `vq:512`, `rvq:4x256`, `fsq:8,5,5`."""
 
 from __future__ import annotations
 
@@ -43,37 +43,41 @@ LATENTS = {
     "rvq": "rvq:4x256",
     "fsq": "fsq:8,5,5,5",
 }
-"""The discrete latents by name, with the numbers of a name alone; a whole number is so many continuous dimensions."""
+"""The discrete latents: a name -> the word that it means if it has no numbers. A whole number is
+the number of continuous dimensions."""
 
 CATEGORIES: dict[str, type[GumbelSoftmax] | type[StraightThroughGumbelSoftmax]] = {
     "categorical": GumbelSoftmax,
     "categorical-hard": StraightThroughGumbelSoftmax,
 }
-"""Relaxed draws, and hard ones whose gradient is that of the relaxed."""
+"""Latents of categories: relaxed draws, and hard draws with the gradient of the relaxed ones."""
 
 POSTERIORS = {"normal": "normal", "flow": "flow"}
 
 CODE_WIDTH = 32
-"""Numbers in a code of a codebook that is learned."""
+"""The length of a code vector in a learned codebook."""
 
 MOST_LEVELS = 16
 
 FLAT = "numbers or categories, such as 8 or categorical:20x10"
-"""Latents that lie on no grid."""
+"""Latents without a grid, as words in an error message."""
 
 USE = {"perplexity": perplexity, "usage": usage}
-"""Of a codebook: what is logged."""
+"""The measures of a codebook that are logged."""
 
 COMMITMENT = 0.25
-"""Van den Oord et al. 2017, section 3.2."""
+"""The weight of the commitment cost. Van den Oord et al. 2017, section 3.2."""
 
 
 @dataclass(frozen=True)
 class Latent:
-    """How the nets and the latent fit together.
+    """What a latent needs from the nets, and what it adds.
 
-    `features` is what the encoder's net gives, `shape` what the decoder's takes (both without the batch), `encoder`
-    makes a net into the part q(z|x). `kind` is which priors suit it; `terms` are costs beside the bound.
+    kind: the kind of latent, which determines the possible priors.
+    features: the output shape of the encoder's net, without the batch.
+    shape: the input shape of the decoder's net, without the batch.
+    encoder: makes q(z|x) from the encoder's net.
+    terms: costs in addition to the bound.
     """
 
     kind: str
@@ -82,9 +86,9 @@ class Latent:
     encoder: Callable[[nn.Module], nn.Module]
     terms: Mapping[str, Term] = field(default_factory=dict)
     groups: tuple[int, int] = (0, 0)
-    """Of categories: how many there are, and their classes."""
+    """For categories: the number of categories, and the number of classes of each."""
     codes: int = 0
-    """Of a codebook: K."""
+    """For a codebook: the number of codes K."""
 
 
 def latent(network: Network, schema: Schema) -> Latent:
@@ -108,14 +112,14 @@ def latent(network: Network, schema: Schema) -> Latent:
 
 
 def kind_of(network: Network) -> str:
-    """`continuous`, `categories` or `codes`: which priors there are."""
+    """The kind of latent: `continuous`, `categories` or `codes`."""
     if isinstance(network.latent, int):
         return "continuous"
     return "categories" if network.latent.partition(":")[0] in CATEGORIES else "codes"
 
 
 def in_words(latent: int | str, levels: int = 1, posterior: str = "normal") -> str:
-    """What a latent is, to be read: "16 latent dimensions", "latent vq:512", "3 levels of latents"."""
+    """A latent in words: "16 latent dimensions", "latent vq:512", "3 levels of latents ..."."""
     if levels > 1:
         return f"{levels} levels of latents, {latent} dimensions in the top one"
     bent = "" if posterior == "normal" else f" with a {posterior} posterior"
@@ -123,7 +127,8 @@ def in_words(latent: int | str, levels: int = 1, posterior: str = "normal") -> s
 
 
 def of_levels(network: Network) -> tuple[int, ...]:
-    """The latents of a hierarchy, top first: vectors where it is dense, else a vector and then maps of few channels."""
+    """The sizes of the latents of a hierarchy, top first. In a convolutional one only the top is a
+    vector, and the others are the channels of maps; in others all are vectors."""
     top, levels = network.latent, network.levels
     if not isinstance(top, int) or network.posterior != "normal":
         what = f"posterior '{network.posterior}'" if isinstance(top, int) else f"latent '{top}'"
@@ -138,7 +143,7 @@ def of_levels(network: Network) -> tuple[int, ...]:
 
 
 def codes(network: Network, schema: Schema) -> tuple[int, int] | None:
-    """(codes an image, codes in the book) of a latent with a codebook to be learned, else None."""
+    """(codes per datum, codes in the codebook) for a learned codebook, else None."""
     name = str(network.latent).partition(":")[0]
     if name not in ("vq", "vq-gradient", "rvq"):
         return None
@@ -147,11 +152,11 @@ def codes(network: Network, schema: Schema) -> tuple[int, int] | None:
 
 
 def _grid(word: str, schema: Schema) -> tuple[int, int]:
-    """What codes lie on."""
+    """The height and width of the grid of codes."""
     kind = modality(schema.modality)
     if kind.model.grid is None:
         raise VaekitError(
-            f"latent '{word}': codes lie on a grid, which {kind.name} have none of; use {FLAT}"
+            f"latent '{word}': codes lie on a grid, but {kind.name} have none; use {FLAT}"
         )
     return kind.model.grid(schema)
 
@@ -198,7 +203,8 @@ def _codebook(name: str, word: str) -> AnyCodebook:
     depth, size = syntax.wholes("latent", word, "x", 2)
     if size < 2 or depth > 64:
         raise VaekitError(
-            f"latent '{word}': expected DEPTHxCODES, 2 codes or more and at most 64 deep, as rvq:4x256"
+            f"latent '{word}': expected DEPTHxCODES, 2 codes or more and a depth of at most 64, "
+            "such as rvq:4x256"
         )
     return ResidualCodebook(depth, size, CODE_WIDTH)
 

@@ -1,4 +1,4 @@
-"""The model and the objective that an experiment describes."""
+"""Builds the model and the objective that an experiment describes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_model(network: Network, schema: Schema) -> Model:
 
 
 def build_objective(experiment: Experiment, data: int, schema: Schema) -> Objective:
-    """The experiment's objective over `data` training images, with the terms that its latents bring."""
+    """The objective for this number of training data, with the terms that the latents add."""
     network = experiment.model
     kind = latents.latent(network, schema)
     levels = {
@@ -51,9 +51,11 @@ def build_objective(experiment: Experiment, data: int, schema: Schema) -> Object
 def start_model(
     model: Model, network: Network, schema: Schema, raw: Tensor, x: Tensor, context: Tensor | None
 ) -> None:
-    """Before the first step: the decoder begins at the middle of the data, and what learns from data looks at some.
+    """Initialise the model from training data before the first step.
 
-    raw (M, ...) are training data as stored, x (N, ...) some as the model sees them, `context` (N, F) what is known.
+    The output of the decoder starts at the middle of the data, and the parts with a `start` method
+    (codebooks, pseudo-inputs) are started. raw (M, ...) are training data as stored; x (N, ...) are
+    training data in the form of model input, with conditions `context` (N, F).
     """
     inner, known = model, None
     model.eval()
@@ -66,15 +68,15 @@ def start_model(
 
 
 def build_untrained(network: Network, schema: Schema) -> Model:
-    """A model to look at, made without moving the random numbers of the one to be trained."""
+    """An untrained model for inspection. The random state is restored afterwards."""
     with torch.random.fork_rng():
         return build_model(network, schema).requires_grad_(False)
 
 
 def count_cost(model: Model, schema: Schema) -> tuple[int, int]:
-    """How many parameters the model has, and how many multiply-adds a further image adds to a forward pass.
+    """The number of parameters of the model, and of multiply-adds per datum in a forward pass.
 
-    What a batch costs whatever its size, such as the pseudo-inputs of a VampPrior, is not in it.
+    Costs per batch, such as the pseudo-inputs of a VampPrior, are not included.
     """
     with torch.random.fork_rng():
         one, two = (_flops(model, torch.zeros(n, *schema.shape)) for n in (1, 2))
@@ -92,7 +94,7 @@ def _flops(model: Model, x: Tensor) -> int:
 
 @torch.no_grad()
 def require_fit(model: Model, schema: Schema, objective: Objective) -> None:
-    """Let the objective have a trace of the model, so that what does not fit is told before anything starts."""
+    """Compute the objective once, to raise a VaekitError before training if it does not fit."""
     with torch.random.fork_rng():
         x = torch.zeros(2, *schema.shape)
         try:
@@ -112,7 +114,7 @@ def _unconditional(network: Network, schema: Schema, context: int) -> Model:
 
 
 def _hierarchy(network: Network, schema: Schema, top: latents.Latent, context: int) -> Hierarchy:
-    """Latents on top of each other: the top one has the latent's length, and the prior."""
+    """A hierarchy of latents; the top one has the size of `network.latent`, and the prior."""
     kind = modality(schema.modality)
     if kind.model.hierarchy is None:
         raise VaekitError(

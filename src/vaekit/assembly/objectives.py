@@ -1,4 +1,4 @@
-"""What an objective can be, from its words: a bound, and further terms after plus signs, as `elbo+beta-tc:6`."""
+"""Builds an objective from its word: a bound, and terms after plus signs, as `elbo+beta-tc:6`."""
 
 from __future__ import annotations
 
@@ -54,15 +54,17 @@ TERMS = {
     "mmd": "mmd:100",
 }
 GROUPS = {"dim": of_each_dimension, "latent": of_each_latent, "total": in_total}
-"""Of what free bits are free: each dimension, each latent (a hierarchy's level), or all together."""
+"""The groups for free bits: each dimension, each latent (level of a hierarchy), or all together."""
 
 RATE_WEIGHT = 10.0
-"""Of `target-rate`: nats paid for a nat off the target; more than a nat of rate saves in distortion there."""
+"""The weight of `target-rate`, in nats for each nat of KL off the target. It must be more than the
+reconstruction gains from a nat of KL there."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What some objectives need to know: how many training data there are, the latent's length and kind, its terms."""
+    """What some objectives depend on: the number of training data, and the length, kind and terms
+    of the latent."""
 
     data: int = 1
     latent: int = 1
@@ -71,7 +73,7 @@ class Setting:
 
 
 def objective(cost: Cost, setting: Setting | None = None) -> Objective:
-    """What `cost` describes, with the terms that the latent brings."""
+    """The objective that `cost` describes, with the terms that the latent adds."""
     setting = setting or Setting()
     first, *others = (part.strip() for part in cost.bound.split("+"))
     try:
@@ -117,17 +119,19 @@ def _with(built: Objective, word: str, cost: Cost, setting: Setting) -> Objectiv
         )
     if name in REPLACING and setting.kind == "codes":
         raise VaekitError(
-            f"'{word}' would make the prior of codes worse, for the rate of codes is the prior's alone; leave it out"
+            f"'{word}' would make the prior of codes worse: their KL depends only on the prior; "
+            "leave it out"
         )
     if name in REPLACING and not _pays_rate(built):
         raise VaekitError(
-            f"objective '{cost.bound}': '{word}' stands in for the rate, which is not paid for as it is by what stands "
-            "before it; it goes with the elbo, once"
+            f"objective '{cost.bound}': '{word}' replaces the KL, but there is no plain KL before "
+            "it; use it once, after elbo"
         )
     twin = next((other for other in SAME.get(name, (name,)) if other in built.terms), "")
     if twin:
         raise VaekitError(
-            f"objective '{cost.bound}': '{word}' is about the same as a term before it; take one of them"
+            f"objective '{cost.bound}': '{word}' does about the same as a term before it; "
+            "use one of them"
         )
     return _ADD[name](built, word, argument, cost, setting)
 
@@ -137,13 +141,13 @@ def _pays_rate(built: Objective) -> bool:
 
 
 SAME = {"beta-tc": ("tc",), "factor": ("tc",), "dip-i": ("dip",)}
-"""By the term that is asked for: what it is called in an objective, where that is another name."""
+"""The word of a term -> its name in an objective, if that is different."""
 
 CONTINUOUS = ("beta-tc", "factor", "dip", "dip-i", "mmd")
-"""Terms about where continuous latents lie."""
+"""The terms that only continuous latents can have."""
 
 REPLACING = ("free-bits", "target-rate")
-"""Terms that stand in for the rate, which is then only logged."""
+"""The terms that replace the KL, which is then only logged."""
 
 
 def _free_bits(
@@ -184,7 +188,7 @@ def _beta_tc(built: Objective, word: str, argument: str, cost: Cost, setting: Se
     beta = syntax.positive("term", word, argument)
     if beta < 1:
         raise VaekitError(
-            f"'{word}': expected at least 1, for the rate has the total correlation once already"
+            f"'{word}': expected at least 1, since the KL contains the total correlation once"
         )
     return built.plus(
         "tc", Term(TotalCorrelation(setting.data), LinearWarmup(beta - 1, cost.warmup))

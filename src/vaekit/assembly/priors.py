@@ -1,4 +1,4 @@
-"""What a prior can be, from its word, for each kind of latent."""
+"""Builds a prior from its word, for each kind of latent."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ PRIORS = {
     "categories": {"learned": "learned", "uniform": "uniform"},
     "codes": {"autoregressive": "autoregressive", "uniform": "uniform"},
 }
-"""The priors of each kind of latent, by name, an example each; the first is the one taken when nothing is said."""
+"""The priors of each kind of latent: name -> an example. The first one is the default."""
 
 MANY = 10_000
-"""More components of a mixture than this cannot each be told by any data."""
+"""The most components of a mixture or pseudo-inputs: no data could determine more."""
 
 
 @dataclass(frozen=True)
 class LatentSetting:
-    """What a prior is made for: its latent, the encoder that infers it, the data's shape, the context's length."""
+    """What a prior depends on: latent, encoder, shape of the data, and length of the context."""
 
     latent: Latent
     encoder: nn.Module
@@ -55,7 +55,7 @@ class LatentSetting:
 
 
 def prior(word: str, setting: LatentSetting) -> nn.Module:
-    """The prior that `word` names, or a VaekitError that lists those that suit the latent."""
+    """The prior that `word` names; or a VaekitError that lists the priors for this latent."""
     kind = setting.latent.kind
     _refuse_others(word, kind)
     word = default(kind, setting.context > 0) if word == "auto" else word
@@ -80,12 +80,12 @@ def components(word: str) -> int:
 
 
 def learned_from_data(word: str) -> int:
-    """How many parts of a prior want data of their own: the components of a mixture, or pseudo-inputs."""
+    """The number of components or pseudo-inputs of a prior that are learned from data."""
     return components(word) if word.partition(":")[0] in ("mixture", "vamp") else 0
 
 
 def default(kind: str, conditional: bool) -> str:
-    """The prior of this kind of latent when nothing is said: of a conditional model, one that the conditions move."""
+    """The default prior of a kind of latent; for a conditional model, one that uses conditions."""
     return "flow" if conditional and kind == "continuous" else next(iter(PRIORS[kind]))
 
 

@@ -1,4 +1,4 @@
-"""Whole experiments by name: what `vaekit train SOURCE` does when nothing more is said, and known results."""
+"""Recipes: complete experiments by name, such as the defaults of `vaekit train SOURCE`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def recipes() -> dict[str, Callable[[str], Experiment]]:
 
 
 def choose(source: str, recipe: str = "auto") -> Experiment:
-    """The recipe of that name for `source`; `auto` takes the one made for the source. Raises VaekitError."""
+    """The recipe of that name for `source`; `auto` is the recipe for this source, or for its kind
+    of data.
+
+    Raises VaekitError."""
     if recipe == "auto":
         kind = registry.named(source).source
         recipe = kind.presets.get(source) or next(iter(kind.recipes))

@@ -1,4 +1,4 @@
-"""From what was asked for to what will be done: every `auto` settled by the data and the machine, with its reason."""
+"""Resolves an experiment: replaces every `auto` by a value, and says why."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from vaekit.errors import VaekitError
 from vaekit.training.engine import choose_device, has_fast_bf16
 
 STEPS = 10_000
-"""About how many steps a run takes when nothing is said of its length."""
+"""The number of steps of a run whose length is not set (approximate)."""
 
 BF16_PAYS = 5e7
-"""Multiply-adds of a batch's forward pass above which bfloat16 products gain more than the casts cost."""
+"""The number of multiply-adds in a forward pass of a batch above which bfloat16 products gain more
+than the casts cost."""
 
 COMPILE_PAYS = 2.5e12
-"""Multiply-adds of a run's forward passes above which compiling gains more time than it takes."""
+"""The number of multiply-adds in all forward passes of a run above which compiling saves more time
+than it takes."""
 
 
 COMPILE_MINUTES = 10
-"""A run that is cut off sooner is not compiled: that may take minutes of it."""
+"""A run with a shorter time limit, in minutes, is not compiled: compiling can take minutes."""
 
 FEW_HELD_OUT = 10
 """Numbers measured on fewer held-out data than this come with a warning."""
@@ -38,7 +40,8 @@ FEW_HELD_OUT = 10
 
 @dataclass(frozen=True)
 class Resolved:
-    """An experiment without `auto`, the data as its likelihood wants them, and why."""
+    """An experiment without `auto`, the data with the schema for its likelihood, and the reasons
+    for the choices."""
 
     experiment: Experiment
     data: Dataset
@@ -46,13 +49,13 @@ class Resolved:
     parameters: int = 0
     steps: int = 0
     macs: int = 0
-    """Multiply-adds of one datum's forward pass."""
+    """The number of multiply-adds in a forward pass of one datum."""
     seconds: float | None = None
-    """How long the run is expected to take here, where that was measured."""
+    """The expected time of the run on this machine, if it was measured."""
 
 
 def resolve(experiment: Experiment, data: Dataset) -> Resolved:
-    """Settle likelihood, network, batch, length, device, precision and compilation, in this order."""
+    """Choose likelihood, network, batch, length, device, precision, compilation, in this order."""
     reasons = [f"the model is conditioned on {describe(field)}" for field in data.schema.conditions]
     kind = latents.kind_of(experiment.model)
     changes, schema = modality(data.schema.modality).model.settle(experiment, data, kind, reasons)
@@ -72,7 +75,7 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
 
 
 def held_out(experiment: Experiment, n: int) -> int:
-    """How many of n data are held out."""
+    """The number of held-out data among n data."""
     return min(max(1, round(n * experiment.data.holdout)), 10_000, n - 1)
 
 
@@ -84,20 +87,20 @@ def split(experiment: Experiment, n: int) -> tuple[Tensor, Tensor]:
 
 
 def _few_held_out(experiment: Experiment, data: Dataset) -> list[str]:
-    """A warning where hardly any data are left to measure with."""
+    """A warning if fewer than `FEW_HELD_OUT` data are held out."""
     held, kind = held_out(experiment, len(data)), modality(data.schema.modality)
     if held >= FEW_HELD_OUT:
         return []
     are = "is" if held == 1 else "are"
     return [
-        f"only {kind.counted(held)} {are} held out: the held-out numbers, and which weights are "
-        f"best, are hardly more than a guess; use more {kind.plural}, or hold out a larger part of them: "
-        f"data.holdout, now {experiment.data.holdout:g}"
+        f"only {kind.counted(held)} {are} held out: the held-out numbers, and the choice of the "
+        f"best weights, are hardly more than a guess; use more {kind.plural}, or hold out a larger "
+        f"part of them: data.holdout, now {experiment.data.holdout:g}"
     ]
 
 
 def total_steps(experiment: Experiment, n: int) -> int:
-    """The steps of a resolved run on n data, the held-out ones among them."""
+    """The number of steps of a resolved run on n data, which include the held-out ones."""
     train = experiment.train
     assert train.batch != "auto"
     assert train.epochs != "auto"
@@ -105,7 +108,7 @@ def total_steps(experiment: Experiment, n: int) -> int:
 
 
 def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
-    """More codes or components than data are refused: none of them could be learned."""
+    """Raise VaekitError if there are more codes or components than data: they cannot be learned."""
     network = experiment.model
     places, wanted = latents.codes(network, schema), priors.learned_from_data(network.prior)
     if places and places[1] > training * places[0]:
@@ -115,20 +118,25 @@ def _fits_data(experiment: Experiment, schema: Schema, training: int) -> None:
         )
     if wanted > training:
         raise VaekitError(
-            f"prior '{network.prior}': {wanted:,} components for {training:,} training data; ask for fewer"
+            f"prior '{network.prior}': {wanted:,} components are too many for {training:,} "
+            "training data; ask for fewer"
         )
 
 
 def _prior(experiment: Experiment, data: Dataset, reasons: list[str]) -> list[str]:
-    """A standard prior is no match for the codes of one class: of MNIST, only 56 % came as asked, 90 % with a flow."""
+    """The setting of an `auto` prior.
+
+    A conditional model gets a flow: a standard prior does not match the codes of one class. On
+    MNIST only 56 % of the samples had the class that was asked for, with a flow 90 %.
+    """
     if experiment.model.prior != "auto":
         return []
     name = priors.default(latents.kind_of(experiment.model), bool(data.schema.conditions))
     if name == "flow":
-        reasons.append("prior flow: it follows the conditions, so that what is asked for comes")
+        reasons.append("prior flow: it depends on the conditions, so that samples meet them")
     elif name != "standard":
         reasons.append(
-            f"prior {name}: learned, so that samples come from the model and not from codes at random"
+            f"prior {name}: learned, since random codes would not give samples like the data"
         )
     return [f"model.prior={name}"]
 
@@ -138,7 +146,7 @@ def _length(experiment: Experiment, data: Dataset, reasons: list[str]) -> list[s
     if train.batch == "auto":
         most = (
             512 if experiment.model.architecture == "mlp" else 128
-        )  # maps of features fill the memory
+        )  # feature maps need much memory
         batch = min(most, max(32, 2 ** max(0, (n // 20).bit_length() - 1)))
         reasons.append(f"batch {batch}: {n:,} training data")
     else:
@@ -159,7 +167,7 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
     precision, compiled, per_step = train.precision, train.compile, macs * int(train.batch)
     if train.strategy == "fsdp" and train.optimiser == "soap":
         raise VaekitError(
-            "optimiser soap works on whole matrices, which fsdp cuts up; use train.strategy=ddp or adamw"
+            "optimiser soap needs whole matrices, fsdp splits them; use train.strategy=ddp or adamw"
         )
     if precision == "auto":
         precision = "bf16" if has_fast_bf16(device) and per_step >= BF16_PAYS else "32"
@@ -171,9 +179,11 @@ def _machine(experiment: Experiment, macs: int, steps: int, reasons: list[str]) 
         )
         gains = device != "cpu" or experiment.model.architecture != "patches"
         compiled = able and gains and device != "mps" and train.strategy != "fsdp" and long
-        why = "a short run" if gains else "on a CPU, patches gain nothing by it"
+        why = "a short run" if gains else "on a CPU, it does not make patches faster"
         reasons.append(
-            "compiled: the run is long enough to gain by it" if compiled else f"not compiled: {why}"
+            "compiled: the run is long enough to gain from it"
+            if compiled
+            else f"not compiled: {why}"
         )
     return [
         f"train.device={device}",

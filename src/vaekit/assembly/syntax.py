@@ -1,4 +1,4 @@
-"""Words such as `vq:512` or `categorical:20x10`, read in one place: a name, and the numbers after the colon."""
+"""Parses words such as `vq:512` or `categorical:20x10`: a name, and numbers after the colon."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from vaekit.config import nearest
 from vaekit.errors import VaekitError, require_number
 
 MOST = 65_536
-"""No word asks for more of anything: components, codes, draws."""
+"""The default limit of a number in a word (of components, codes or draws)."""
 
 
 def choose(kind: str, word: str, known: Mapping[str, str]) -> tuple[str, str]:
-    """The name and what follows its colon; `known` has an example for every name, with a colon where numbers belong."""
+    """The name in `word` and the text after the colon. `known` has an example for every name; the
+    example has a colon if the name can have numbers."""
     name, colon, argument = word.partition(":")
     if name not in known or (colon and ":" not in known[name]):
         raise VaekitError(f"there is no {kind} '{word}'{nearest(name, known)}")
@@ -21,14 +22,15 @@ def choose(kind: str, word: str, known: Mapping[str, str]) -> tuple[str, str]:
 
 
 def whole(kind: str, word: str, least: int = 1, most: int = MOST) -> int:
-    """The one whole number of `word`."""
+    """The whole number after the colon of `word`."""
     return wholes(kind, word, "", 1, least, most)[0]
 
 
 def wholes(
     kind: str, word: str, separator: str, count: int | None, least: int = 1, most: int = MOST
 ) -> tuple[int, ...]:
-    """The whole numbers after the colon of `word`, `count` of them (any number where None)."""
+    """The whole numbers after the colon of `word`; there must be `count` of them, or any number if
+    it is None."""
     text = word.partition(":")[2]
     parts = [part.strip() for part in (text.split(separator) if separator else [text])]
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
@@ -46,16 +48,16 @@ def wholes(
 
 
 def bounded(kind: str, number: int, word: str = "", most: int = MOST) -> int:
-    """The number, of `word`, if it is no more than `most`."""
+    """`number`, which comes from `word`; raises VaekitError if it is more than `most`."""
     if number > most:
         raise VaekitError(
-            f"{kind} '{word or number}': {number:,} is more than the {most:,} that can be had"
+            f"{kind} '{word or number}': {number:,} is more than the {most:,} that are possible"
         )
     return number
 
 
 def positive(kind: str, word: str, text: str) -> float:
-    """A positive number, in `text`, of `word`."""
+    """The positive number in `text`, a part of `word`."""
     value = _number(text)
     if not 0 < value < float("inf"):
         raise VaekitError(f"{kind} '{word}': expected a positive number after the colon")
@@ -63,7 +65,7 @@ def positive(kind: str, word: str, text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """The number in `text`, NaN where there is none: no bound holds of it."""
+    """The number in `text`; NaN if it is not a number, which fails every comparison."""
     try:
         return float(text)
     except ValueError:
@@ -77,7 +79,7 @@ def _wanted(separator: str, count: int | None) -> str:
 
 
 def fraction(kind: str, word: str, text: str) -> float:
-    """A number between 0 and 1, in `text`, of `word`."""
+    """The number between 0 and 1 in `text`, a part of `word`."""
     value = _number(text)
     if not 0 <= value <= 1:
         raise VaekitError(f"{kind} '{word}': expected a number between 0 and 1, got '{text}'")

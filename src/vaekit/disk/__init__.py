@@ -1,1 +1,1 @@
-"""What a run keeps on disk: checkpoints, the log, the lock, and the name of every file."""
+"""The files of a run: checkpoints, the log, the lock, and the names of all files."""

@@ -1,4 +1,4 @@
-"""Models and runs on disk: safetensors and JSON, written atomically, read without unpickling anything."""
+"""Checkpoints: safetensors and JSON files, written atomically and read without unpickling."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from vaekit.disk.layout import CONFIG, EXPERIMENT, RESUME, WEIGHTS
 from vaekit.errors import VaekitError
 
 FORMAT = 2
-"""Raised when a file written today could not be read by yesterday's vaekit."""
+"""The version of the file format, increased if older versions of vaekit cannot read new files."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Tensors and plain data in one safetensors file."""
+    """Write tensors and plain data to one safetensors file."""
     ready = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     files.write(path, to_bytes(ready, {"about": json.dumps(about)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the plain data of `save_tensors`; a VaekitError says what is wrong with the file."""
+    """The tensors and plain data from `save_tensors`; raises VaekitError for a bad file."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118
 
@@ -47,7 +47,8 @@ def kept(
     key: Mapping[str, Any],
     make: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the plain data kept at `path` under this key; where none are, or another's, those of `make`."""
+    """The tensors and the plain data kept at `path`, if the file has this key; otherwise those of
+    `make`, which are then kept there."""
     there = load_about(path) if path.is_file() else {}
     if not there or any(there.get(name) != value for name, value in key.items()):
         tensors, about = make()
@@ -56,7 +57,7 @@ def kept(
 
 
 def load_about(path: Path) -> dict[str, Any]:
-    """The plain data of `save_tensors` alone, which takes no time."""
+    """Only the plain data that `save_tensors` wrote, which is fast."""
     with _opened(path) as file:
         return _about(file)
 
@@ -79,13 +80,16 @@ def _about(file: Any) -> dict[str, Any]:
 
 
 def _why_not(path: Path) -> str:
-    """Why a run lacks this file, and what to do."""
+    """Why this file of a run does not exist, and what to do."""
     folder = path.parent
     if lock.busy(folder):
-        return "the run is training and has not come to its first validation, which saves; try again later"
+        return "the run is training and saves at its first validation; try again later"
     if (folder / RESUME).is_file():
         run = shlex.quote(str(folder))
-        return f"the run was stopped before its first validation; go on with: vaekit train --resume {run}"
+        return (
+            "the run was stopped before its first validation; "
+            f"go on with: vaekit train --resume {run}"
+        )
     never = "the run was never saved (it ended before its first validation), or the file was moved"
     reason = "it was deleted, and resuming needs it" if (folder / WEIGHTS).is_file() else never
     return (
@@ -94,7 +98,7 @@ def _why_not(path: Path) -> str:
 
 
 def save_config(folder: Path, experiment: Experiment, schema: Schema) -> None:
-    """config.json: all that it takes to build the model again and to read data for it."""
+    """Write config.json: all that is needed to rebuild the model and to read data for it."""
     from vaekit import __version__
 
     card = {
@@ -107,7 +111,7 @@ def save_config(folder: Path, experiment: Experiment, schema: Schema) -> None:
 
 
 def load_config(folder: Path) -> tuple[Experiment, Schema]:
-    """The experiment and the data's schema of a saved model."""
+    """The experiment and the data schema of a saved model."""
     path = _model_folder(folder) / CONFIG
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -118,8 +122,8 @@ def load_config(folder: Path) -> tuple[Experiment, Schema]:
         ) from None
     if version > FORMAT:
         raise VaekitError(
-            f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, this one reads up to {FORMAT}; "
-            "update with: pip install -U vaekit"
+            f"{path}: was written by vaekit {card.get('vaekit')} in format {version}, but this "
+            f"version reads formats up to {FORMAT}; update with: pip install -U vaekit"
         )
     if isinstance(form, dict) and (why := missing_kind(form)):
         raise VaekitError(f"{folder}: {why}")
@@ -133,7 +137,7 @@ def load_config(folder: Path) -> tuple[Experiment, Schema]:
 
 
 def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Put tensors into a module, all of them, or say which do not fit."""
+    """Load all tensors into a module; raises VaekitError if they do not fit."""
     try:
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -152,7 +156,8 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _nearest(folder: Path) -> str:
-    """What may have been meant, by its name, among the runs beside `folder` and in runs/: a path to be pasted."""
+    """A hint for an error message: the run with the most similar name beside `folder` or in runs/,
+    or all runs."""
     places = (Path("runs"), folder.parent)
     runs = {
         p.name: str(p)

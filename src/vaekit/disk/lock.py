@@ -1,4 +1,4 @@
-"""One process at a time trains in a run's folder: a small file there says which, from `take` until `release`."""
+"""A lock file: only one process at a time trains in a run's folder, from `take` to `release`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vaekit.files import json_object
 
 
 def take(folder: Path) -> Path:
-    """`folder`, now this process's; a VaekitError if another one trains there. A dead process's lock is taken over."""
+    """Lock `folder` for this process and return it; raises VaekitError if another process trains
+    there. The lock of a dead process is taken over."""
     path = folder / LOCK
     if path.exists() and _alive(path) is None:
         _bury(path)
@@ -32,7 +33,7 @@ def take(folder: Path) -> Path:
 
 
 def _place(path: Path) -> None:
-    """Put this process's lock there, whole or not at all; FileExistsError where there is one."""
+    """Write this process's lock atomically; raises FileExistsError if there is a lock."""
     draft = path.with_name(f"{LOCK}.{os.getpid()}")
     try:
         draft.write_text(json.dumps(_me()), encoding="utf-8")
@@ -46,32 +47,32 @@ def _link(there: Path, path: Path) -> None:
         os.link(there, path)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no links
         with open(path, "x", encoding="utf-8") as file:
             file.write(there.read_text(encoding="utf-8"))
 
 
 def _bury(path: Path) -> None:
-    """Take a dead process's lock away, unless another process was quicker and the lock is now its own."""
+    """Remove a dead process's lock, unless another process has just placed its own."""
     grave = path.with_name(f"{LOCK}.{os.getpid()}.dead")
     try:
         os.rename(path, grave)
         if _alive(grave) is not None:
             _link(grave, path)
     except OSError:
-        pass  # `_place` will tell
+        pass  # `_place` will report it
     finally:
         grave.unlink(missing_ok=True)
 
 
 def release(folder: Path) -> None:
-    """Give the folder up, if it is this process's."""
+    """Remove the lock of the folder, if it belongs to this process."""
     if json_object(folder / LOCK) == _me():
         (folder / LOCK).unlink(missing_ok=True)
 
 
 def busy(folder: Path) -> bool:
-    """Whether another process trains in the folder now, as far as can be told from here."""
+    """Whether another process trains in the folder; one on another machine counts as alive."""
     return _alive(folder / LOCK) is not None
 
 
@@ -80,16 +81,17 @@ def _me() -> dict[str, Any]:
 
 
 def _alive(path: Path) -> dict[str, Any] | None:
-    """The other process that holds the lock; None where it is this one's, or that of one that is known to be dead."""
+    """The other process that holds the lock; None if there is no lock, or if it belongs to this
+    process or to one that is known to be dead."""
     holder, me = json_object(path), _me()
-    if holder in (me, {}):  # a lock is written whole: an empty one is a wreck
+    if holder in (me, {}):  # locks are written atomically, so an empty one is invalid
         return None
     known = holder.get("host") == me["host"] and isinstance(holder.get("pid"), int)
     return holder if not known or _runs(holder["pid"]) else None
 
 
 def _runs(pid: int) -> bool:
-    if sys.platform == "win32":  # there, asking with signal 0 would send Ctrl-C
+    if sys.platform == "win32":  # there, signal 0 would send Ctrl-C
         return True
     try:
         os.kill(pid, 0)
@@ -102,6 +104,6 @@ def _runs(pid: int) -> bool:
 
 def _in_use(folder: Path, holder: dict[str, Any]) -> str:
     return (
-        f"{folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')} is training there; wait for it or "
-        f"stop it, or delete {folder / LOCK} if there is no such process any more"
+        f"{folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')} is training "
+        f"there; wait for it or stop it, or delete {folder / LOCK} if it no longer runs"
     )

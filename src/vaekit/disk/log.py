@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: numbers by step, and what the machine was."""
+"""The log of a run: numbers by step, and the facts of the machine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Log:
                 self._board.add_scalar(f"{row['split']}/{name}", value, row["step"])
 
     def close(self) -> None:
-        """Finish the events and write the table."""
+        """Close the TensorBoard events and write the table."""
         self._board.close()
         rows = read_metrics(self.path.parent)
         text = io.StringIO()
@@ -52,7 +52,7 @@ class Log:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's log; a last line cut short by a crash is left out."""
+    """The rows of a run's log, up to a line that a crash cut short."""
     try:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -69,7 +69,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """What a result may depend on besides the experiment."""
+    """The facts of the machine and the software that a result may depend on."""
     from vaekit import __version__
 
     return {

@@ -94,8 +94,7 @@ class VAEDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> VAEDetector:
-        """Fit to the rows of a frame or an array (N, C); missing cells are NaN or null, y is
-        unused."""
+        """Fit to rows of a frame or an array (N, C), with NaN or null if missing; y is unused."""
         share = self._share()
         if not (isinstance(self.fpr, Real) and 0 < self.fpr < 1):
             raise VaekitError(

@@ -80,8 +80,7 @@ def train(
 
 @torch.no_grad()
 def held_out(model: Model, x: Tensor, seed: int, beta: float) -> float:
-    """The mean ELBO of rows x (N, ...) in nats, with the KL weighted by `beta` and the same draws
-    each time."""
+    """The mean ELBO of rows x (N, ...) in nats, the KL times `beta`, the draws always the same."""
     model.eval()
     with seeded(seed):
         return float(torch.cat([elbo(model(part), part, beta) for part in x.split(ROWS)]).mean())

@@ -33,8 +33,7 @@ Labelled = tuple[Tensor, Tensor]
 SEEDS = (0, 1, 2)
 
 STEPS, BATCH = 300, 64
-"""The training steps of a classifier of pictures and the pictures in a batch, for all training
-data."""
+"""The training steps of a classifier of pictures, and its batch size, for all training data."""
 
 NO_SMOTE = "it needs one more package: pip install 'vaekit[augmentation]'"
 
@@ -259,8 +258,7 @@ def accuracy(
     seed: int,
     steps: int = STEPS,
 ) -> float:
-    """The accuracy on `test` of a classifier that learned from `data`, with `change` applied to
-    each batch."""
+    """The accuracy on `test` of a classifier trained on `data`; `change` is applied to batches."""
     return train_judge(*data, classes, seed, steps, BATCH, change=change).accuracy(*test)
 
 

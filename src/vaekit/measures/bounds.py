@@ -155,8 +155,7 @@ def code_use(model: Model, batches: Batches) -> dict[str, float]:
 
 
 CELLS = 2**24
-"""The most values (pairs of a draw and a posterior, times dimensions) that are held in memory at a
-time."""
+"""The most values in memory at a time: pairs of a draw and a posterior, times the dimensions."""
 
 
 def _each(model: Model, batches: Batches, seed: int, measure: Callable) -> Iterator:
@@ -219,7 +218,6 @@ def _log_density(z: Tensor, posteriors: list[Distribution]) -> Tensor:
 
 
 def in_words(estimate: Mapping[str, Any], digits: int = 2) -> str:
-    """ "40.00 ± 1.96", or only "40.00" if there is no standard error (one datum; NaN, and null in
-    JSON)."""
+    """ "40.00 ± 1.96", or "40.00" if one datum gives no standard error (NaN; null in JSON)."""
     value, error = f"{estimate['value']:.{digits}f}", estimate["error"]
     return value if error is None or math.isnan(error) else f"{value} ± {error:.{digits}f}"

@@ -57,8 +57,7 @@ class Judge(nn.Module):
         self.register_buffer("scale", torch.ones(shape[0], 1, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, 64), averaged over all positions, and logits (B, K), a linear layer of the
-        features."""
+        """Features (B, 64), averaged over positions, and the logits (B, K) of a linear layer."""
         features = self.body((unit(x) - self.mean) / self.scale).mean((2, 3))
         return features, self.head(features)
 
@@ -177,8 +176,7 @@ def _stride(shape: Sequence[int]) -> int:
 
 
 def _scale(width: int, wider: int) -> nn.Sequential:
-    """Halves height and width and changes the channels: a convolution with stride 2, then one with
-    stride 1."""
+    """A convolution with stride 2, which halves height and width, then one with stride 1."""
     return nn.Sequential(
         nn.Conv2d(width, wider, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(wider),
@@ -216,8 +214,7 @@ TURN, ZOOM, MOVE = 0.2, 0.1, 0.1
 
 
 def jittered(x: Tensor) -> Tensor:
-    """Each picture (B, C, H, W) of floats randomly rotated, scaled and shifted. Its edges are
-    repeated outwards."""
+    """Pictures (B, C, H, W), floats, randomly rotated, scaled and shifted, edges repeated."""
     turn, zoom, right, down = (2 * torch.rand(4, len(x)) - 1).to(x.device)
     angle, factor = TURN * turn, 1 + ZOOM * zoom
     ratio = (

@@ -215,8 +215,7 @@ def _balanced(truth: Factors, told: Factors) -> float:
 def _forest(
     z: FloatArray, factor: Factors, learn: Factors, judge: Factors, seed: int
 ) -> tuple[FloatArray, float]:
-    """The importance (Z,) of every dimension for predicting the factor (the sum is 1 or 0), and the
-    accuracy."""
+    """The importance (Z,) of every dimension for the factor (their sum is 1 or 0); the accuracy."""
     from sklearn.ensemble import RandomForestClassifier
 
     # All dimensions at every node: without the right one, a tree would split by a wrong one.

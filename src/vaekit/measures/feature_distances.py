@@ -29,8 +29,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class NeighbourFractions:
-    """Four fractions based on balls that reach to the k-th neighbour; all but `density` are at most
-    1."""
+    """Four fractions from balls that reach to the k-th neighbour; only `density` can be above 1."""
 
     precision: float
     recall: float
@@ -107,8 +106,9 @@ def kernel_distance(a: Tensor, b: Tensor, subsets: int = 10, seed: int = 0) -> K
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> NeighbourFractions:
-    """Precision, recall (Kynkäänniemi et al. 2019, eq. 2), density, coverage (Naeem et al. 2020, sec. 3).
+    """Precision and recall (Kynkäänniemi et al. 2019, eq. 2), density and coverage.
 
+    The latter are of Naeem et al. 2020, section 3.
     A ball around each real picture reaches to its k-th nearest real one; likewise for fake ones.
     precision: the share of fake pictures that are in a real ball.
     recall: the share of real pictures that are in a fake ball.

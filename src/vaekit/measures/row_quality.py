@@ -22,8 +22,7 @@ PAIRED = 100
 """In wider tables, reports compare only the first `PAIRED` columns in pairs."""
 
 BINS = 10
-"""The number of quantile bins of the real table into which numbers are put to compare pairs of
-columns."""
+"""The number of quantile bins of the real table for numbers, when columns are compared in pairs."""
 
 
 @dataclass(frozen=True)
@@ -236,8 +235,7 @@ def _levels(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _binned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The values of two columns as numbers of the quantile bins of a; missing cells are in the last
-    bin."""
+    """The bin number of every value of two columns: quantile bins of a, and one for NaN."""
     known = a[~np.isnan(a)]
     edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.zeros(0)
     codes = [
@@ -274,14 +272,12 @@ def _classified(
 
 
 def _plain(table: np.ndarray) -> np.ndarray:
-    """The same rows with a single representation of NaN and of zero, so that equal values have
-    equal bytes."""
+    """The rows with one kind of NaN and of zero, so that equal values have equal bytes."""
     return np.ascontiguousarray(np.where(np.isnan(table), np.nan, table) + 0.0)
 
 
 def _placed(table: np.ndarray, train: np.ndarray, categories: np.ndarray) -> np.ndarray:
-    """Rows as points: numbers as ranks in [0, 1], categories as points with distance 1 from each
-    other."""
+    """Rows as points: numbers as ranks in [0, 1], different categories at distance 1."""
     parts = [
         _corners(column, known) if category else _rank(column, known)
         for column, known, category in zip(table.T, train.T, categories, strict=True)
@@ -324,8 +320,7 @@ def _ratio(distances: np.ndarray) -> float:
 
 
 class Copies:
-    """Training rows (N, C) as points, N > 0, and the `distance` below which a row is a near copy;
-    see `NEAR`."""
+    """Training rows (N, C), N > 0, as points, and the `distance` of a near copy; see `NEAR`."""
 
     def __init__(self, train: np.ndarray, categories: np.ndarray) -> None:
         self.train, self.categories = train, categories
@@ -333,8 +328,7 @@ class Copies:
         self.distance = float(np.quantile(_nearest(self.points, self.points)[:, -1], NEAR))
 
     def nearest(self, rows: np.ndarray) -> np.ndarray:
-        """The distances (M, 2) of rows (M, C) to the nearest and second nearest training row, as in
-        `privacy`."""
+        """The distances (M, 2) of rows (M, C) to the two nearest training rows, as in `privacy`."""
         return _nearest(_placed(rows, self.train, self.categories), self.points)
 
     def near(self, distances: np.ndarray) -> np.ndarray:

@@ -66,8 +66,7 @@ class Learner:
         return apart
 
     def set_progress(self, done: float) -> list[float]:
-        """Set the progress of parts that anneal to the share `done`; returns the weights of the
-        terms."""
+        """Set the progress of annealed parts to `done`; returns the weights of the terms."""
         for part in self.bare.modules():
             if "progress" in part._buffers:
                 part._buffers["progress"].fill_(done)  # type: ignore[union-attr]

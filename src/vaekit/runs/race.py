@@ -51,8 +51,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RaceResult:
-    """The result of one net. `elbos` (N,) is the ELBO of each held-out datum in nats; None if the
-    net failed."""
+    """The result of one net. `elbos` (N,): held-out ELBOs in nats; None if the net failed."""
 
     name: str
     elbos: Tensor | None
@@ -128,8 +127,7 @@ def plan_race(experiment: Experiment, data: Dataset) -> tuple[list[list[str]], f
 
 
 def fast_enough(experiment: Experiment, data: Dataset, nets: list[list[str]]) -> list[list[str]]:
-    """The candidates, without those at the head of the list that are too slow for the planned time
-    (`FEWEST_STEPS`)."""
+    """The candidates, without the first ones that would make fewer than `FEWEST_STEPS` steps."""
     while len(nets) > 1:
         first = resolve(experiment.override(*nets[0]), data)
         limit = 60 * (experiment.train.max_minutes or timing.MINUTES)
@@ -260,8 +258,7 @@ def _judges(experiment: Experiment, count: int) -> int:
 
 
 def _judge(run: Run, ended: Ended) -> Tensor:
-    """The ELBO (N,) of each datum that was held out of the race; the data are the same for all
-    nets."""
+    """The ELBO (N,) of each datum held out of the race, the same data for all nets."""
     schema, seed = run.data.schema, run.experiment.train.seed + 1
     pairs = batches(run.data, schema, seed, run.engine.device, run.val_index)
     return bounds.elbos(ended.trained.model, pairs, seed).cpu()

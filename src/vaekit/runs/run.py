@@ -75,14 +75,12 @@ class Run:
             self._describe()
 
     def allow(self, minutes: float) -> None:
-        """Give a resumed run `minutes` from now on; its schedules become those of the longer
-        run."""
+        """Give a resumed run `minutes` from now on; the schedules are those of the longer run."""
         total = self.progress.spent / 60 + minutes
         self.clock = Clock(self.plan.steps, total, self.progress, self.engine)
 
     def _clock(self, minutes: float | None) -> Clock:
-        """The run's clock. A run that has used up its time and is resumed gets the same time
-        again."""
+        """The run's clock. A resumed run that has used up its time gets the same time again."""
         if minutes and self.progress.spent >= 60 * minutes * (1 - SPARE):
             minutes += self.progress.spent / 60
         return Clock(self.plan.steps, minutes, self.progress, self.engine)
@@ -107,8 +105,7 @@ class Run:
         return Trained(model, self.data.schema, self.experiment, self.folder)
 
     def events(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Logged | Ended]:
-        """Train to the end, or until `stop()` or a limit; then the files hold all that resuming
-        needs."""
+        """Train to the end, or until `stop()` or a limit; resuming is then possible."""
         log = Log(self.folder, self.progress.step) if self.leads else None
         try:
             for event in self._loop(stop):
@@ -183,8 +180,7 @@ class Run:
         )
 
     def _validate(self) -> dict[str, Any]:
-        """The ELBO (beta = 1) of the averaged weights on held-out data; keeps them if they are the
-        best."""
+        """The held-out ELBO (beta = 1) of the averaged weights; keeps them if it is the best."""
         began, model = time.perf_counter(), self.learner.average.settle()
         bound = bounds.bound(model, self._held_out(), seed=1)
         row = {name: getattr(bound, name).value for name in ("elbo", "distortion", "rate")}
@@ -231,8 +227,7 @@ class Run:
         return self.trained
 
     def save(self, ended: str = "") -> None:
-        """Write all that resuming needs to one file, atomically; at the end, also why the run
-        ended."""
+        """Write all that resuming needs to one file, atomically; `ended`: why the run ended."""
         tensors, groups = self.learner.state()
         states = self.engine.gather(torch.get_rng_state())
         sums = self.engine.gather(self.window.total)
@@ -290,8 +285,7 @@ class Run:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.engine.device)
 
     def _start(self, model: Model) -> None:
-        """Initialise the parts that depend on training data: the decoder's bias, codebooks,
-        pseudo-inputs."""
+        """Initialise parts from training data: the decoder's bias, codebooks, pseudo-inputs."""
         data, index = self.data, self.train_index
         x = self.modality.values.prepare(data.raw.take(index[:2000]), data.schema, None)
         context = None if data.context is None else data.context[index[:2000]]

@@ -37,8 +37,7 @@ MINUTES = 10.0
 """The planned time of a run whose length is not set, in minutes (approximate)."""
 
 TRAINING = 0.85
-"""The share of that time for steps and validations; the rest is for the report and for errors of
-the forecast."""
+"""The share of that time for steps and validations. The rest is for the report and for errors."""
 
 QUICK = 4.0
 """The time budget for timing steps in order to set the length of a run, in seconds."""

@@ -25,14 +25,12 @@ class Window:
         self.begin(torch.zeros(len(objective.terms) + 1, device=engine.device))
 
     def begin(self, total: Tensor) -> None:
-        """Start from the sums `total`: zeros, or those of a stopped run. The last one counts the
-        steps."""
+        """Start from the sums `total`, zero or from a stopped run; the last counts steps."""
         self.total = total
         self.timed, self.began = 0, time.perf_counter()
 
     def add(self, costs: Tensor) -> None:
-        """Add the costs (terms,) of a step; a step whose costs are not finite was skipped and adds
-        nothing."""
+        """Add the costs (terms,) of a step; a skipped step, with non-finite costs, adds nothing."""
         counted = torch.cat((costs, costs.new_ones(1)))
         self.total = self.total + torch.where(torch.isfinite(costs).all(), counted, 0.0)
         self.timed += 1

@@ -1,1 +1,1 @@
-"""What people do with a trained model."""
+"""The tasks of a trained model: generate, encode, evaluate, score and others."""

@@ -56,8 +56,7 @@ def evaluate(
 def parts(
     trained: Trained, other: Dataset, sampler: str | None, seed: int, progress: Progress, tell: Tell
 ) -> Parts:
-    """What the measures compare: new data of the model (drawn by `sampler`), its training data, and
-    `other` data."""
+    """What measures compare: new data (drawn by `sampler`), training data, and `other` data."""
     return Parts(
         trained.sampling(sampler, tell) if sampler else trained,
         lambda: training_part(trained),
@@ -95,8 +94,7 @@ def measure(
 
 
 def too_few(data: Dataset, asked: Sequence[str]) -> dict[str, str]:
-    """If `asked` includes `samples` but `data` are too few to compare with: the reason, by metric;
-    else {}."""
+    """{"samples": the reason} if `asked` includes `samples` but `data` are too few; else {}."""
     if "samples" not in asked or len(data) >= FEWEST:
         return {}
     plural = modality(data.schema.modality).plural

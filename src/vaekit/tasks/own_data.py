@@ -54,8 +54,7 @@ def held_part(trained: Trained) -> Dataset:
 
 
 def own_data(trained: Trained) -> Dataset:
-    """The run's own data in the form of its training; raises VaekitError if the data have changed
-    since."""
+    """The run's own data in the form of its training. Raises VaekitError if they have changed."""
     schema, seed = trained.schema, trained.experiment.train.seed
     data = read_again(trained.experiment, schema, trained.folder)
     source, plural = trained.experiment.data.source, trained.modality.plural

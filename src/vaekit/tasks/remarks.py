@@ -1,5 +1,4 @@
-"""Remarks on a model's numbers, one sentence each: a collapsed posterior, or numbers with a
-surprising sign."""
+"""Remarks on a model's numbers, a sentence each: a collapse, or a surprising sign."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ DENSITY = (
 
 
 def remarks(numbers: Mapping[str, Any], discrete: bool) -> list[str]:
-    """All remarks on the numbers of `Trained.evaluate`; `discrete`: p(x|z) is a probability, not a
-    density."""
+    """All remarks on the numbers of `Trained.evaluate`; `discrete`: p(x|z) is a probability."""
     told = (describe_collapse(numbers), explain_density(numbers, discrete))
     return [sentence for sentence in told if sentence]
 

@@ -1,5 +1,4 @@
-"""Samplers: densities fitted to a trained model's codes, from which new data are drawn instead of
-the prior."""
+"""Samplers: densities fitted to a model's codes, to draw new data from instead of the prior."""
 
 from __future__ import annotations
 
@@ -31,8 +30,7 @@ PRIOR = "prior"
 
 
 def suits(trained: Trained, word: str) -> None:
-    """Raise a VaekitError that says what to do instead if this sampler cannot be fitted to this
-    model."""
+    """Raise a VaekitError if this sampler cannot be fitted to this model, and say what to do."""
     sampler(word, 1)
     if trained.kind != "continuous" or len(trained.shapes) > 1:
         what = "several latents" if len(trained.shapes) > 1 else f"latents that are {trained.kind}"
@@ -168,8 +166,7 @@ def restored(tensors: dict[str, Tensor], about: dict[str, Any], path: Path) -> n
 
 
 def sampling_from(model: Model, fitted: nn.Module) -> Model:
-    """The same model with its prior replaced by `fitted`. Its bounds are no longer those of the
-    original model."""
+    """The model with `fitted` as its prior; its bounds are no longer those of the model."""
     if isinstance(model, Conditioned):
         return Conditioned(sampling_from(model.model, fitted), model.embedding, model.columns)
     assert isinstance(model, VAE)

@@ -38,8 +38,7 @@ SECONDS, TOLD = 60.0, 3000
 announces the fits."""
 
 MOST_CODES = 20_000
-"""The largest number of codes that densities are fitted to, and of held-out codes that they are
-judged on."""
+"""The most training codes for a fit, and the most held-out codes for its score."""
 
 FLOW_CODES, FLOW_LATENT = 5000, 32
 """A flow competes only with at least `FLOW_CODES` codes of at most `FLOW_LATENT` dimensions. With
@@ -59,8 +58,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The sampler that won, why it won, the number of held-out data, and the scores of all
-    samplers."""
+    """The winner, why it won, the number of held-out data, and all scores."""
 
     word: str
     reason: str
@@ -227,8 +225,7 @@ def sentence(folder: Path) -> str:
 
 
 def source_in_words(folder: Path | None) -> str:
-    """What the run in `folder` draws samples from, and why: "gmm:10: the codes ... are likelier
-    under it"."""
+    """What samples of the run come from, and why: "gmm:10: the codes ... are likelier under it"."""
     choice = kept_choice(folder)
     if choice is None:
         return "the prior"

@@ -204,7 +204,7 @@ def _elbo(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tens
     rate = kl(q, p, z)
     return cost.mean(0), rate if rate.dim() == 1 else rate.mean(
         0
-    )  # in closed form, or at the draws
+    )  # (B,) in closed form, or (S, B) at the draws
 
 
 def _nll(model: Model, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -252,8 +252,7 @@ def _distance(
 
 
 def _log_probs(likelihood: Distribution, x: Tensor) -> Tensor:
-    """log p of every value, in the shape of x; a part that several values share is divided equally
-    among them."""
+    """log p of every value, in the shape of x; parts of several values are divided equally."""
     if isinstance(likelihood, Independent):
         return likelihood.base_dist.log_prob(x)
     found = cast(Any, likelihood).log_probs(x)

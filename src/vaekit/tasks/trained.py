@@ -239,8 +239,11 @@ class Trained:
         return given if guidance == 1 else extrapolate(given, self.model.decode(latents), guidance)
 
     def encode(self, x: Any, context: Tensor | None = None) -> Codes:
-        """Posteriors of x (N, *shape) with conditions (N, F), each the same alone as among
-        others. x is a tensor, a file, a folder or what `read` returned."""
+        """Posteriors of x (N, *shape) given conditions (N, F); each depends on its datum only.
+
+        x is a tensor, a file, a folder or what `read` returned.
+        """
+        x, context = given.tensor(self, x, context)
         self._require_data(x)
         self._require_context(context, len(x))
         self.model.eval()
