@@ -472,10 +472,10 @@ def test_a_training_that_cannot_be_is_refused_before_it_starts(words, tmp_path, 
         ("train --config none.yaml", "none.yaml: cannot be read (No such file or directory)"),
         ("train --config RUN/experiment.yaml --recipe digits", "is a whole experiment already"),
         ("train --resume none", "none: there is no such run"),
-        ("train --resume RUN digits", "--resume goes on with the run's own settings"),
-        ("train --resume RUN --lr 1", "--resume goes on with the run's own settings"),
-        ("train --resume RUN --out x", "--resume goes on with the run's own settings"),
-        ("train --resume RUN --dry-run", "--resume goes on with the run's own settings"),
+        ("train --resume RUN digits", "--resume uses the run's own settings"),
+        ("train --resume RUN --lr 1", "--resume uses the run's own settings"),
+        ("train --resume RUN --out x", "--resume uses the run's own settings"),
+        ("train --resume RUN --dry-run", "--resume uses the run's own settings"),
         ("generate RUN -n 0", "-n 0: expected at least 1"),
         ("generate RUN --pixels median", "--pixels median: expected mean or sample"),
         ("generate RUN --device tpu", "device 'tpu': expected auto, cuda, mps or cpu"),
@@ -520,7 +520,7 @@ def test_a_rate_that_the_held_out_images_cannot_tell_is_raised_and_said(run, tmp
     answer = json.loads(result.out)
     assert 1e-6 < answer["fpr"] < 0.02
     assert answer["odd"] == 3
-    assert "tell of false-alarm rates" in result.err
+    assert "cannot measure a false-alarm rate" in result.err
 
 
 @pytest.mark.parametrize("verb", VERBS[1:])

@@ -87,7 +87,7 @@ def test_steps_that_were_logged_but_not_saved_are_told_apart(tmp_path):
     with open(folder / "metrics.jsonl", "a") as file:  # as after a kill
         file.write(json.dumps({"step": 15, "split": "train"}) + "\n")
     assert (info(folder)["steps_done"], info(folder)["steps_saved"]) == (15, 12)
-    assert "saved at step 12: from there --resume goes on" in vaekit_("info", folder)[0]
+    assert "saved at step 12: --resume continues from there" in vaekit_("info", folder)[0]
     (folder / "resume.safetensors").unlink()  # as one may, to save space: still a page
     assert (info(folder)["steps_done"], info(folder)["steps_planned"], info(folder)["count"]) == (
         15,
@@ -275,7 +275,10 @@ def test_a_run_of_a_device_that_is_not_here_goes_on_with_the_one_that_is_named(t
         error = vaekit_("train", "--resume", folder, code=1)[1]
         assert "device 'cuda' is not available here (found: cpu); use device auto" in error
     notes = vaekit_("train", "--resume", folder, "--device", "cpu")[1]
-    assert "on cpu instead of cuda: from here on not bit for bit what it would have been" in notes
+    assert (
+        "continuing on cpu instead of cuda: results will not be bit for bit the same as on cuda"
+        in notes
+    )
     assert info(folder)["steps_done"] == 8
     assert not reopen(folder, "cpu").experiment.train.compile  # settled anew: this run is short
 

@@ -1,6 +1,6 @@
-"""vaekit: variational autoencoders that are right, fast and a pleasure to read.
+"""vaekit: variational autoencoders.
 
-The names below load when first used, so that `import vaekit` and `vaekit --help` stay quick.
+The names below are imported when they are first used, so that `import vaekit` and `vaekit --help` stay quick.
 """
 
 from __future__ import annotations

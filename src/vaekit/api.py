@@ -1,4 +1,4 @@
-"""Five lines of Python: train, load, resume."""
+"""The Python interface: train, load and resume."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ def train(
     recipe: str = "auto",
     **fields: Any,
 ) -> Trained:
-    """Train a VAE on `source` and return it; the run's folder is `out`, or runs/<name>, never overwritten.
+    """Train a VAE on `source` and return it. The run's folder is `out` or runs/<name>.
 
-    fields: anything in an `Experiment`, by its own name (`epochs=20`, `latent=8`, `likelihood="bernoulli"`).
-    Ctrl-C stops early and keeps everything: `vaekit.resume(folder)` goes on.
+    An existing folder is never overwritten: the new one gets a number at its end.
+
+    fields: any field of an `Experiment`, by its own name (`epochs=20`, `latent=8`, `likelihood="bernoulli"`).
+    Ctrl-C stops early and saves everything; `vaekit.resume(folder)` continues the run.
     """
     changes = [assignment(name, value) for name, value in fields.items()]
     experiment = changed(choose(str(source), recipe), changes)
@@ -45,7 +47,9 @@ def train(
 
 
 def resume(folder: str | Path, device: str | None = None) -> Trained:
-    """Go on with a run that was stopped, from exactly where it was; on another `device`, no longer bit for bit."""
+    """Continue a stopped run from exactly where it stopped.
+
+    On another `device` the results are no longer bit for bit the same."""
     return _finish(reopen(Path(folder), device))
 
 
@@ -57,9 +61,9 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
 def plan_after_race(
     experiment: Experiment, data: Dataset, tell: Callable[[str], None] = lambda sentence: None
 ) -> Resolved:
-    """The plan with the net that wins a short race, where there is one: see `vaekit.runs.race`.
+    """The plan, with the net that wins a short race if one is held (see `vaekit.runs.race`).
 
-    The race's time is part of the run's: what is left of it is planned.
+    The race's time is subtracted from the time that is planned for the run.
     """
     outcome = race.hold_race(experiment, data, tell)
     if outcome is None:
@@ -69,10 +73,10 @@ def plan_after_race(
 
 
 def plan(experiment: Experiment, data: Dataset, minutes: float = timing.MINUTES) -> Resolved:
-    """What will be done: every `auto` settled, and a length that fits the time that people have.
+    """The plan of a run: every `auto` gets a value, and the run a length that fits in `minutes`.
 
-    Where neither epochs, steps nor a time limit is given, the run is as long as this machine needs for about
-    `minutes`, and no longer than it is worth. The net is the one that suits the data's form and number.
+    If neither epochs, steps nor a time limit is given, the number of steps is what this machine does in about
+    `minutes`, but at most what `resolve` plans for the data. The net is chosen by the form and number of the data.
     """
     resolved, train = resolve(experiment, data), experiment.train
     if train.epochs != "auto" or train.steps or train.max_minutes:
@@ -89,20 +93,20 @@ def plan(experiment: Experiment, data: Dataset, minutes: float = timing.MINUTES)
 
 
 def read(experiment: Experiment, **options: Any) -> Dataset:
-    """The experiment's data, as its `data` section says."""
+    """Read the data that the `data` section of the experiment describes."""
     return registry.named(experiment.data.source).source.read(experiment.data, **options)
 
 
 def reopen(
     folder: Path, device: str | None = None, minutes: float | None = None, **options: Any
 ) -> Run:
-    """The run in `folder`, ready to go on: where it was or on another device, within its time or another."""
-    schema = checkpoint.load_config(folder)[1]  # says so when it is no run
+    """The run in `folder`, ready to continue; `device` and `minutes` replace the run's own if given."""
+    schema = checkpoint.load_config(folder)[1]  # raises a VaekitError if this is no run
     experiment = Experiment.read(folder / layout.EXPERIMENT)
     if device and choose_device(device)[0] != experiment.train.device:
         anew = ["train.compile=auto"] * bool(
             experiment.train.compile
-        )  # there may be no compiler here
+        )  # this machine may have no compiler
         experiment = experiment.override(assignment("train.device", device), *anew)
     if minutes is not None:
         experiment = experiment.override(assignment("train.max_minutes", minutes))
@@ -117,7 +121,9 @@ def reopen(
 
 
 def changed(experiment: Experiment, changes: Iterable[str]) -> Experiment:
-    """The experiment with `field=value` changes; a latent of another kind is not held to the former one's prior."""
+    """The experiment with `field=value` changes.
+
+    If the kind of latent changes and the prior does not, the prior becomes `auto`."""
     new = experiment.override(*changes)
     same = (
         kind_of(new.model) == kind_of(experiment.model) or new.model.prior != experiment.model.prior
@@ -126,14 +132,14 @@ def changed(experiment: Experiment, changes: Iterable[str]) -> Experiment:
 
 
 def assignment(field: str, value: Any) -> str:
-    """`field=value` that means this very value: text stays text, whatever it looks like."""
+    """`field=value`, quoted so that text stays text even if it looks like a number."""
     return f"{field}={yaml.safe_dump(str(value) if isinstance(value, Path) else value)}"
 
 
 def default_folder(source: str) -> Path:
     """runs/<the source's own name>."""
     path = Path(source.split(":")[-1].replace("\\", "/"))
-    name = path.resolve().name  # `.` is the folder it stands for
+    name = path.resolve().name  # resolves `.` to the folder's own name
     for kind in map(registry.modality, registry.names()):
         for suffix in kind.source.suffixes:
             name = name.removesuffix(suffix)
@@ -143,7 +149,7 @@ def default_folder(source: str) -> Path:
 def follow(
     run: Run, tell: Callable[[str], None] = lambda sentence: None
 ) -> Iterable[Logged | Ended]:
-    """The run's events under Ctrl-C protection; a run that ends well has its report written."""
+    """Yield the run's events. Ctrl-C stops the run in order; a run that was not stopped gets a report."""
     with interruptible() as asked:
         for event in run.events(asked):
             if isinstance(event, Ended) and event.why != "stopped" and run.leads:

@@ -1,4 +1,4 @@
-"""An experiment as plain data: everything that reproduces a run, checked before it starts."""
+"""The settings of an experiment: everything needed to reproduce a run, validated before it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def listed(value: Any) -> Any:
-    """`a,b` as a list of words."""
+    """Split text such as `a,b` into a list."""
     return (
         [word.strip() for word in value.split(",") if word.strip()]
         if isinstance(value, str)
@@ -28,17 +28,17 @@ def listed(value: Any) -> Any:
 
 
 def several(value: Any) -> Any:
-    """One word as a list of one."""
+    """Put a single string into a list."""
     return [value] if isinstance(value, str) else value
 
 
 def counted(value: Any) -> Any:
-    """ "16" as the number that it is."""
+    """Convert a string of digits such as "16" to an int."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 class Part(BaseModel):
-    """A section of an experiment: no unknown fields, never changed in place."""
+    """A section of an experiment. Unknown fields are errors, and fields cannot be reassigned."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -62,22 +62,24 @@ class Data(Part):
     )
     condition: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (),
-        description="what the model is told: label, arrays, columns of data.table; name:category, name:number",
+        description="conditions of the model: label, arrays, columns of data.table; name:category, name:number",
     )
-    table: str | None = Field(None, description="a CSV file of attributes, a row for each image")
+    table: str | None = Field(None, description="a CSV file of attributes, with one row per image")
     augment: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         (),
         description="random changes of training images: [flip, shift:2, crop:0.8, brightness:0.1]",
     )
     kinds: dict[str, str] | None = Field(
-        None, description="of a table's columns, where they are not to be inferred: {zip: category}"
+        None, description="kinds of table columns that should not be inferred: {zip: category}"
     )
     constraints: Annotated[tuple[str, ...], BeforeValidator(several)] = Field(
         (),
         description="rules that rows of a table must obey: [total = price * quantity, age >= 18]",
     )
     options: dict[str, Any] = Field({}, description="options of other kinds of data, by name")
-    memory_budget: Positive | None = Field(None, description="bytes above which data stay on disk")
+    memory_budget: Positive | None = Field(
+        None, description="size in bytes above which data stay on disk"
+    )
 
 
 class Network(Part):
@@ -90,21 +92,25 @@ class Network(Part):
     )
     activation: Literal["relu", "tanh", "silu", "gelu", "softplus", "gated"] = "silu"
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="of the mlp's features while training; against learning by heart"
+        0.0, description="share of the mlp's features dropped in training; reduces overfitting"
     )
     latent: Annotated[Positive | str, BeforeValidator(counted)] = Field(
         16, description="dimensions, or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5"
     )
     levels: Positive = Field(
-        1, description="latents on top of each other, each inferred and generated top-down"
+        1,
+        description="the number of levels of a hierarchy of latents, inferred and generated top-down",
     )
     posterior: str = Field(
-        "normal", description="normal, or flow: bent by couplings that the data steer"
+        "normal",
+        description="normal, or flow: a normal transformed by couplings that depend on the data",
     )
-    condition_width: Positive = Field(64, description="length of the vector that conditions become")
+    condition_width: Positive = Field(
+        64, description="length of the vector that embeds the conditions"
+    )
     condition_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1,
-        description="how often conditions are left out in training, so that they can be afterwards",
+        description="share of training data whose conditions are hidden, so that they are optional afterwards",
     )
     prior: str = Field(
         "auto", description="auto, or a prior that suits the latent: see docs/priors.md"
@@ -116,13 +122,14 @@ class Network(Part):
 
 
 class Cost(Part):
-    """What a trace costs."""
+    """The objective."""
 
     bound: str = Field(
-        "elbo", description="a bound and further terms, as elbo+beta-tc:6: see docs/objectives.md"
+        "elbo",
+        description="a bound, and terms added with +, such as elbo+beta-tc:6: see docs/objectives.md",
     )
     beta: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="weight of the KL; 1 is the honest bound"
+        1.0, description="weight of the KL; 1 is the ELBO itself"
     )
     warmup: Fraction = Field(
         0.1, description="fraction of the run (or of a cycle) over which beta rises from 0"
@@ -133,30 +140,31 @@ class Cost(Part):
 
 
 class Training(Part):
-    """How it is trained."""
+    """How the model is trained."""
 
     epochs: Positive | Auto = "auto"
     steps: Positive | None = Field(None, description="instead of epochs")
     batch: Positive | Auto = "auto"
     optimiser: Literal["adamw", "soap"] = Field(
-        "adamw", description="soap: fewer steps, each dearer (dense nets)"
+        "adamw", description="soap needs fewer steps, but each takes longer (dense nets)"
     )
     lr: Annotated[float, Field(gt=0)] = 1e-3
     lr_warmup: Fraction = 0.02
     lr_floor: Fraction = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip: Annotated[float, Field(gt=1)] = Field(
-        10.0, description="longest gradient, in running mean lengths"
+        10.0, description="largest gradient norm, as a multiple of its running mean"
     )
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     validations: Positive = Field(
-        40, description="how often the held-out bound is measured in a whole run"
+        40, description="the number of times the held-out bound is measured in a whole run"
     )
     patience: Annotated[int, Field(ge=0)] = Field(
-        10, description="stop after so many validations in a row without gain; 0: never"
+        10,
+        description="stop after this number of validations in a row without improvement; 0: never",
     )
     max_minutes: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="stop, saved, after so many minutes"
+        None, description="plan the run for this time; stop and save after this number of minutes"
     )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: str = Field("auto", description="auto, cpu, cuda or mps")
@@ -168,7 +176,9 @@ class Training(Part):
 
 
 class Experiment(Part):
-    """A whole run. `vaekit train` writes it, resolved, to `experiment.yaml`; the same file trains the same model."""
+    """All settings of a run. `vaekit train` replaces every `auto` and writes them to `experiment.yaml`.
+
+    The same file trains the same model again."""
 
     data: Data = Data()
     model: Network = Network()
@@ -176,7 +186,7 @@ class Experiment(Part):
     train: Training = Training()
 
     def override(self, *assignments: str) -> Experiment:
-        """Another experiment with `field=value` changes: `train.lr=3e-4`, or just `lr=3e-4`."""
+        """A copy of the experiment with `field=value` changes: `train.lr=3e-4`, or just `lr=3e-4`."""
         values = self.model_dump()
         for assignment in assignments:
             section, field, value = _parse(assignment)
@@ -185,7 +195,7 @@ class Experiment(Part):
 
     @staticmethod
     def checked(values: Any) -> Experiment:
-        """An experiment from plain data, or a VaekitError that names the field, what it wants and what came."""
+        """An experiment from plain data. A VaekitError names a wrong field, what it expects and what it got."""
         try:
             return Experiment.model_validate(values)
         except ValidationError as error:
@@ -218,16 +228,17 @@ def fields() -> dict[str, str]:
 
 
 WORD = re.compile(r"[a-z][a-z0-9+:.-]*:")
-"""A word that ends on its colon, such as `mixture:`, which is no mapping here as it would be in YAML."""
+"""A word that ends with a colon, such as `mixture:`. YAML would read it as a mapping; here it is text."""
 
 NEAR, MANY = 0.65, 40
-"""Names are guessed from so large a part of letters in common (difflib's ratio), else so many are listed."""
+"""For an unknown name: the least similarity (difflib's ratio) for a suggestion, and how many names are listed
+if there is none."""
 
 
 def nearest(word: str, known: Iterable[str] | Mapping[str, str]) -> str:
-    """`; did you mean 'x'?` where something known is close, else a list of what there is.
+    """`; did you mean 'x'?` if a known name is similar, else a list of the known names.
 
-    A mapping has for every name what to write.
+    A mapping gives, for every name, the text to show for it.
     """
     written = known if isinstance(known, Mapping) else {name: name for name in known}
     close = difflib.get_close_matches(word, written, n=1, cutoff=NEAR)
@@ -256,7 +267,7 @@ def _parse(assignment: str) -> tuple[str, str, Any]:
         return section, field, _value(text)
     except yaml.YAMLError:
         raise VaekitError(
-            f"{matches[0]}: '{text}' is no value; quote text that looks like YAML"
+            f"{matches[0]}: '{text}' is not a valid value; quote text that looks like YAML"
         ) from None
 
 
@@ -264,7 +275,7 @@ def _value(text: str) -> Any:
     if WORD.fullmatch(text):
         return text
     value = yaml.safe_load(text) if text else None
-    if isinstance(value, str) and value == text:  # YAML 1.1 takes 3e-4 for a word
+    if isinstance(value, str) and value == text:  # YAML 1.1 reads 3e-4 as text
         try:
             return float(value)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Small files: written whole or not at all, and JSON in and out."""
+"""Small files, written completely or not at all, and JSON."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vaekit.errors import VaekitError
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Write a whole file or nothing: to a neighbour first, flushed to the disk, then moved over the old one."""
+    """Write `content` to a temporary file beside `path`, flush it to the disk, then rename it to `path`."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` when all went well, and leaves what was there before when not."""
+    """Yield a temporary file that replaces `path` on success. After an error, `path` is unchanged."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(partial, "wb") as file:
@@ -42,14 +42,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def clean(folder: Path) -> None:
-    """Remove what a write that was killed left behind. Only for who is alone in writing to `folder`."""
+    """Remove temporary files of killed writes. Call it only if no other process writes to `folder`."""
     for partial in folder.glob(".*.part"):
         with contextlib.suppress(OSError):
             partial.unlink()
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file that may be missing or broken: then an empty one."""
+    """The object in a JSON file, or an empty one if the file is missing or broken."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def to_json(values: Any, indent: int | None = 2) -> str:
-    """Plain data as JSON, with null for what JSON has no number for, such as the standard error of a single image."""
+    """Plain data as JSON. NaN and infinity become null, such as the standard error of a single image."""
     return json.dumps(_strict(values), indent=indent, allow_nan=False)
 
 
@@ -79,12 +79,12 @@ def _numbered(wanted: Path) -> Iterator[Path]:
 
 
 def unused(wanted: Path) -> Path:
-    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there. Nothing is made."""
+    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that does not exist. Creates nothing."""
     return next(path for path in _numbered(wanted) if not os.path.lexists(path))
 
 
 def new_folder(wanted: Path) -> Path:
-    """`wanted`, or `wanted-2`, `wanted-3` ...: the first that isn't there, made now."""
+    """`wanted`, or `wanted-2`, `wanted-3` ...: creates and returns the first that does not exist."""
     for path in _numbered(wanted):
         try:
             path.mkdir(parents=True)
@@ -92,8 +92,8 @@ def new_folder(wanted: Path) -> Path:
         except OSError as error:
             if not (
                 isinstance(error, FileExistsError) and os.path.lexists(path)
-            ):  # a parent may be a broken link
+            ):  # a broken link as a parent also raises FileExistsError
                 raise VaekitError(
                     f"{path}: the run's folder cannot be made ({error.strerror}); choose another folder"
                 ) from None
-    raise AssertionError  # the numbers do not end
+    raise AssertionError  # count() never ends

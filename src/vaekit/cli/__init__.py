@@ -1,4 +1,4 @@
-"""The command line: one thin function a verb. Results on stdout, progress on stderr."""
+"""The command line: one short function per verb. Results go to stdout, progress to stderr."""
 
 from vaekit.cli.app import main
 

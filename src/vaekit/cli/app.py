@@ -1,4 +1,4 @@
-"""The application and how it ends: 0 done, 1 a mistake in one line, 2 wrong usage, 130 interrupted."""
+"""The application. Exit codes: 0 done, 1 error (told in one line), 2 wrong usage, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vaekit.cli.words import leading
 from vaekit.errors import VaekitError
 
 PATIENCE = 30
-"""Seconds that a process which does not lead waits before it tells an error itself."""
+"""Seconds that a process other than the leading one waits before it prints an error itself."""
 
 VERBS = (
     train,
@@ -36,7 +36,7 @@ VERBS = (
 
 
 def build() -> typer.Typer:
-    """The application, with the options of all kinds of data that are known now."""
+    """The application, with the options of all kinds of data that are registered when it is called."""
     app = typer.Typer(
         help="Learn to compress data into a probabilistic latent space, and create new data from it.",
         epilog="Begin with: [bold]vaekit train digits[/bold], then [bold]vaekit generate runs/digits -n 64[/bold]",
@@ -54,7 +54,7 @@ def build() -> typer.Typer:
 
 def _options(
     debug: bool = typer.Option(
-        False, "--debug", help="Show the traceback of an error (works after a verb, too)."
+        False, "--debug", help="Show the traceback of an error (can also stand after a verb)."
     ),
     version: bool = typer.Option(
         False, "--version", help="Show the version.", is_eager=True, callback=lambda v: _version(v)
@@ -74,8 +74,9 @@ def _version(asked: bool) -> None:
 def _leader_ends() -> bool:
     """Whether the leading process of several ends within `PATIENCE` seconds.
 
-    An error of all processes is for the leading one to tell. When it ends, whoever started this process ends it too,
-    or this process is left without its parent. An error of this process alone ends nobody: it has to be told here.
+    An error that all processes meet is printed by the leading one only. When that one ends, the launcher ends this
+    process too, or this process loses its parent. If the leader does not end, only this process failed, and it has
+    to print the error itself.
     """
     parent, until = os.getppid(), time.monotonic() + PATIENCE
     while os.getppid() == parent:
@@ -86,13 +87,13 @@ def _leader_ends() -> bool:
 
 
 SPINS = "2000"
-"""How often a thread looks whether the others are done before it sleeps (some microseconds)."""
+"""How often a waiting thread checks whether the others are done before it sleeps (some microseconds)."""
 
 
 def _let_threads_sleep() -> None:
-    """Let the threads of GNU OpenMP spin only shortly while they wait. Read when torch is loaded.
+    """Let waiting threads of GNU OpenMP spin only briefly. Must run before torch is imported.
 
-    Threads that spin for milliseconds, as they do by default, made steps many times slower where another program used
+    Threads that spin for milliseconds, as they do by default, made steps many times slower if another program used
     the same cores. Threads that sleep at once made the steps of small nets twice as slow on a quiet machine.
     """
     if "OMP_WAIT_POLICY" not in os.environ:

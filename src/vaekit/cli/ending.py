@@ -1,4 +1,4 @@
-"""What `vaekit train` says when a run has ended."""
+"""What `vaekit train` prints when a run has ended."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from vaekit.runs.run import Run
 
 WHY = {
-    "time": "--max-time was over (learning rate and weights of the loss came to their ends)",
-    "patience": "no gain on held-out data any more",
+    "time": "the time of --max-time was used up (learning rate and loss weights reached their final values)",
+    "patience": "no more improvement on held-out data",
 }
 
 

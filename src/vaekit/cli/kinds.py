@@ -1,4 +1,4 @@
-"""Options that come from the kinds of data: offered by the verbs, and refused where a run is of another kind."""
+"""Options of the kinds of data. Verbs offer them, and refuse those that the run's kind does not have."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 Verb = Callable[..., None]
 
 BEFORE = "seed"
-"""Options of kinds stand before this one in the help, where a verb has it."""
+"""In a verb's help, the options of kinds of data stand before this option, if the verb has it."""
 
 
 @dataclass
 class Offered:
-    """An option, the kinds of data that have it, and what it is for: `read`, `write` or a verb."""
+    """An option, the kinds of data that have it, and its purpose: `read`, `write` or the name of a verb."""
 
     option: Option
     purpose: str
@@ -33,14 +33,14 @@ class Offered:
 
 
 class Given:
-    """What was typed of the options that come from kinds of data."""
+    """The options of kinds of data that the user typed, with their values."""
 
     def __init__(self, offered: Mapping[str, Offered], values: Mapping[str, Any]) -> None:
         self._offered = offered
         self.values = {name: value for name, value in values.items() if _is_given(value)}
 
     def of(self, kind: Modality) -> dict[str, dict[str, Any]]:
-        """The options by what they are for. Raises a VaekitError for one that this kind does not have."""
+        """The options, grouped by purpose. Raises a VaekitError for an option that this kind does not have."""
         for name, value in self.values.items():
             _require_known(self._offered[name], value, kind.name)
         found: dict[str, dict[str, Any]] = {each.purpose: {} for each in self._offered.values()}
@@ -49,7 +49,7 @@ class Given:
         return found
 
     def fields(self) -> dict[str, Any]:
-        """The fields of an experiment that they set; what has no field of its own goes into `data.options`."""
+        """The fields of an experiment that the options set. Options without a field go into `data.options`."""
         fields: dict[str, Any] = {}
         further: dict[str, Any] = {}
         for name, value in self.values.items():
@@ -62,7 +62,7 @@ class Given:
 
 
 def _is_given(value: Any) -> bool:
-    """Whether an option was typed: 0 is a value, a switch that is off is none."""
+    """Whether an option was typed. 0 counts as typed; False and empty lists do not."""
     return not (value is None or value is False or value == [] or value == ())
 
 
@@ -70,15 +70,15 @@ def _require_known(offered: Offered, value: Any, kind: str) -> None:
     typed, choices = offered.option.typed, offered.option.choices
     if kind not in offered.kinds:
         owners = " and ".join(offered.kinds)
-        raise VaekitError(f"{typed}: is for {owners}, and this run is of {kind}: leave it out")
+        raise VaekitError(f"{typed}: is for {owners}, and this run is of {kind}; leave it out")
     if choices and value not in choices:
         raise VaekitError(f"{typed} {value}: expected {' or '.join(choices)}")
 
 
 def of_kinds(*purposes: str, settings: tuple[Option, ...] = ()) -> Callable[[Verb], Verb]:
-    """Mark a verb: it gets what was typed of the options that kinds have for these purposes, as `given`.
+    """Mark a verb: its argument `given` gets the typed options that kinds of data have for these purposes.
 
-    `settings` are options for data of every kind, which it gets in the same way.
+    `settings` are options for data of every kind, passed in the same way.
     """
 
     def mark(verb: Verb) -> Verb:
@@ -89,7 +89,7 @@ def of_kinds(*purposes: str, settings: tuple[Option, ...] = ()) -> Callable[[Ver
 
 
 def with_options(verb: Verb) -> Verb:
-    """The verb with the options of the kinds of data that are known now among its own."""
+    """The verb with the options of all registered kinds of data added to its own."""
     purposes = getattr(verb, "purposes", ())
     if not purposes:
         return verb

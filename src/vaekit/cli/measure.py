@@ -27,19 +27,23 @@ def evaluate(
     run: RunFolder,
     data: Source = None,
     draws: Annotated[
-        int, typer.Option(help="Importance draws per datum for the NLL; 0 leaves it out.")
+        int, typer.Option(help="Importance samples per datum for the NLL; 0 skips the NLL.")
     ] = 500,
-    limit: Annotated[int | None, typer.Option(help="Data for the NLL (default all).")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="How many data to compute the NLL on (default: all).")
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="What to measure beside the bound, with commas: nll (default), samples (default of tables), "
-            "disentanglement, augmentation: whether new data help a classifier."
+            help="What to measure besides the ELBO, with commas: nll (default), samples (default of tables), "
+            "disentanglement, augmentation (whether new data help a classifier)."
         ),
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="For samples: prior, gmm:K or flow instead of what the run chose."),
+        typer.Option(
+            help="For samples: where latents are drawn from, prior, gmm:K or flow (default: what the run chose)."
+        ),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -47,9 +51,9 @@ def evaluate(
     *,
     given: Given,
 ) -> None:
-    """How good a model is: ELBO with its parts, NLL with its standard error, use of the latents; nats per datum.
+    """Measure a model: ELBO and its parts, NLL with standard error, how many latents are used; in nats per datum.
 
-    Of a table also fidelity, utility and privacy of new rows, as a page with a verdict on each.
+    For a table, also fidelity, utility and privacy of new rows, on a page with a verdict on each.
 
     Examples:
 
@@ -103,7 +107,7 @@ def evaluate(
 
 
 def _page(run: Path, out: Path | None, numbers: dict[str, Any], page: Page) -> dict[str, Any]:
-    """Write the page; what is to be told beside the numbers: its name, and the verdicts."""
+    """Write the page. Returns what is shown beside the numbers: the page's path and the verdicts."""
     from vaekit.files import new_folder, write
 
     text, facts = page(f"vaekit evaluate: {run.name}", numbers, tell)
@@ -113,7 +117,7 @@ def _page(run: Path, out: Path | None, numbers: dict[str, Any], page: Page) -> d
 
 
 def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json = False) -> None:
-    """What a run is: its data, its model, how it was trained and how well.
+    """Describe a run: its data, its model, how it was trained and how well.
 
     Examples:
 
@@ -132,7 +136,7 @@ def info(run: RunFolder, seed: Seed = 0, device: Device = "auto", as_json: Json 
 
 
 def _without_number(numbers: dict[str, Any], datum: str) -> list[str]:
-    """Why some of the results are no number, and null in JSON."""
+    """Sentences on results that are not finite, which are null in JSON."""
     estimates = {
         name: part for name, part in numbers.items() if isinstance(part, dict) and "value" in part
     }
@@ -149,14 +153,14 @@ def _without_number(numbers: dict[str, Any], datum: str) -> list[str]:
 
 
 SHOWN = {name: NAMES[name] for name in ("distortion", "rate")} | {"rates": "KL of each latent"}
-"""What people read for numbers that JSON calls otherwise."""
+"""Labels for people, by the name of the number in JSON."""
 
 GROUPS = ("samples", "disentanglement", "augmentation", "neighbours", "utility", "privacy")
-"""Names that say nothing beside those of their parts."""
+"""Groups whose name is not put before the names of their parts."""
 
 
 def _readable(numbers: dict[str, Any], kind: Modality, before: str = "") -> dict[str, str]:
-    """A line for every number, those of a group under its name; a measure's floor in brackets behind it."""
+    """One line per number. Numbers of a group begin with the group's name; a floor follows in brackets."""
     lines: dict[str, str] = {}
     for name, value in numbers.items():
         full = f"{before}{SHOWN.get(name, name)}"

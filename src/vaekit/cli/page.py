@@ -1,4 +1,4 @@
-"""`vaekit info`: a run's facts as a page to be read."""
+"""The page of `vaekit info`: a run's facts as text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from vaekit.data.modality import Modality
 
 MEASURES = ("elbo", "distortion", "rate", "nll")
-"""The numbers of an evaluation, in the order in which they are told."""
+"""The numbers of an evaluation, in the order in which they are shown."""
 
 
 def page(facts: dict[str, Any]) -> str:
-    """The facts of `vaekit.tasks.status.status`, a line or a few each, and what one can type next."""
+    """The facts from `vaekit.tasks.status.status`, one or a few lines each, and the commands to type next."""
     from vaekit.data.registry import modality
 
     kind = modality(facts["data_schema"]["modality"])
@@ -81,7 +81,7 @@ def _training(facts: dict[str, Any]) -> list[str]:
     )
     return [
         ending(facts),
-        *([f"saved at step {saved:,}: from there --resume goes on"] if lost else []),
+        *([f"saved at step {saved:,}: --resume continues from there"] if lost else []),
         *took,
         how,
         where,
@@ -126,7 +126,7 @@ def _error(number: dict[str, Any]) -> str:
 
 
 def _next(facts: dict[str, Any]) -> list[str]:
-    """Commands that can be pasted."""
+    """Commands that can be pasted into a shell."""
     from vaekit.data.registry import modality
 
     run = quoted(facts["run"])

@@ -1,4 +1,4 @@
-"""The plan of a run: how it is made and told, and what `vaekit train --dry-run` shows of it."""
+"""The plan of a run: how it is made and printed, and what `vaekit train --dry-run` shows of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def make_plan(experiment: Experiment, data: Dataset, dry_run: bool, quiet: bool) -> Resolved:
-    """The plan; what was found in the data, the race and the reasons are told unless `quiet`."""
+    """Make the plan. Notes on the data, on the race and reasons are printed unless `quiet`."""
     told = silent if quiet else tell
     for note in data.notes:
         told(note)
@@ -39,7 +39,7 @@ def _plan(experiment: Experiment, data: Dataset, told: Callable[[str], None]) ->
 
 
 def _plan_dry(experiment: Experiment, data: Dataset, told: Callable[[str], None]) -> Resolved:
-    """The plan without a race, which is only announced."""
+    """The plan without a race: a sentence says that there would be one."""
     from vaekit.api import plan
     from vaekit.runs.race import announce
 
@@ -49,11 +49,11 @@ def _plan_dry(experiment: Experiment, data: Dataset, told: Callable[[str], None]
 
 
 def silent(sentence: str) -> None:
-    """Tell nothing."""
+    """Print nothing: takes the place of `tell` for --quiet."""
 
 
 def summary(resolved: Resolved, source: str, folder: Path | None) -> dict[str, Any]:
-    """The plan by its parts, in words; `folder` is what --out says."""
+    """The parts of the plan as text, by name; `folder` is the value of --out."""
     from vaekit.api import default_folder
     from vaekit.data.dataset import Resident
     from vaekit.files import unused

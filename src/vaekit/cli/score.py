@@ -1,4 +1,4 @@
-"""vaekit score."""
+"""The verb `vaekit score`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def score(
     by: Annotated[
         str | None,
         typer.Option(
-            help="ensemble (a detector; of rows the default), reconstruction (of images), elbo, nll or latent."
+            help="ensemble (a detector; default for rows), reconstruction (default for images), elbo, nll or latent."
         ),
     ] = None,
     fpr: Annotated[
@@ -37,7 +37,7 @@ def score(
         typer.Option(
             min=0,
             max=1,
-            help="False alarms that are allowed: this share of normal data is flagged.",
+            help="Allowed rate of false alarms: the share of normal data that is flagged.",
         ),
     ] = 0.01,
     contamination: Annotated[
@@ -45,8 +45,8 @@ def score(
         typer.Option(
             min=0,
             max=0.5,
-            help="The share of the training rows that are anomalies themselves: as many are passed over, and where "
-            "they are none, up to that share more of normal rows are flagged.",
+            help="The share of the training rows that are anomalies. The detector is fitted without that share of the "
+            "oddest rows; if they are normal after all, up to that share more of normal rows are flagged.",
         ),
     ] = 0.0,
     seed: Seed = 0,
@@ -62,10 +62,10 @@ def score(
     *,
     given: Given,
 ) -> None:
-    """How odd every datum is: an anomaly score, a p-value, a flag, and what made it odd.
+    """Score how odd each datum is: an anomaly score, a p-value, a flag, and what made it odd.
 
-    Rows are scored by a detector that is fitted to the run's training rows, once (ensemble); images by what the model
-    does not explain (reconstruction), with a sheet of the oddest and where they are so.
+    Rows are scored by a detector that is fitted once to the run's training rows (ensemble). Images are scored by their
+    reconstruction error (reconstruction), and a sheet shows the oddest images and where they are odd.
 
     Examples:
 
@@ -97,17 +97,18 @@ def score(
 
 
 def _rate(fpr: float, n: int, plural: str) -> float:
-    """The rate that is asked for, or the least that n held-out data can tell of."""
+    """The rate that was asked for, or the lowest that n held-out data can measure: 1 / (n + 1)."""
     if fpr * (n + 1) >= 1:
         return fpr
     tell(
-        f"{n:,} {plural} tell of false-alarm rates of {1 / (n + 1):.3g} at the least: that is taken, not {fpr:g}"
+        f"{n:,} held-out {plural} cannot measure a false-alarm rate below {1 / (n + 1):.3g}: using that, not {fpr:g}; "
+        "with more held-out data p-values are finer"
     )
     return 1 / (n + 1)
 
 
 def _read(trained: Trained, data: str | None, by: str, options: dict[str, Any]) -> Dataset:
-    """The data to score, read as the detector wants them."""
+    """The data to score, read with the options that the detector needs."""
     from vaekit.tasks.score import reading_options
 
     own = reading_options(trained, by) if data else {}
@@ -115,7 +116,7 @@ def _read(trained: Trained, data: str | None, by: str, options: dict[str, Any]) 
 
 
 def _print(oddest: list[dict[str, Any]]) -> None:
-    """A line for each, under a line of names."""
+    """Print a table: a line of column names, then one line per datum."""
     if not oddest:
         return
     lines = [list(oddest[0]), *([_shown(value) for value in row.values()] for row in oddest)]

@@ -1,4 +1,4 @@
-"""The settings of an experiment that `vaekit train` has options for, whatever the data are."""
+"""The options of `vaekit train` that exist for every kind of data."""
 
 from __future__ import annotations
 
@@ -14,64 +14,72 @@ of_data, of_model, of_training, of_machine = (
 SETTINGS = (
     of_data(
         "condition",
-        "What the model is conditioned on, with commas between several: label (the classes), arrays, columns of the "
-        "table.",
+        "What the model is conditioned on: label (the classes), arrays or columns of the table; separate several "
+        "by commas.",
         field="data.condition",
     ),
     of_model(
         "latent",
-        "Dimensions (16), or discrete: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5.",
+        "The number of latent dimensions (16), or discrete latents: categorical:20x10, vq:512, rvq:4x256, fsq:8,5,5,5.",
         field="model.latent",
     ),
     of_model(
         "levels",
-        "Latents on top of each other: a hierarchy, from the top down.",
+        "The number of levels of a hierarchy of latents.",
         int,
         field="model.levels",
     ),
-    of_model("posterior", "normal, or flow.", field="model.posterior"),
+    of_model("posterior", "The posterior: normal or flow.", field="model.posterior"),
     of_model("size", "How large the networks are: tiny, small, base or large.", field="model.size"),
     of_model(
         "architecture",
-        "auto (for pictures a short race); patches, conv or mlp for pictures; chain or mlp for tables.",
+        "auto (pictures: the winner of a short race); pictures: patches, conv or mlp; tables: chain or mlp.",
         field="model.architecture",
     ),
     of_model(
         "prior",
-        "standard, laplace, learned, mixture:K, vamp:K, flow; of codes: autoregressive, uniform.",
+        "standard, laplace, learned, mixture:K, vamp:K, flow; for discrete latents autoregressive, uniform.",
         field="model.prior",
     ),
     of_model(
         "likelihood",
-        "auto (by the data), bernoulli, gaussian, mse, logistic-mixture:K ...; of tables binned, student-t ...",
+        "auto (by the data); images: bernoulli, gaussian, mse, logistic-mixture:K ...; tables: binned, student-t ...",
         field="model.likelihood",
     ),
     of_training("epochs", "Passes over the data.", int, field="train.epochs"),
-    of_training("steps", "Steps, instead of epochs.", int, field="train.steps"),
-    of_training("batch", "Data in a step, over all processes.", int, field="train.batch"),
+    of_training(
+        "steps", "The number of training steps, instead of epochs.", int, field="train.steps"
+    ),
+    of_training(
+        "batch", "Batch size: data per step, over all processes together.", int, field="train.batch"
+    ),
     of_training("lr", "Highest learning rate.", float, field="train.lr"),
-    of_training("beta", "Weight of the KL; 1 is the honest bound.", float, field="objective.beta"),
+    of_training("beta", "Weight of the KL; 1 is the ELBO itself.", float, field="objective.beta"),
     of_training(
         "bound",
-        "elbo, iwae:K, miwae:MxK, ciwae:K, dreg:K, stl; + terms, as elbo+beta-tc:6.",
+        "elbo, iwae:K, miwae:MxK, ciwae:K, dreg:K, stl; add terms with +, as in elbo+beta-tc:6.",
         flag="--objective",
         also="--bound",
         field="objective.bound",
     ),
-    of_training("seed", "Everything random follows from it.", int, field="train.seed"),
+    of_training("seed", "Seed of all random numbers.", int, field="train.seed"),
     of_training(
         "max_time",
-        "End the run, with its whole schedule, after so many minutes at most: 10, 90s or 1h30m. Without it about 10. "
-        "Whatever the time, there are no more steps than planned (--steps, --epochs).",
+        "Plan the whole run to fit in this time: 10, 90s or 1h30m (default: about 10 minutes). A long time does not add "
+        "steps to those that are planned (--steps, --epochs).",
         metavar="MINUTES",
         parse=minutes,
         field="train.max_minutes",
     ),
     of_machine("device", "auto (the fastest here), cpu, cuda or mps.", field="train.device"),
-    of_machine("devices", "How many of them, a process each.", int, field="train.devices"),
-    of_machine("nodes", "How many machines.", int, field="train.nodes"),
     of_machine(
-        "precision", "auto, 32 or bf16 (products of the networks).", field="train.precision"
+        "devices", "The number of devices; each has its own process.", int, field="train.devices"
+    ),
+    of_machine("nodes", "The number of machines.", int, field="train.nodes"),
+    of_machine(
+        "precision",
+        "auto, 32, or bf16 (bfloat16 for matrix products only).",
+        field="train.precision",
     ),
 )
-"""In the order of the help."""
+"""The options, in the order in which the help shows them."""

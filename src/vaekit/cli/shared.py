@@ -28,14 +28,16 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="Where to write: a folder (default: one inside RUN), or a file: of pictures one.png, of rows a .csv, "
-        ".tsv, .parquet or .jsonl; never overwritten.",
+        help="Where to write: a folder (default: one inside RUN), or a file: a .png for pictures; a .csv, .tsv, "
+        ".parquet or .jsonl for rows. Nothing is overwritten.",
     ),
 ]
 Seed = Annotated[
     int,
     typer.Option(
-        min=0, max=2**31 - 1, help="Seed of whatever is drawn; means are the same under any."
+        min=0,
+        max=2**31 - 1,
+        help="Seed of everything that is drawn at random; means do not depend on it.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -50,12 +52,13 @@ def load(run: Path, device: str) -> Trained:
 
 
 def data_of(trained: Trained, source: str | None, **options: Any) -> Dataset:
-    """The named data, or what the run itself held out."""
+    """The data that `source` names, or the run's own held-out or test part if it is None."""
     from vaekit.tasks.own_data import own_part
 
     if source is None:
         with soon(f"reading {trained.experiment.data.source} ..."):
-            return replace(own_part(trained, tell), skipped=())  # the run's own folder lists them
+            own = own_part(trained, tell)
+        return replace(own, skipped=())  # the run's own folder already lists them
     with soon(f"reading {source} ..."), reading(False) as hook:
         data = trained.read(source, progress=hook, **options)
     tell_notes(data)
@@ -65,7 +68,7 @@ def data_of(trained: Trained, source: str | None, **options: Any) -> Dataset:
 
 
 def check_out(trained: Trained, out: Path | None) -> None:
-    """Refuse an --out that cannot be written before anything takes time."""
+    """Refuse an --out that cannot be written, before the work begins."""
     if out is not None:
         trained.modality.output.check(out)
 
@@ -86,7 +89,9 @@ def write_made(
     as_json: bool,
     **place: Any,
 ) -> dict[str, str]:
-    """Write what a verb made, to `out` or to a folder of the run, and show where; `names` are folder and stem."""
+    """Write what a verb made to `out` or to a folder of the run, and print the paths.
+
+    `names` are the name of that folder and the stem of the files."""
     from vaekit.data.modality import Place
     from vaekit.tasks import verbs
 

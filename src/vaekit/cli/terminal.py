@@ -28,18 +28,18 @@ out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
 def complain(sentence: str) -> None:
-    """An error, in one line."""
+    """Print an error in one line on stderr."""
     err.print(f"[red]error:[/red] {escape(sentence)}", soft_wrap=True)
 
 
 def tell(sentence: str) -> None:
-    """A note beside the results; of several processes, the leading one's."""
+    """Print a note on stderr. Of several processes, only the leading one does."""
     if leading():
         err.print(f"[dim]{escape(sentence)}[/dim]", soft_wrap=True)
 
 
 def show(values: Mapping[str, Any], as_json: bool) -> None:
-    """Results: a JSON object, or a line each."""
+    """Print results on stdout, as a JSON object or one per line."""
     if as_json:
         from vaekit.files import to_json
 
@@ -51,10 +51,10 @@ def show(values: Mapping[str, Any], as_json: bool) -> None:
 
 
 class Meter:
-    """Where training is: live on a terminal, in two lines that fit it; elsewhere a plain line every few seconds.
+    """The progress of training: two live lines on a terminal, elsewhere a plain line every few seconds.
 
-    `step()` says how far the run is, so that the display moves between the rows of the log, too. `limit` is after how
-    many seconds the run ends in any case, `plural` what it is trained on.
+    `step()` returns the current step, so that the display also moves between the rows of the log. `limit` is the
+    number of seconds after which the run ends in any case. `plural` is the word for the data, such as images.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Meter:
         self.total, self.terms, self.step, self.limit = total, terms, step, limit
         self.first, self.began = step(), time.monotonic()
         self.mark: tuple[int, float] | None = (
-            None  # when the first step was over, which may include compiling
+            None  # step and time after the first step, which may include compiling
         )
         self.wait = COMPILING if compiles else "the first step"
         self.costs: list[str] = []
@@ -94,7 +94,7 @@ class Meter:
             self.live.stop()
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Take up a row of the log."""
+        """Show the numbers of a row of the log."""
         if row["split"] == "val":
             name, sign = ("nll", 1) if "nll" in row else ("elbo", -1)
             self.held = [
@@ -113,7 +113,7 @@ class Meter:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
-        """What stands last in a line gives way first; the bar takes the room that is left."""
+        """If a line is too narrow, its last pieces are dropped; the bar takes the remaining width."""
         where, width = _fitting(self._where(), options.max_width), options.max_width
         spare = min(24, width - len(where) - 2)
         bar = ProgressBar(max(1, self.total), self.step(), width=spare)
@@ -149,16 +149,16 @@ class Meter:
 
 
 def _fitting(pieces: list[str], width: int) -> str:
-    """As many pieces, from the first, as a line holds."""
+    """The first pieces, as many as fit in a line of this width."""
     lines = ["  ".join(pieces[:n]) for n in range(len(pieces), 0, -1)]
     return next((line for line in lines if len(line) <= width), "".join(pieces[:1])[:width])
 
 
 COLUMNS = (*Progress.get_default_columns(), TextColumn("left"))
-"""What is done, a bar, its percentage, and the time that is left."""
+"""The columns of a progress bar: the task, the bar, the percentage and the time left."""
 
 EVERY = 5.0
-"""Seconds from one plain line of progress to the next."""
+"""Seconds between two plain lines of progress."""
 
 SOON = 2.0
 """Seconds of silence after which it is told what takes so long."""
@@ -178,7 +178,7 @@ def soon(what: str, quiet: bool = False) -> Iterator[None]:
 
 
 def _plainly() -> Any:
-    """A progress hook that says a line every few seconds: how much is done, and how long the rest will take."""
+    """A progress hook that prints a line every few seconds: how much is done and how much time is left."""
     told, began = time.monotonic() - EVERY + SOON, dict[str, tuple[int, float]]()
 
     def hook(what: str, done: int, total: int) -> None:
@@ -194,13 +194,13 @@ def _plainly() -> Any:
 
 
 def time_left(done: int, remaining: int, seconds: float) -> str:
-    """How long what remains will take at the pace so far, such as "1:20 left"."""
+    """The time that the remaining work takes at the speed so far, such as "1:20 left"."""
     return f"{clock(seconds / done * remaining)} left" if done else "? left"
 
 
 @contextmanager
 def reading(quiet: bool) -> Iterator[Any]:
-    """A progress hook for what takes long, such as reading data: (what, done, total)."""
+    """Yield a progress hook for long work such as reading data. It is called with (what, done, total)."""
     if not err.is_terminal and not quiet and leading():
         yield _plainly()
         return

@@ -1,4 +1,4 @@
-"""vaekit train."""
+"""The verb `vaekit train`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vaekit.runs.run import Run
 
 WORTH_TIMING = 100
-"""A run of fewer steps is not asked beforehand how long it will take."""
+"""The duration of a run with fewer steps is not predicted."""
 
 to_do = partial(typer.Option, rich_help_panel="What to do")
 
@@ -55,13 +55,13 @@ def train(
         Path | None,
         to_do(
             metavar="RUN",
-            help="Go on with this run, exactly where it stopped; with no other setting but --device and --max-time.",
+            help="Continue this run exactly where it stopped; the only settings allowed are --device and --max-time.",
         ),
     ] = None,
     recipe: Annotated[
         str,
         to_do(
-            help="Settings to start from: a kind of data, or digits, mnist-density, mnist-iwae; auto goes by SOURCE."
+            help="Settings to start from: a kind of data, or digits, mnist-density, mnist-iwae; auto chooses by SOURCE."
         ),
     ] = "auto",
     config: Annotated[
@@ -70,18 +70,22 @@ def train(
     dry_run: Annotated[
         bool,
         to_do(
-            "--dry-run", help="Print the plan, with memory and about how long it takes, and stop."
+            "--dry-run", help="Print the plan with the memory and time that it needs, then stop."
         ),
     ] = False,
     fast_dev_run: Annotated[
-        bool, to_do("--fast-dev-run", help="Five steps and all that follows, to see that it runs.")
+        bool,
+        to_do(
+            "--fast-dev-run",
+            help="Train for five steps and do all that follows, to test that everything works.",
+        ),
     ] = False,
     as_json: Annotated[bool, to_do("--json", help="Print results as JSON.")] = False,
-    quiet: Annotated[bool, to_do("--quiet", "-q", help="No notes and no progress.")] = False,
+    quiet: Annotated[bool, to_do("--quiet", "-q", help="Print no notes and no progress.")] = False,
     *,
     given: Given,
 ) -> None:
-    """Train a VAE on images or on a table, and write a report.
+    """Train a VAE on images or a table, and write a report.
 
     Examples:
 
@@ -112,7 +116,7 @@ def train(
         settings["train.steps"] = 5
     if (
         config and source and "=" in source and not Path(source).exists()
-    ):  # the first field, not a source
+    ):  # the first argument is a field, not a source
         fields, source = [source, *(fields or [])], None
     changes = [assignment(name, value) for name, value in settings.items()] + list(fields or [])
     if resume:
@@ -126,7 +130,7 @@ def train(
             or recipe != "auto"
         ):
             raise VaekitError(
-                "--resume goes on with the run's own settings, data and folder; leave out all but --device and "
+                "--resume uses the run's own settings, data and folder; leave out everything but --device and "
                 f"--max-time, or start a new run with --config {quoted(resume / EXPERIMENT)}"
             )
         _finish(
@@ -222,7 +226,9 @@ def _reopen(folder: Path, device: str | None, limit: float | None, quiet: bool) 
         run = reopen(folder, device, limit, progress=hook)
     before, now = load_config(folder)[0].train.device, run.experiment.train.device
     if before != now and not quiet:
-        tell(f"on {now} instead of {before}: from here on not bit for bit what it would have been")
+        tell(
+            f"continuing on {now} instead of {before}: results will not be bit for bit the same as on {before}"
+        )
     return run
 
 

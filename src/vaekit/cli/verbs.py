@@ -35,14 +35,16 @@ def generate(
     run: RunFolder,
     n: Annotated[
         int | None,
-        typer.Option("-n", "--number", help="How many (64; with --out one.png a single picture)."),
+        typer.Option(
+            "-n", "--number", help="How many to make (default: 64, or 1 if --out is one .png)."
+        ),
     ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="What they should be: any --condition of the model; of a table any column, and ranges: "
-            "age>60, age=30..40; repeatable.",
+            help="Make only data with this value: of any --condition of the model; for a table, of any column, also "
+            "ranges such as age>60 or age=30..40. Can be repeated.",
         ),
     ] = None,
     sampler: Annotated[
@@ -59,7 +61,7 @@ def generate(
     *,
     given: Given,
 ) -> None:
-    """New data: pictures as a PNG sheet and an array, rows of a table as a CSV.
+    """Make new data: pictures as a PNG sheet and an array, rows of a table as a CSV.
 
     Examples:
 
@@ -91,7 +93,9 @@ def generate(
 def reconstruct(
     run: RunFolder,
     data: Source = None,
-    n: Annotated[int, typer.Option("-n", "--number", help="How many at most.")] = 64,
+    n: Annotated[
+        int, typer.Option("-n", "--number", help="The largest number of data to reconstruct.")
+    ] = 64,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -99,7 +103,7 @@ def reconstruct(
     *,
     given: Given,
 ) -> None:
-    """Data through the latent space and back; pictures beside their originals.
+    """Encode data and decode them again; pictures are shown beside their originals.
 
     Examples:
 
@@ -116,7 +120,7 @@ def reconstruct(
     source = data_of(trained, data, **options["read"])
     copies, originals = verbs.reconstruct(trained, source, n)
     if len(originals) < len(source):
-        tell(f"the first {n:,} of {len(source):,}; -n takes more")
+        tell(f"only the first {n:,} of {len(source):,}; -n sets how many")
     names, facts = ("reconstructed", "reconstructions"), {"n": len(originals)}
     files = write_made(
         trained, copies, run, out, names, options["write"], facts, as_json, originals=originals
@@ -135,7 +139,7 @@ def encode(
     *,
     given: Given,
 ) -> None:
-    """The codes of data: mean and standard deviation of each latent dimension, or the indices of discrete codes.
+    """Encode data: mean and standard deviation of each latent dimension, or the indices of discrete codes.
 
     They are written as codes.npz and codes.csv in a folder, or as the one table that --out names.
 
@@ -165,11 +169,13 @@ def interpolate(
     a: Annotated[
         str,
         typer.Argument(
-            help="A file of one datum, or a number: that one of the run's held-out or test part."
+            help="A file with one datum, or a number: its index in the run's held-out or test part."
         ),
     ],
-    b: Annotated[str, typer.Argument(help="Another.")],
-    steps: Annotated[int, typer.Option(help="How many on the way, ends included.")] = 12,
+    b: Annotated[str, typer.Argument(help="The other end, in the same way.")],
+    steps: Annotated[
+        int, typer.Option(help="The number of data on the line, including both ends.")
+    ] = 12,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -177,7 +183,7 @@ def interpolate(
     *,
     given: Given,
 ) -> None:
-    """A straight line between the codes of two data.
+    """Decode points on a straight line between the codes of two data.
 
     Examples:
 
@@ -203,7 +209,10 @@ def impute(
     run: RunFolder,
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table with missing cells.")],
     draws: Annotated[
-        int, typer.Option(min=1, help="How many filled copies; they differ as much as is unsure.")
+        int,
+        typer.Option(
+            min=1, help="The number of filled copies. They differ where the model is uncertain."
+        ),
     ] = 1,
     seed: Seed = 0,
     device: Device = "auto",
@@ -212,11 +221,11 @@ def impute(
     *,
     given: Given,
 ) -> None:
-    """DATA with its missing cells filled with draws from the model, given the cells that are there.
+    """Fill the missing cells of DATA with draws from the model, given the observed cells.
 
-    All else, and columns that the model does not know, stay as they came.
+    All other cells, and columns that the model does not know, are unchanged.
 
-    With several draws the table has them all, one copy after another, and a column `draw`.
+    With several draws, the copies follow each other in one table, and a column `draw` numbers them.
 
     Examples:
 
@@ -243,7 +252,9 @@ def augment(
     n: Annotated[
         int | None,
         typer.Option(
-            "-n", "--number", help="How many each class should have (default: the commonest's)."
+            "-n",
+            "--number",
+            help="How many each class should have (default: as many as the most common).",
         ),
     ] = None,
     seed: Seed = 0,
@@ -253,12 +264,12 @@ def augment(
     *,
     given: Given,
 ) -> None:
-    """The run's training data with new ones, so that every class has as many as the commonest.
+    """Add new data to the run's training data, so that every class has as many as the most common one.
 
-    Data that the run held out are left out, so that they can still test a classifier.
+    Held-out data are left out, so that they can still test a classifier.
 
-    Of a table, --balance names the column of the classes, near-copies of training rows are refused, and a column
-    `synthetic` tells new rows from real ones. Pictures go into an .npz file to train on, with a sheet of the new ones.
+    For a table, --balance names the column of the classes, near-copies of training rows are rejected, and a column
+    `synthetic` marks the new rows. Pictures are written to an .npz file to train on, with a sheet of the new ones.
 
     Examples:
 
@@ -277,7 +288,7 @@ def augment(
 
 
 def _one(trained: Trained, end: str, part: Dataset | None, **options: Any) -> Dataset:
-    """The datum that `end` names, by itself."""
+    """A dataset that holds only the datum that `end` names."""
     import torch
 
     if part is None or not is_number(end):
@@ -293,7 +304,7 @@ def _one(trained: Trained, end: str, part: Dataset | None, **options: Any) -> Da
 
 
 def _list_skipped(data: Dataset, files: dict[str, str]) -> None:
-    """Beside what was written, which files of the source could not be read."""
+    """Write a list of the files that could not be read beside the other results."""
     from vaekit.disk.layout import SKIPPED
     from vaekit.files import write
 

@@ -1,4 +1,4 @@
-"""What people type, as values; and values as people read them."""
+"""Converts what people type into values, and values into text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def is_number(word: str) -> bool:
-    """Whether it counts an image of the run's own (and is no file's name)."""
+    """Whether `word` is an index into the run's own data, and not the name of a file."""
     return word.isascii() and word.isdigit()
 
 
 def at_least(option: str, value: int | None, least: int) -> None:
-    """Refuse a value below `least`; None is a value that was not given."""
+    """Raise a VaekitError if `value` is below `least`. None means that it was not given."""
     if value is not None and value < least:
         raise VaekitError(f"{option} {value}: expected at least {least}")
 
 
 def listed(option: str, words: str, known: tuple[str, ...]) -> list[str]:
-    """Words with commas between them, each of them known."""
+    """Split `words` at commas. Raises a VaekitError for an unknown word, or if there is none."""
     found = [word.strip() for word in words.split(",") if word.strip()]
     for word in found:
         if word not in known:
@@ -54,7 +54,7 @@ def minutes(text: str) -> float:
 
 
 def span(seconds: float) -> str:
-    """A length of time as one reads it: 42 s, 12 min, 3.5 h."""
+    """A length of time as text: 42 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
@@ -69,18 +69,18 @@ def clock(seconds: float) -> str:
 
 
 def quoted(path: str | Path) -> str:
-    """A path as a shell wants it."""
+    """A path, quoted for a shell."""
     return shlex.quote(str(path))
 
 
 def onward(run: str | Path, kind: Modality) -> list[str]:
-    """What one can type of a trained run."""
+    """Commands that can be used on a trained run."""
     verbs = [verb.format(quoted(run)) for verb in kind.output.next]
     return [f"vaekit {verb}" for verb in [*verbs, f"evaluate {quoted(run)}"]]
 
 
 def leading() -> bool:
-    """Whether this process speaks for all: under torchrun and its like, the first one."""
+    """Whether this process prints for all of them: under torchrun and similar launchers, only rank 0 does."""
     environment = os.environ
     if "RANK" in environment:
         return environment["RANK"] == "0"
