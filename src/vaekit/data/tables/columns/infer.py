@@ -68,7 +68,7 @@ KEY = re.compile(
 """Names of columns that number the rows."""
 
 CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
-"""Names of columns whose whole numbers are codes, not amounts."""
+"""Names of columns whose whole numbers are codes, not measured or counted."""
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 """Names of columns that may rise from row to row without being ids."""
