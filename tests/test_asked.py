@@ -180,6 +180,6 @@ def test_words_of_the_command_line_are_taken_apart(word: str, expected: dict[str
 @pytest.mark.parametrize("words", [["age"], ["age>30", "age<40"], ["age=3", "age=3"]])
 def test_words_that_ask_nothing_or_twice(words: list[str]) -> None:
     with pytest.raises(
-        VaekitError, match=r"expected field=value|say it once, a range as age=30\.\.40"
+        VaekitError, match=r"expected field=value|set it once, a range as age=30\.\.40"
     ):
         parse_where(words, ["age"])

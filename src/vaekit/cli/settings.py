@@ -65,7 +65,7 @@ SETTINGS = (
     of_training("seed", "Seed of all random numbers.", int, field="train.seed"),
     of_training(
         "max_time",
-        "Plan the whole run to fit in this time: 10, 90s or 1h30m (default: about 10 minutes). A long time does not add "
+        "Plan the whole run to fit in this time: 10, 90s or 1h30m (default: about 10 minutes). More time adds no "
         "steps to those that are planned (--steps, --epochs).",
         metavar="MINUTES",
         parse=minutes,

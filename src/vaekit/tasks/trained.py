@@ -268,12 +268,18 @@ class Trained:
         return (cast(CodePosterior, posterior).indices.cpu(),)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Data (N, *shape) decoded from z (N, Z): for each, one value that represents p(x | z)."""
+        """Data (N, *shape) decoded from z (N, Z), each depending on its own latents only: one value
+        that represents p(x | z)."""
         if z.dim() != 2 or z.shape[1] != self.latent:
             raise VaekitError(f"expected latents of shape (N, {self.latent}), got {tuple(z.shape)}")
-        with torch.no_grad():
-            parts = [self.model.decode(self._latents(a), c) for a, c in self._split(z, context)]
-            return torch.cat([self.modality.output.as_data(part) for part in parts])
+        self._require_context(context, len(z))
+        self.model.eval()
+        return in_fixed_batches(self._data_of, batch_size(self.schema.dims), z, context)[0]
+
+    def _data_of(self, z: Tensor, context: Tensor | None) -> tuple[Tensor]:
+        known = None if context is None else context.to(self.device)
+        likelihood = self.model.decode(self._latents(z.to(self.device)), known)
+        return (self.modality.output.as_data(likelihood),)
 
     def reconstruct(self, x: Any, context: Tensor | None = None) -> Any:
         """x (N, *shape) encoded to its posterior mean and decoded again; of a file, new data as `generate` has them."""
@@ -351,15 +357,6 @@ class Trained:
         if context.shape != wanted:
             raise VaekitError(f"expected a context of shape {wanted}, got {tuple(context.shape)}")
         conditions.check(context, self.schema.conditions)
-
-    def _split(
-        self, values: Tensor, context: Tensor | None
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Batches of at most `ROWS` rows, on the model's device."""
-        self._require_context(context, len(values))
-        for i in range(0, len(values), ROWS):
-            known = None if context is None else context[i : i + ROWS].to(self.device)
-            yield values[i : i + ROWS].to(self.device), known
 
     def _latents(self, z: Tensor) -> tuple[Tensor, ...]:
         """Latents (N, Z) split into one tensor per latent, in the shapes of the model."""
