@@ -365,7 +365,7 @@ def test_the_page_is_where_it_is_wanted_and_nothing_else(run, place) -> None:
 def test_new_rows_are_left_out_where_there_are_too_few_to_compare_with(run, place) -> None:
     few = write(place / "few.csv", made(12, seed=3))
     numbers = done("evaluate", run, few, "--draws", 2)
-    assert "too few" in numbers["left_out"]["samples"]
+    assert "at least 20" in numbers["left_out"]["samples"]
     assert "nll" in numbers
     assert "page" not in numbers
     assert "there are 12" in refused("evaluate", run, few, "--metrics", "samples")

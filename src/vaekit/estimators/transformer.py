@@ -18,9 +18,10 @@ from vaekit.core.objectives import LinearWarmup, beta_elbo
 from vaekit.core.random import seeded
 from vaekit.data.tables.columns.decode import decode
 from vaekit.data.tables.columns.frame import as_frame
-from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.columns.units import to_tensor
 from vaekit.data.tables.load import load
 from vaekit.data.tables.model.networks import PlainEncoder, RowDecoder
+from vaekit.data.tables.sampling import in_words
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
 from vaekit.estimators.base import checked, tensor
@@ -124,7 +125,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {z.shape[1]} features, expected {self._n_features_out}, one per component"
             )
         x = self._of_rows(lambda codes: self.model_.decoder(codes).mean, torch.from_numpy(z))
-        raw = from_tensor(x, self.schema_, clip=True)
+        with seeded(0):
+            raw = in_words(x, self.schema_)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score(self, X: Any, y: Any = None) -> float:

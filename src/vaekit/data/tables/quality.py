@@ -17,7 +17,7 @@ from vaekit.core.random import seeded
 from vaekit.data.dataset import Dataset
 from vaekit.data.modality import FEWEST, Measured, Parts, TrainedModel, require_enough
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.columns.units import from_tensor
+from vaekit.data.tables.columns.units import fold, from_tensor
 from vaekit.data.tables.compared import Tables
 from vaekit.data.tables.evaluation import page
 from vaekit.data.tables.sampling import balanced, drawn
@@ -90,7 +90,8 @@ def _close(
 
 
 def _raw(data: Dataset) -> np.ndarray:
-    return data.raw.take(torch.arange(len(data))).numpy()
+    raw = data.raw.take(torch.arange(len(data)))
+    return fold(raw, cast(TableSchema, data.schema)).numpy()
 
 
 FULLER, LEAST = 2, 500
@@ -169,7 +170,7 @@ def _filled_up(
         made = balanced(
             trained.model, cast(Table, training), schema, target, goal, lambda sentence: None
         )
-    return _table(made.raw.numpy(), made.context, schema, place)
+    return _table(fold(made.raw, schema).numpy(), made.context, schema, place)
 
 
 def _drawn(trained: TrainedModel, training: Dataset, place: int, seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from vaekit.config import nearest
 from vaekit.core.trace import Model
 from vaekit.data.conditions import blank, where
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.columns.units import fold, from_tensor, to_tensor, unfold
 from vaekit.data.tables.rules import constraints
 from vaekit.data.tables.rules.where import asked
 from vaekit.data.tables.schema import TableSchema
@@ -115,7 +115,12 @@ def new(
         x = draw_as(model, n, wanted.known, context, lambda x: wanted.met(x, schema, context))
     else:
         x = draw(model, n, context if context is None else context.expand(n, -1))
-    return from_tensor(x, schema, clip=True)
+    return wanted.kept(in_words(x, schema), schema)
+
+
+def in_words(x: Tensor, schema: TableSchema) -> Tensor:
+    """New rows x (N, C) in model units as raw values; a rare class is one of its words, drawn."""
+    return unfold(from_tensor(x.cpu(), schema, clip=True), schema.columns)
 
 
 def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -166,7 +171,7 @@ def filled(model: Model, table: Table) -> Filled:
     waiting = torch.arange(len(came))
     for _ in range(REDRAWN if schema.constraints else 1):
         context = None if table.context is None else table.context[waiting]
-        drawn = from_tensor(fill(model, x[waiting], context), schema, clip=True)
+        drawn = in_words(fill(model, x[waiting], context), schema)
         whole = torch.where(lost[waiting], drawn, came[waiting])
         fits, cells, well = constraints.completed(
             whole, lost[waiting], schema, context, computed[waiting]
@@ -240,7 +245,8 @@ def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str]
         values = real.context[:, place].numpy()
     elif name in schema.names:
         place = schema.names.index(name)
-        classes, values = schema.columns[place].classes, real.raw.values[:, place].numpy()
+        classes = schema.columns[place].classes
+        values = fold(real.raw.values, schema)[:, place].numpy()
     else:
         raise VaekitError(
             f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}"

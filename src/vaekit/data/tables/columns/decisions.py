@@ -13,17 +13,8 @@ from vaekit.data.tables.schema import Column, Kind, LeftOut
 Decision = Column | LeftOut
 
 
-def classed(
-    cells: Cells, kind: Kind, classes: tuple[str, ...], why: str, other: bool = False
-) -> Column:
-    return Column(
-        name=cells.name,
-        kind=kind,
-        dtype=back(cells, classes),
-        why=why,
-        classes=classes,
-        other=other,
-    )
+def classed(cells: Cells, kind: Kind, classes: tuple[str, ...], why: str) -> Column:
+    return Column(name=cells.name, kind=kind, dtype=back(cells, classes), why=why, classes=classes)
 
 
 def back(cells: Cells, classes: tuple[str, ...] = ()) -> str:

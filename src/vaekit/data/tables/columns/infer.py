@@ -21,7 +21,8 @@ from typing import Literal
 
 import numpy as np
 
-from vaekit.data.conditions import FEW, NO, YES
+from vaekit.data.conditions import FEW
+from vaekit.data.tables.columns.classes import TOO_MANY, category, present_share, whether
 from vaekit.data.tables.columns.decisions import (
     Decision,
     classed,
@@ -32,8 +33,8 @@ from vaekit.data.tables.columns.decisions import (
 )
 from vaekit.data.tables.columns.statistics import measured
 from vaekit.data.tables.read import dates
-from vaekit.data.tables.read.cells import TOO_LARGE, Cells, Words, is_missing, word
-from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
+from vaekit.data.tables.read.cells import TOO_LARGE, Cells, is_missing, word
+from vaekit.data.tables.schema import KINDS, Kind, LeftOut
 from vaekit.errors import VaekitError
 
 DROP = "drop"
@@ -41,12 +42,6 @@ DROP = "drop"
 
 EACH = 20
 """Whole numbers are a category if each occurs this often on average, so that its share is known."""
-
-RARE = 5
-"""If there are too many levels, those in fewer rows are rare: too few to learn from, and apt to identify people."""
-
-TOO_MANY = 10_000
-"""The largest number of classes of a category."""
 
 SURE = 10
 """In fewer rows than this, all values may be different by chance."""
@@ -72,9 +67,6 @@ CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 """Names of columns that may rise from row to row without being ids."""
-
-WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
-"""Pairs of words for false and true."""
 
 
 def infer(cells: Cells, kind: str = "") -> Decision:
@@ -113,7 +105,7 @@ def _as_classes(cells: Cells, boolean: bool) -> Decision:
     known = [level for level in words.levels if not is_missing(level, certain=True)]
     if len(known) < 2:
         return constant(cells, known[0], int(words.counts().max())) if known else empty(cells)
-    column = _category(cells, words, forced=True)
+    column = category(cells, words, forced=True)
     if not boolean:
         return column
     if len(known) > 2:
@@ -121,7 +113,7 @@ def _as_classes(cells: Cells, boolean: bool) -> Decision:
             f"column '{cells.name}' has {len(known):,} different values; a boolean has 2"
         )
     return column.model_copy(
-        update={"kind": "boolean", "classes": _whether(known) or column.classes}
+        update={"kind": "boolean", "classes": whether(known) or column.classes}
     )
 
 
@@ -275,7 +267,7 @@ def _of_words(cells: Cells) -> Decision:
     words = cells.words
     counts = words.counts()
     known = [level for level in words.levels if not is_missing(level)]
-    if len(known) == 2 and (pair := _whether(known)):
+    if len(known) == 2 and (pair := whether(known)):
         return classed(cells, "boolean", pair, f"{pair[0]} or {pair[1]}")
     if form := _form(known):
         return _date_of_words(cells, form)
@@ -294,7 +286,7 @@ def _of_words(cells: Cells) -> Decision:
         reason: Literal["text", "id"] = "text" if spaced else "id"
         why = f"{'text' if spaced else 'an id'}: {present:,} rows, all different"
         return left_out(cells, reason, why + dates.unknown(certain))
-    column = _category(cells, words)
+    column = category(cells, words)
     rare = 1 - present_share(cells, words, column) if column.other else 0.0
     if rare > 0.5:
         why = f"text: {len(certain):,} different values in {present:,} rows{dates.unknown(certain)}"
@@ -311,56 +303,6 @@ def _mistaken(levels: int, good: int, odd: int) -> bool:
 
 def _or_say(cells: Cells) -> str:
     return f"say that they are classes: data.kinds='{{{cells.name}: category}}'"
-
-
-def present_share(cells: Cells, words: Words, column: Column) -> float:
-    """The share of the present cells that are not in the class of rare levels."""
-    counts, own = words.counts(), set(column.classes[:-1])
-    present = sum(
-        n
-        for level, n in zip(words.levels, counts, strict=True)
-        if not is_missing(level, certain=True)
-    )
-    kept = sum(n for level, n in zip(words.levels, counts, strict=True) if level in own)
-    return float(kept / present)
-
-
-def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
-    """A category with its levels sorted; if there are too many, the rare ones share a class."""
-    counts = dict(zip(words.levels, words.counts().tolist(), strict=True))
-    counts = {level: n for level, n in counts.items() if n and not is_missing(level, certain=True)}
-    if not counts:
-        raise VaekitError(f"column '{cells.name}' has no values; leave it out")
-    kept, total = list(counts), sum(counts.values())
-    if len(kept) > TOO_MANY or (len(kept) > max(FEW, total // RARE) and not forced):
-        common = sorted(
-            (level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level]
-        )
-        kept = common[: TOO_MANY - 1]
-    places = {level: i for i, level in enumerate(cells.categories)}
-    classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
-    other = len(kept) < len(counts)
-    why = f"{len(classes):,} classes" + (
-        f" and one for {len(counts) - len(kept):,} rare ones" if other else ""
-    )
-    why += "" if forced else dates.unknown(kept)
-    if other and OTHER in classes:
-        classes = tuple(level for level in classes if level != OTHER)
-    return classed(cells, "category", (*classes, OTHER) if other else classes, why, other)
-
-
-def _in_order(level: str) -> tuple[float, str]:
-    """The sort key of a level: numbers first, by size, then words, by letters."""
-    return (float(level), level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else (float("inf"), level)
-
-
-def _whether(levels: list[str]) -> tuple[str, str] | None:
-    """The two words as (false, true) if they mean that, else None."""
-    for no, yes in WHETHER:
-        for first, second in (levels, levels[::-1]):
-            if first.lower() in no and second.lower() in yes:
-                return first, second
-    return None
 
 
 def _form(known: list[str]) -> str:

@@ -18,7 +18,7 @@ from vaekit.data.tables.columns.units import from_tensor, to_tensor
 from vaekit.data.tables.read import dates
 from vaekit.data.tables.read.frames import Array
 from vaekit.data.tables.rules import constraints
-from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.data.tables.schema import OTHER, Column, TableSchema
 from vaekit.errors import VaekitError
 
 
@@ -26,12 +26,18 @@ from vaekit.errors import VaekitError
 class Asked:
     """What rows should be.
 
-    `known` is a row (C,) in model units, NaN where any value is allowed. `ranges` are the ranges of
-    columns in raw values, ends included.
+    `raw` is a row (C,) of raw values, NaN where any value is allowed. `ranges` are the ranges of
+    columns in raw values, ends included. `known` is `raw` in model units.
     """
 
+    raw: Tensor
     known: Tensor
     ranges: Mapping[str, tuple[float, float]]
+
+    def kept(self, raw: Tensor, schema: TableSchema) -> Tensor:
+        """New raw rows (N, C) with the rare words that were asked for."""
+        sizes = torch.tensor([column.size or torch.inf for column in schema.columns])
+        return torch.where(self.raw >= sizes, self.raw, raw)
 
     def met(self, x: Tensor, schema: TableSchema, context: Tensor | None) -> Tensor:
         """Which rows x (N, C) are in the ranges and obey the schema's constraints, bool (N,)."""
@@ -64,7 +70,7 @@ def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
             ranges[name] = found, found
         else:
             row[schema.names.index(name)] = _value(column, value)
-    return Asked(to_tensor(row, schema), ranges)
+    return Asked(row, to_tensor(row, schema), ranges)
 
 
 def _column(name: str, schema: TableSchema) -> Column:
@@ -114,7 +120,8 @@ def _read(column: Column, value: Any, whole: Any = None) -> float:
         raise VaekitError(
             f"where {said}: '{value}' is not a number; expected one, such as {column.low:g}"
         )
-    return float(read_column(cells, column)[0][0])
+    unseen = math.nan if column.rare and str(value) != OTHER else None
+    return float(read_column(cells, column, unseen)[0][0])
 
 
 OPERATOR = re.compile(r"\s*(>=|<=|>|<)\s*(.*)")
