@@ -67,7 +67,7 @@ def test_a_constant_that_moves_is_odd_and_named(run: Path, place: Path, name: st
 
 def test_rows_with_the_usual_constants_are_not_odd(run: Path, place: Path) -> None:
     rows, _ = scored(run, machine(200, 2), place)
-    assert sum(row["odd"] == "true" for row in rows) <= 8
+    assert sum(float(row["p_value"]) <= 0.05 for row in rows) <= 30
     parts = [float(v) for k, v in rows[0].items() if k.startswith("score of ")]
     assert sum(parts) == pytest.approx(float(rows[0]["score"]), abs=1e-4)
 
@@ -96,7 +96,7 @@ def test_the_estimator_says_the_same(kind: Any) -> None:
     detector = VAEDetector(random_state=0).fit(kind(machine(N, 0)))
     for name, value in MOVED.items():
         assert (detector.p_values(kind(machine(20, 1, **{name: value}))) < 0.01).all(), name
-    assert (detector.p_values(kind(machine(200, 2))) < 0.01).mean() <= 0.04
+    assert (detector.p_values(kind(machine(200, 2))) < 0.05).mean() <= 0.15
 
 
 def test_conditions_are_looked_at_and_kept_with_their_rows() -> None:

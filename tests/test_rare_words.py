@@ -76,7 +76,7 @@ def test_a_new_word_is_odder_than_a_rare_one(run: Path) -> None:
     trained = vaekit.load(run)
     table = load(rows, schema=trained.schema, unseen=-1.0)
     scores = trained.score(table).scores
-    assert scores[0] <= scores[1] < scores[2]
+    assert max(scores[:2]) < scores[2]
 
 
 def test_the_estimator_flags_as_many_as_the_run(run: Path, place: Path) -> None:

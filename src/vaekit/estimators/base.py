@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.units import to_tensor
 from vaekit.data.tables.load import load
-from vaekit.data.tables.read.frames import Frame, frame_of
+from vaekit.data.tables.read.frames import Frame, frame_of, plainly_named
 from vaekit.data.tables.schema import TableSchema
 from vaekit.errors import VaekitError
 
@@ -21,11 +21,11 @@ def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
     """X as a `Frame`. A data frame is used unchanged; anything else is checked by scikit-learn as
     an array (N, C). NaN are missing cells. `reset` is true in `fit`; an array then needs 2 rows."""
     if any(
-        hasattr(X, name)
+        hasattr(type(X), name)
         for name in ("__dataframe__", "__narwhals_dataframe__", "__arrow_c_stream__")
     ):
         frame = frame_of(X)
-        _check_feature_names(estimator, X, reset=reset)
+        _check_feature_names(estimator, _named_alike(X), reset=reset)
         if reset:
             estimator.n_features_in_ = len(frame.names)
         elif not frame.rows:
@@ -41,6 +41,12 @@ def checked(estimator: BaseEstimator, X: Any, reset: bool) -> Frame:
         ensure_min_samples=least,
     )
     return frame_of(X if X.dtype.kind != "O" else _numbers(X), "X")
+
+
+def _named_alike(X: Any) -> Any:
+    """The frame, whose names scikit-learn wants to be all strings or all of another type."""
+    mixed = hasattr(type(X), "set_axis") and len({type(name) for name in X.columns}) > 1
+    return plainly_named(X) if mixed else X
 
 
 def tensor(estimator: BaseEstimator, X: Any, schema: TableSchema) -> Tensor:

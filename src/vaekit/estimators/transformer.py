@@ -109,7 +109,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
         codes = self._of_rows(lambda rows: self.model_.encoder(rows).mean, x).numpy()
-        return codes if getattr(X, "dtype", None) == np.float32 else codes.astype(np.float64)
+        same = (
+            isinstance(X, np.ndarray) and X.dtype == np.float32
+        )  # a frame may have a column "dtype"
+        return codes if same else codes.astype(np.float64)
 
     def inverse_transform(self, X: Any) -> Any:
         """The rows decoded from z (N, n_components), in the kind of frame or array that was fitted.

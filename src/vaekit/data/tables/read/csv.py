@@ -96,6 +96,7 @@ class TextFile(frames.Frame):
             self.names = (INDEX, *self.names[1:])
             notes.append(f"The first column has no name, so it is called '{INDEX}'")
         frames.require_distinct(self.names, self.source)
+        frames.require_named(self.names, self.source)
         self.survey, self.quotes = self._survey()
         self.rows = self.survey.rows
         if self.survey.blank.any():
