@@ -63,6 +63,12 @@ def repeated(*values: Any) -> list[Any]:
         (repeated("red", "green", "blue"), "category"),
         (repeated("yes", "no"), "boolean"),
         (repeated("Y", "n"), "boolean"),
+        (["yes", "no", "NA"] * 120, "boolean"),
+        (["yes", "no", "unknown"] * 120, "category"),
+        (["yes", "no", "None"] * 120, "category"),
+        (["true", "false", "Unknown", "?"] * 120, "category"),
+        (["0", "1", "unknown"] * 120, "boolean"),
+        (["2020-01-05", "2021-02-03", "2021-02-04", "unknown"] * 120, "date"),
         (repeated("yes", "maybe"), "category"),
         (repeated(0, 1), "boolean"),
         (repeated("0", "1"), "boolean"),
@@ -117,6 +123,18 @@ def test_none_and_unknown_are_classes_among_words_and_others_are_not() -> None:
     found = decided(["none", "shed", "unknown", "garage", "", "?", "NA"] * 60)
     assert isinstance(found, Column)
     assert found.classes == ("garage", "none", "shed", "unknown")
+
+
+def test_a_third_answer_comes_back_as_it_was_written() -> None:
+    answers = pl.DataFrame({"answer": ["yes", "no", "unknown", "yes", None] * (N // 5)})
+    table = load(answers)
+    assert table.schema.columns[0].classes == ("no", "unknown", "yes")
+    assert decode(table.raw.values, table.schema)["answer"].tolist() == answers["answer"].to_list()
+    asked = load(answers, kinds={"answer": "boolean"})
+    assert asked.schema.columns[0].classes == ("no", "yes")
+    assert asked.raw.values[:5, 0].nan_to_num(-1).tolist() == [1, 0, -1, 1, -1]
+    again = load(answers, schema=asked.schema, unseen=-7.0)  # unknown is not a class never seen
+    assert again.raw.values[:5, 0].nan_to_num(-1).tolist() == [1, 0, -1, 1, -1]
 
 
 def test_rare_levels_share_a_class_where_there_are_too_many() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from vaekit.data.conditions import FEW, NO, YES
 from vaekit.data.tables.columns.decisions import classed
@@ -33,8 +34,7 @@ def category(cells: Cells, words: Words, forced: bool = False) -> Column:
             (level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level]
         )
         kept = common[: TOO_MANY - 1]
-    places = {level: i for i, level in enumerate(cells.categories)}
-    classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
+    classes = in_order(kept, cells.categories)
     note = "" if forced else dates.unknown(kept)
     if len(kept) < len(counts):  # a word "(other)" of the source is one of the rare ones
         classes = tuple(level for level in classes if level != OTHER)
@@ -48,7 +48,13 @@ def category(cells: Cells, words: Words, forced: bool = False) -> Column:
     return column.model_copy(update=pooled | {"rare": tuple(rare), "times": tuple(rare.values())})
 
 
-def _in_order(level: str) -> tuple[float, str]:
+def in_order(levels: Sequence[str], first: Sequence[str] = ()) -> tuple[str, ...]:
+    """The levels in the order of `first`, else numbers by size, then words by letters."""
+    places = {level: i for i, level in enumerate(first)}
+    return tuple(sorted(levels, key=lambda level: (places.get(level, -1), *_place(level))))
+
+
+def _place(level: str) -> tuple[float, str]:
     """The sort key of a level: numbers first, by size, then words, by letters."""
     return (float(level), level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else (float("inf"), level)
 

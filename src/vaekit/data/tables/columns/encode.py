@@ -211,7 +211,8 @@ def _words(cells: Cells, column: Column) -> tuple[Words, list[bool]]:
     ):
         words = _rewritten(words)
     return words, [
-        is_missing(level, certain=True) and level not in column.words for level in words.levels
+        is_missing(level, certain=column.kind != "boolean") and level not in column.words
+        for level in words.levels
     ]
 
 

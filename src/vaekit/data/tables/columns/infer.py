@@ -6,7 +6,8 @@
    of TYPOS), the others are mistakes, and an error names the first one, unless a kind is given.
 3. Whole numbers beyond 2^53 are left out, unless their type is float. Whole numbers are an id if they are all different
    and count the rows, up or down, with few gaps, or if the column's name says that they are.
-4. The numbers 0 and 1, and pairs of words such as yes and no, are boolean.
+4. The numbers 0 and 1, and pairs of words such as yes and no, are boolean. Beside such a pair, "unknown" and "none" are
+   a third class; among numbers and dates they are missing.
 5. Whole numbers are a category if each occurs EACH times on average and at most FEW are different (any number if the
    column's name says that they are codes). In a plain array of numbers they are not, unless a kind is given.
 6. Other whole numbers are a count if none is negative or written with a decimal point. All others are of kind number.
@@ -22,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 from vaekit.data.conditions import FEW
-from vaekit.data.tables.columns.classes import TOO_MANY, category, present_share, whether
+from vaekit.data.tables.columns.classes import TOO_MANY, category, in_order, present_share, whether
 from vaekit.data.tables.columns.decisions import (
     Decision,
     classed,
@@ -102,19 +103,16 @@ def _forced(cells: Cells, kind: str) -> Decision:
 
 def _as_classes(cells: Cells, boolean: bool) -> Decision:
     words = cells.words
-    known = [level for level in words.levels if not is_missing(level, certain=True)]
+    known = [level for level in words.levels if not is_missing(level, certain=not boolean)]
     if len(known) < 2:
         return constant(cells, known[0], int(words.counts().max())) if known else empty(cells)
-    column = category(cells, words, forced=True)
     if not boolean:
-        return column
+        return category(cells, words, forced=True)
     if len(known) > 2:
         raise VaekitError(
             f"column '{cells.name}' has {len(known):,} different values; a boolean has 2"
         )
-    return column.model_copy(
-        update={"kind": "boolean", "classes": whether(known) or column.classes}
-    )
+    return classed(cells, "boolean", whether(known) or in_order(known), "2 classes")
 
 
 def _as_date(cells: Cells) -> Decision:
@@ -267,7 +265,8 @@ def _of_words(cells: Cells) -> Decision:
     words = cells.words
     counts = words.counts()
     known = [level for level in words.levels if not is_missing(level)]
-    if len(known) == 2 and (pair := whether(known)):
+    certain = [level for level in words.levels if not is_missing(level, certain=True)]
+    if len(certain) == 2 and (pair := whether(certain)):
         return classed(cells, "boolean", pair, f"{pair[0]} or {pair[1]}")
     if form := _form(known):
         return _date_of_words(cells, form)
@@ -275,7 +274,6 @@ def _of_words(cells: Cells) -> Decision:
     good = np.count_nonzero(~np.isnan(numbers.values))
     if not numbers.padded and _mistaken(len(known), int(good), len(numbers.odd)):
         require_numbers(cells, _or_say(cells))
-    certain = [level for level in words.levels if not is_missing(level, certain=True)]
     if not certain:
         return empty(cells)
     present = int(counts[[not is_missing(level, certain=True) for level in words.levels]].sum())
