@@ -51,10 +51,12 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     `classes` are the words of a category's classes, or those for false and true. `other` says that
     the last class is that of the rare words: `rare` are these words, and `times` how often each
     came. The raw value of the j-th of them (from 0) is K + j; K-1 means one of them, but it is not
-    known which, or a word that training did not see. `decimals` is the number of decimals that all values
-    need, None if they have the full precision of floats. `format` is how a date was written
-    (`strptime`), `step` its resolution in microseconds. `low` and `high` are the range of the raw
-    values seen, `missing` says whether any cell was missing.
+    known which, or a word that training did not see. `written` are all these words with the blanks
+    around them that they were written with, () if there were none. `decimals` is the number of
+    decimals that all values need, None if they have the full precision of floats. `format` is how a
+    date was written (`strptime`, and the flags of `read.date_forms`), `step` its resolution in
+    microseconds. `low` and `high` are the range of the raw values seen, `missing` says whether any
+    cell was missing.
 
     Numbers, counts and dates have more. `mean` and `scale` standardise them. `knots` are the raw
     values at even probabilities 0..1 (quantiles, never decreasing). `atoms` are the raw values that
@@ -72,6 +74,7 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     other: bool = False
     rare: tuple[str, ...] = ()
     times: tuple[int, ...] = ()
+    written: tuple[str, ...] = ()
     decimals: int | None = None
     format: str = ""
     step: int = Field(0, ge=0)

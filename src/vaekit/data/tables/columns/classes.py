@@ -38,14 +38,16 @@ def category(cells: Cells, words: Words, forced: bool = False) -> Column:
     note = "" if forced else dates.unknown(kept)
     if len(kept) < len(counts):  # a word "(other)" of the source is one of the rare ones
         classes = tuple(level for level in classes if level != OTHER)
-    own = set(classes)
-    rare = {level: n for level, n in counts.items() if level not in own}
+    rare = {level: n for level, n in counts.items() if level not in set(classes)}
     if not rare:
         return classed(cells, "category", classes, f"{len(classes):,} classes{note}")
     why = f"{len(classes):,} classes and one for {len(rare):,} rare ones{note}"
     column = classed(cells, "category", (*classes, *rare), why)
-    pooled = {"classes": (*classes, OTHER), "other": True}
-    return column.model_copy(update=pooled | {"rare": tuple(rare), "times": tuple(rare.values())})
+    own, others = column.written[: len(classes)], column.written[len(classes) :]
+    found = {"classes": (*classes, OTHER), "other": True}
+    found |= {"rare": tuple(rare), "times": tuple(rare.values())}
+    found |= {"written": (*own, OTHER, *others)} if column.written else {}
+    return column.model_copy(update=found)
 
 
 def in_order(levels: Sequence[str], first: Sequence[str] = ()) -> tuple[str, ...]:

@@ -14,7 +14,16 @@ Decision = Column | LeftOut
 
 
 def classed(cells: Cells, kind: Kind, classes: tuple[str, ...], why: str) -> Column:
-    return Column(name=cells.name, kind=kind, dtype=back(cells, classes), why=why, classes=classes)
+    spelt = cells.spelt
+    written = tuple(spelt.get(word, word) for word in classes)
+    return Column(
+        name=cells.name,
+        kind=kind,
+        dtype=back(cells, classes),
+        why=why,
+        classes=classes,
+        written=written if written != classes else (),
+    )
 
 
 def back(cells: Cells, classes: tuple[str, ...] = ()) -> str:

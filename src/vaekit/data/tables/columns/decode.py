@@ -102,7 +102,7 @@ def _classes(present: np.ndarray, column: Column) -> np.ndarray:
         return _dates(numbers, column.dtype) if timed else _typed(numbers, column.dtype)
     if column.dtype == "Object" and set(column.classes) <= {"True", "False"}:
         return np.array([name == "True" for name in column.classes], object)[places]
-    return np.array(words, object)[places]
+    return np.array(column.written or words, object)[places]
 
 
 def _measured(present: np.ndarray, column: Column) -> np.ndarray:

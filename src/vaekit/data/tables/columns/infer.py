@@ -311,7 +311,7 @@ def _form(known: list[str]) -> str:
     mostly = (
         form for form in dates.FORMATS if np.isfinite(dates.parse(some, form)).mean() >= MOSTLY
     )
-    return dates.guess(known) or next(mostly, "")
+    return dates.guess(known) or dates.as_written(some, next(mostly, ""))
 
 
 def _date_of_words(cells: Cells, form: str) -> Decision:
@@ -321,7 +321,16 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
     if len(known) == 1:
         return constant(cells, known[0], int(words.counts()[words.levels.index(known[0])]))
     note = ", but day and month could be swapped" if dates.is_ambiguous(known, form) else ""
-    return measured(cells, "date", f"{len(known):,} different dates written as {form}{note}", form)
+    why = f"{len(known):,} different dates written as {form}{note}"
+    return measured(cells, "date", why, _with_blanks(cells, known, form))
+
+
+def _with_blanks(cells: Cells, known: list[str], form: str) -> str:
+    """The format with the blanks that most of the dates are written with."""
+    if 2 * len(cells.spelt) < len(known):
+        return form
+    word, text = next(iter(cells.spelt.items()))
+    return text.replace(word, form)
 
 
 def require_dates(cells: Cells, form: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vaekit.config import nearest
 from vaekit.data.tables.columns.encode import read_column
 from vaekit.data.tables.columns.units import from_tensor, to_tensor
-from vaekit.data.tables.read import dates
+from vaekit.data.tables.read import date_forms, dates
 from vaekit.data.tables.read.frames import Array
 from vaekit.data.tables.rules import constraints
 from vaekit.data.tables.schema import OTHER, Column, TableSchema
@@ -205,7 +205,7 @@ def _said(column: Column, value: Any) -> str:
 
 def _dated(column: Column) -> str:
     """How to write the column's dates: "01.06.2023 (day.month.year), or as 2023-12-31"."""
-    form = column.format or ("%H:%M:%S" if column.dtype == "Time" else "%Y-%m-%d")
+    form = date_forms.plain(column.format) or ("%H:%M:%S" if column.dtype == "Time" else "%Y-%m-%d")
     for part, word in SPELT.items():
         form = form.replace(part, word)
     also = "" if column.format in ("", *dates.ISO) else ", or as 2023-12-31"
@@ -220,6 +220,10 @@ SPELT = {
     "%M": "minute",
     "%S": "second",
     ".%f": "",
+    "%b": "Jan",
+    "%B": "January",
+    "%a": "Sat",
+    "%A": "Saturday",
 }
 
 
