@@ -77,3 +77,20 @@ def test_equal_names_are_refused(names: list) -> None:
 def test_a_float32_array_keeps_its_type() -> None:
     transformer = VAETransformer(2, max_steps=2).fit(X.astype(np.float32))
     assert transformer.transform(X.astype(np.float32)).dtype == np.float32
+
+
+def test_advice_names_what_the_estimator_has() -> None:
+    frame = pl.DataFrame({"size": [*map(str, range(60)), "big"], "n": [0.5 * i for i in range(61)]})
+    for estimator in (VAESynthesizer(max_steps=2), VAETransformer(2, max_steps=2)):
+        with pytest.raises(
+            VaekitError, match=r"or say that they are classes: kinds=\{'size': 'category'\}"
+        ):
+            estimator.fit(frame)
+        estimator.set_params(kinds={"size": "category"}).fit(frame)
+    with pytest.raises(VaekitError, match="classes: give the column the type Categorical"):
+        VAEDetector(max_steps=2).fit(frame)
+    VAEDetector(max_steps=2).fit(frame.with_columns(pl.col("size").cast(pl.Categorical)))
+    large = pl.DataFrame({"key": [str(2**60 + 3 * i * i) for i in range(60)], "n": frame["n"][:60]})
+    made = VAESynthesizer(max_steps=2).fit(large)
+    with pytest.raises(VaekitError, match=r"set kinds=\{'key': 'number'\} if rounding"):
+        made.sample(2, where={"key": 1})

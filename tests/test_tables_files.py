@@ -45,6 +45,10 @@ def read(content: str | bytes, path: Path) -> Table:
         (WELL.replace("\n", "\r"), ""),
         (WELL.rstrip("\n"), ""),
         (WELL + "\n\n", ""),
+        (WELL + "\x1a", ""),
+        (WELL.rstrip("\n") + "\x1a\x1a", ""),
+        (gzip.compress((WELL + "\x1a").encode()), ""),
+        ((WELL + "\x1a").encode("utf-16"), ""),
         (WELL.replace("\n", "\n\n", 50), ""),
         (
             "\n".join(

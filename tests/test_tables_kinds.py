@@ -99,6 +99,10 @@ def test_names_tell_ids_codes_and_times() -> None:
     rising = [3 * i * i + 7 for i in range(N)]
     assert kind(rising) == "count"
     assert kind(rising, "customer_id") == "id"
+    mixed = [i * 7919 % 100_003 for i in range(1, N)]  # the rows that a filter left, in any order
+    for name in ("rownames", "RowNames", "row.names", "row_id", "row number", "Unnamed: 0", "...1"):
+        assert kind(mixed, name) == "id", name
+    assert kind(mixed, "rows") == kind(mixed, "arrow names") == "count"
     assert kind(list(range(1900, 1900 + N)), "year") == "count"
     assert decided(list(range(1900, 1900 + N)), "year").why.endswith("1900 to 2299")
     assert decided(list(range(9900, 9900 + N)), "year").why.endswith("9,900 to 10,299")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,9 +52,24 @@ def _named_alike(X: Any) -> Any:
     return plainly_named(X) if mixed else X
 
 
+KINDS = re.compile(r"data\.kinds='?\{(.*?): (\w+)\}'?")
+"""How the messages on columns name the setting of a run for their kinds."""
+
+
+@contextmanager
+def in_own_terms(has_kinds: bool = True) -> Iterator[None]:
+    """Errors in the block name what the estimator has: its `kinds`, or else the types of the frame."""
+    try:
+        yield
+    except VaekitError as error:
+        told = r"kinds={'\1': '\2'}" if has_kinds else "give the column the type Categorical"
+        raise VaekitError(KINDS.sub(told, str(error))) from None
+
+
 def tensor(estimator: BaseEstimator, X: Any, schema: TableSchema) -> Tensor:
     """New rows read with the schema that was fitted: (N, C) in model units."""
-    table: Table = load(checked(estimator, X, reset=False), schema=schema)
+    with in_own_terms():
+        table: Table = load(checked(estimator, X, reset=False), schema=schema)
     return to_tensor(table.raw.values, schema)
 
 

@@ -19,7 +19,7 @@ from vaekit.data.tables.read.cells import Cells
 from vaekit.data.tables.read.frames import Array, Frame
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
-from vaekit.estimators.base import checked
+from vaekit.estimators.base import checked, in_own_terms
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):
@@ -105,8 +105,9 @@ class VAEDetector(OutlierMixin, BaseEstimator):
                 "such as 0.01 for one false alarm in 100 normal rows"
             )
         frame = _wide(checked(self, X, reset=True))
-        self.schema_ = _learned(frame)
-        raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
+        with in_own_terms(has_kinds=False):
+            self.schema_ = _learned(frame)
+            raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
         self.plain_ = NumericRows.learned(sizes_of(self.schema_.columns), raw)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.detector_ = fit(

@@ -24,7 +24,7 @@ from vaekit.data.tables.model.networks import PlainEncoder, RowDecoder
 from vaekit.data.tables.sampling import in_words
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
-from vaekit.estimators.base import checked, tensor
+from vaekit.estimators.base import checked, in_own_terms, tensor
 from vaekit.estimators.training import parted, train
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
@@ -95,7 +95,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise VaekitError(
                 f"n_components={self.n_components!r}: expected a whole number of at least 1"
             )
-        table = load(frame, kinds=self.kinds)
+        with in_own_terms():
+            table = load(frame, kinds=self.kinds)
         self.backend_: Any = frame.backend
         self.schema_ = table.schema
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))

@@ -63,6 +63,11 @@ KEY = re.compile(
 )
 """Names of columns that number the rows."""
 
+ROW = re.compile(
+    r"row[_.\s-]?(names?|ids?|nr|no|num|numbers?|index)|unnamed: ?\d+|\.\.\.\d+", re.IGNORECASE
+)
+"""Names that programs give to the numbers of rows when they write a table."""
+
 CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
 """Names of columns whose whole numbers are codes, not amounts."""
 
@@ -230,7 +235,7 @@ def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
     count = len(present)
     if count < SURE or TIME.search(cells.name):
         return ""
-    if KEY.search(cells.name) and len(distinct) > MOSTLY * count:
+    if (KEY.search(cells.name) or ROW.fullmatch(cells.name)) and len(distinct) > MOSTLY * count:
         return f"an id by its name, with {len(distinct):,} different values in {count:,} rows"
     if len(distinct) < count:
         return ""

@@ -69,7 +69,9 @@ def month(part: str, name: str) -> int:
 
 def variants(form: str) -> list[str]:
     """The format with each choice of flags, the plain one first."""
-    flags = {"%d": ("%d", "%-d"), "%m": ("%m", "%-m"), "%H": ("%H", "%-H")}
+    flags: dict[str, tuple[str, ...]] = {
+        part: (part, f"%-{part[1]}") for part in ("%d", "%m", "%H")
+    }
     flags |= {part: (part, f"%^{part[1]}") for part in NAMES}
     flags |= {"%f": ("%f", "%3f", "%1f", "%2f", "%4f", "%5f")}
     return ["".join(parts) for parts in product(*(flags.get(p, (p,)) for p in PART.findall(form)))]
