@@ -16,11 +16,12 @@ from vaekit.config import nearest
 from vaekit.core.random import seeded
 from vaekit.data.dataset import Dataset
 from vaekit.data.modality import FEWEST, Measured, Parts, TrainedModel, require_enough
+from vaekit.data.tables.balance import balanced
 from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.units import fold, from_tensor
 from vaekit.data.tables.compared import Tables
 from vaekit.data.tables.evaluation import page
-from vaekit.data.tables.sampling import balanced, drawn
+from vaekit.data.tables.sampling import drawn
 from vaekit.data.tables.schema import TableSchema
 from vaekit.errors import VaekitError
 from vaekit.measures import augmentation, row_quality

@@ -14,6 +14,7 @@ from vaekit.data import conditions
 from vaekit.data.dataset import counted
 from vaekit.data.modality import Made, Place, Tell, TrainedModel
 from vaekit.data.tables import sampling
+from vaekit.data.tables.balance import balanced
 from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.decode import decode
 from vaekit.data.tables.columns.frame import as_frame
@@ -122,7 +123,7 @@ def augment(
             f"{real.source}: has a column 'synthetic' already, which augment writes; rename it and train again"
         )
     with seeded(seed):
-        made = sampling.balanced(trained.model, real, schema, balance, n, tell)
+        made = balanced(trained.model, real, schema, balance, n, tell)
         told = None if made.context is None else unfold(made.context, schema.given)
     context = None if told is None else torch.cat((_known(real), told))
     computed = None
