@@ -123,6 +123,14 @@ def test_training_shows_what_columns_are_taken_for(trained, run) -> None:
     assert "images" not in page.partition("<details>")[0]
 
 
+def test_quiet_means_the_result_alone(source, tmp_path) -> None:
+    words = ("--size", "tiny", "--steps", "8", "validations=4", "--seed", "0", "-q")
+    result = call("train", source, *words, "--out", tmp_path / "run")
+    assert result.code == 0
+    assert result.err == ""
+    assert [line.split()[0] for line in result.out.splitlines()] == ["elbo", "report:"]
+
+
 def test_new_rows_are_as_the_old_ones(run, place) -> None:
     out = place / "new.csv"
     assert done("generate", run, "-n", 500, "--seed", 1, "--out", out)["n"] == 500

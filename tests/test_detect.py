@@ -323,8 +323,15 @@ def test_classes_as_plain_numbers_and_back_to_columns() -> None:
     assert torch.equal(x[:4, :2].isnan(), raw[:, :2].isnan())
     assert torch.equal(x[:4, 3:6], torch.eye(3, dtype=torch.float64)[[0, 1, 0, 2]])
     assert not x[4, 3:6].any()
-    shares = torch.tensor([2, 1, 2, 1, 0]).double() + 0.5  # what is unseen counts as half a one
+    shares = torch.tensor([3.0, 3.0, 3.0, 3.0, 0.5]).double()  # 1 to 4 times: as 2.5 times
     assert torch.allclose(x[:, 2], -(shares / 5.5).log())
+    many = torch.tensor([0.0] * 9 + [1.0] * 4 + [2.0])[:, None]
+    often = NumericRows.learned((3,), many)
+    assert torch.allclose(
+        often(many)[:, 0].exp(), 15.5 / torch.tensor([9.5] * 9 + [3.0] * 5).double()
+    )
+    alone = often.fitted(many)[:, 0].exp()  # as if each row were new: once is never
+    assert torch.allclose(alone, 15.5 / torch.tensor([9.5] * 9 + [3.0] * 4 + [0.5]).double())
     assert x[4, 6] > x[:2, 6].max()
     assert x[4, 1] > 1  # beyond the rarer of two
     assert torch.equal(

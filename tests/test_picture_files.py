@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 import vaekit
 from commands import call
 from vaekit import VaekitError
+from vaekit.data.images.read.picture import Unreadable, read_header, read_range
 from vaekit.data.images.write import is_picture_file, write_picture
 from vaekit.figures.sheets import sheet
 
@@ -101,3 +103,19 @@ def test_how_many_must_be_at_least_one(run: Path, tmp_path: Path) -> None:
     result = call("generate", run, "-n", 0, "--out", tmp_path / "one.png")
     assert result.code == 1
     assert not (tmp_path / "one.png").exists()
+
+
+def test_what_was_opened_is_closed(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "well.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    opened: list[BinaryIO] = []
+
+    def source(name: str) -> BinaryIO:
+        opened.append((tmp_path / name).open("rb"))
+        return opened[-1]
+
+    read_header(lambda: source("well.png"))
+    read_range(lambda: source("well.png"))
+    with pytest.raises(Unreadable):
+        read_header(lambda: source("bad.png"))
+    assert [file.closed for file in opened] == [True] * 3

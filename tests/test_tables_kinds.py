@@ -63,6 +63,12 @@ def repeated(*values: Any) -> list[Any]:
         (repeated("red", "green", "blue"), "category"),
         (repeated("yes", "no"), "boolean"),
         (repeated("Y", "n"), "boolean"),
+        (["yes", "no", "NA"] * 120, "boolean"),
+        (["yes", "no", "unknown"] * 120, "category"),
+        (["yes", "no", "None"] * 120, "category"),
+        (["true", "false", "Unknown", "?"] * 120, "category"),
+        (["0", "1", "unknown"] * 120, "boolean"),
+        (["2020-01-05", "2021-02-03", "2021-02-04", "unknown"] * 120, "date"),
         (repeated("yes", "maybe"), "category"),
         (repeated(0, 1), "boolean"),
         (repeated("0", "1"), "boolean"),
@@ -93,6 +99,10 @@ def test_names_tell_ids_codes_and_times() -> None:
     rising = [3 * i * i + 7 for i in range(N)]
     assert kind(rising) == "count"
     assert kind(rising, "customer_id") == "id"
+    mixed = [i * 7919 % 100_003 for i in range(1, N)]  # the rows that a filter left, in any order
+    for name in ("rownames", "RowNames", "row.names", "row_id", "row number", "Unnamed: 0", "...1"):
+        assert kind(mixed, name) == "id", name
+    assert kind(mixed, "rows") == kind(mixed, "arrow names") == "count"
     assert kind(list(range(1900, 1900 + N)), "year") == "count"
     assert decided(list(range(1900, 1900 + N)), "year").why.endswith("1900 to 2299")
     assert decided(list(range(9900, 9900 + N)), "year").why.endswith("9,900 to 10,299")
@@ -117,6 +127,18 @@ def test_none_and_unknown_are_classes_among_words_and_others_are_not() -> None:
     found = decided(["none", "shed", "unknown", "garage", "", "?", "NA"] * 60)
     assert isinstance(found, Column)
     assert found.classes == ("garage", "none", "shed", "unknown")
+
+
+def test_a_third_answer_comes_back_as_it_was_written() -> None:
+    answers = pl.DataFrame({"answer": ["yes", "no", "unknown", "yes", None] * (N // 5)})
+    table = load(answers)
+    assert table.schema.columns[0].classes == ("no", "unknown", "yes")
+    assert decode(table.raw.values, table.schema)["answer"].tolist() == answers["answer"].to_list()
+    asked = load(answers, kinds={"answer": "boolean"})
+    assert asked.schema.columns[0].classes == ("no", "yes")
+    assert asked.raw.values[:5, 0].nan_to_num(-1).tolist() == [1, 0, -1, 1, -1]
+    again = load(answers, schema=asked.schema, unseen=-7.0)  # unknown is not a class never seen
+    assert again.raw.values[:5, 0].nan_to_num(-1).tolist() == [1, 0, -1, 1, -1]
 
 
 def test_rare_levels_share_a_class_where_there_are_too_many() -> None:
@@ -323,11 +345,8 @@ def test_unseen_classes_join_the_rare_ones_where_there_is_a_class_for_them() -> 
     words = [f"common {i % 30}" for i in range(900)] + [f"rare {i}" for i in range(200)]
     schema = load(pl.DataFrame({"w": words})).schema
     raw, notes = encode(pl.DataFrame({"w": ["common 3", "new", "rare 7", None]}), schema)
-    assert [schema.columns[0].classes[int(i)] for i in raw[:3, 0].tolist()] == [
-        "common 3",
-        OTHER,
-        OTHER,
-    ]
+    words = schema.columns[0].words
+    assert [words[int(i)] for i in raw[:3, 0].tolist()] == ["common 3", OTHER, "rare 7"]
     assert raw[3].isnan().all()
     assert "read as (other)" in notes[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,10 @@ FEW = 16
 rarity of the class."""
 
 SELDOM = 4
-"""Above this count, the rarity of a class is the same with and without the row itself."""
+"""Classes that occur 1 to SELDOM times are equally rare.
+
+Above this count, the rarity of a class is the same with and without the row itself.
+"""
 
 UNSEEN = -1.0
 """The raw value of a class that was not among the training rows."""
@@ -30,7 +34,8 @@ class NumericRows:
 
     `fitted` gives the training rows as if each were new: the count of a rare class is reduced by
     one. Without this no training row would have an unseen class, and the calibration on training
-    rows would not be valid for new rows.
+    rows would not be valid for new rows. Classes that occur 1 to `SELDOM` times count as equally
+    rare, so that a new row of a rare class looks like training rows of rare classes.
 
     sizes: the number of classes K of each column, 0 for a column of numbers. rarity: for each
     column the rarity of its classes and of an unseen one, (K + 1,); (0,) for a column of numbers.
@@ -101,6 +106,13 @@ def _without_one(rarity: Tensor) -> Tensor:
     )
 
 
+def _coarse(rarity: Tensor) -> Tensor:
+    """The rarity (K + 1,) with one value for all classes that occur 1 to `SELDOM` times."""
+    counts = (rarity[-1] - rarity).exp() / 2  # the counts plus one half
+    seldom = (counts > 1) & (counts < SELDOM + 1)
+    return torch.where(seldom, rarity[-1] - math.log(SELDOM + 2), rarity)
+
+
 def _least(classes: int) -> Tensor:
     """The smallest unit of each plain number of a column; see `NumericRows.least`."""
     return F.pad(torch.full((1,), float(classes not in (0, 2))), (0, _spelled(classes)))
@@ -111,7 +123,7 @@ def _plain(classes: int, values: Tensor, rarity: Tensor) -> Tensor:
     if not classes:
         return values[:, None]
     index = torch.where(values >= 0, values, classes).long()  # missing cells become NaN below
-    parts = [(rarity if classes != 2 else _ends(rarity))[index][:, None]]
+    parts = [(_coarse(rarity) if classes != 2 else _ends(rarity))[index][:, None]]
     if _spelled(classes):
         parts.append(F.one_hot(index, classes + 1)[:, :classes].double())
     return torch.cat(parts, dim=1).masked_fill(values.isnan()[:, None], torch.nan)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vaekit.cli.terminal import out, show, tell
+from vaekit.cli.terminal import out, show
 from vaekit.cli.words import onward, quoted
 from vaekit.disk.layout import EVALUATION, REPORT
 
@@ -18,7 +19,8 @@ WHY = {
 }
 
 
-def tell_end(run: Run, why: str, as_json: bool) -> None:
+def tell_end(run: Run, why: str, as_json: bool, tell: Callable[[str], None]) -> None:
+    """Print the result of a run, and notes on it by `tell`."""
     from vaekit.measures.bounds import in_words
     from vaekit.tasks.remarks import remarks
     from vaekit.tasks.sampler_choice import sentence

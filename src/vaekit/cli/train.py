@@ -259,7 +259,7 @@ def _finish(run: Run, as_json: bool, quiet: bool, pace: Pace | None = None) -> N
             )
         raise typer.Exit(130)
     if run.leads:
-        tell_end(run, why, as_json)
+        tell_end(run, why, as_json, silent if quiet else tell)
     run.engine.leave()
 
 

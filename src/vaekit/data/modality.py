@@ -289,6 +289,10 @@ class Detection(Protocol):
         """
         ...
 
+    def passed_over(self, schema: Any) -> str:
+        """A sentence on what of the data the score does not look at, or "" if there is no such thing."""
+        ...
+
 
 @dataclass(frozen=True)
 class Shown:

@@ -12,12 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from vaekit.anomaly import UNSEEN, Detector, DetectorConfig, NumericRows, fit
+from vaekit.data.tables.columns.beside import sizes_of
 from vaekit.data.tables.columns.encode import encode_all
 from vaekit.data.tables.columns.infer import infer
+from vaekit.data.tables.read.cells import Cells
 from vaekit.data.tables.read.frames import Array, Frame
 from vaekit.data.tables.schema import Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
-from vaekit.estimators.base import checked
+from vaekit.estimators.base import checked, in_own_terms
 
 
 class VAEDetector(OutlierMixin, BaseEstimator):
@@ -102,9 +104,10 @@ class VAEDetector(OutlierMixin, BaseEstimator):
                 "such as 0.01 for one false alarm in 100 normal rows"
             )
         frame = _wide(checked(self, X, reset=True))
-        self.schema_ = _learned(frame)
-        raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
-        self.plain_ = NumericRows.learned(self.schema_.sizes, raw)
+        with in_own_terms(has_kinds=False):
+            self.schema_ = _learned(frame)
+            raw = encode_all(frame, self.schema_, unseen=UNSEEN).raw
+        self.plain_ = NumericRows.learned(sizes_of(self.schema_.columns), raw)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.detector_ = fit(
             self.plain_.fitted(raw), self._config(), seed, share, self.plain_.least
@@ -208,9 +211,14 @@ def _learned(frame: Frame) -> TableSchema:
 
 def _column(frame: Frame, name: str) -> Column | LeftOut:
     cells = frame.cells(name)
-    if cells.family == "number":
+    if cells.family == "number" and not _is_constant(cells):
         return Column(name=name, kind="number", dtype=cells.dtype)
     found = infer(cells)
     if isinstance(found, LeftOut) and found.reason == "constant" and found.column:
-        return found.column  # so that a new class in a constant column is anomalous
+        return found.column  # so that another value in a constant column is anomalous
     return found
+
+
+def _is_constant(cells: Cells) -> bool:
+    values = cells.numbers.values
+    return bool((values == values[0]).all()) and bool(np.isfinite(values[0]))

@@ -26,7 +26,7 @@ from vaekit.data.tables.model.bins import with_grids
 from vaekit.data.tables.model.networks import ChainDecoder, RowEncoder
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
-from vaekit.estimators.base import checked, tensor
+from vaekit.estimators.base import checked, in_own_terms, tensor
 from vaekit.estimators.training import ROWS, parted, train
 from vaekit.models.fitted_priors import fit_gmm
 from vaekit.models.priors import StandardNormal
@@ -121,7 +121,8 @@ class VAESynthesizer(BaseEstimator):
         """Fit to the rows of a frame (pandas, Polars, Arrow) or an array (N, C); y is not used."""
         self._check()
         frame = checked(self, X, reset=True)
-        table = load(frame, kinds=self.kinds, constraints=self.constraints)
+        with in_own_terms():
+            table = load(frame, kinds=self.kinds, constraints=self.constraints)
         require_few(table)
         self.backend_ = frame.backend
         self.schema_ = with_grids(table.schema, table.raw.values)
@@ -146,7 +147,7 @@ class VAESynthesizer(BaseEstimator):
                 f"n={n!r}: expected the number of rows to draw, a whole number of at least 1"
             )
         seed = self._next_seed(random_state)
-        with seeded(seed), torch.no_grad():
+        with seeded(seed), torch.no_grad(), in_own_terms():
             raw = sampling.new(self.model_, self.schema_, int(n), where)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 

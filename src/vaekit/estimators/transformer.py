@@ -18,12 +18,13 @@ from vaekit.core.objectives import LinearWarmup, beta_elbo
 from vaekit.core.random import seeded
 from vaekit.data.tables.columns.decode import decode
 from vaekit.data.tables.columns.frame import as_frame
-from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.columns.units import to_tensor
 from vaekit.data.tables.load import load
 from vaekit.data.tables.model.networks import PlainEncoder, RowDecoder
+from vaekit.data.tables.sampling import in_words
 from vaekit.distributions.families import normal
 from vaekit.errors import VaekitError
-from vaekit.estimators.base import checked, tensor
+from vaekit.estimators.base import checked, in_own_terms, tensor
 from vaekit.estimators.training import parted, train
 from vaekit.models.priors import StandardNormal
 from vaekit.models.vae import VAE, Conditional
@@ -94,7 +95,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise VaekitError(
                 f"n_components={self.n_components!r}: expected a whole number of at least 1"
             )
-        table = load(frame, kinds=self.kinds)
+        with in_own_terms():
+            table = load(frame, kinds=self.kinds)
         self.backend_: Any = frame.backend
         self.schema_ = table.schema
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -108,7 +110,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         x = tensor(self, X, self.schema_)
         codes = self._of_rows(lambda rows: self.model_.encoder(rows).mean, x).numpy()
-        return codes if getattr(X, "dtype", None) == np.float32 else codes.astype(np.float64)
+        same = (
+            isinstance(X, np.ndarray) and X.dtype == np.float32
+        )  # a frame may have a column "dtype"
+        return codes if same else codes.astype(np.float64)
 
     def inverse_transform(self, X: Any) -> Any:
         """The rows decoded from z (N, n_components), in the kind of frame or array that was fitted.
@@ -124,7 +129,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {z.shape[1]} features, expected {self._n_features_out}, one per component"
             )
         x = self._of_rows(lambda codes: self.model_.decoder(codes).mean, torch.from_numpy(z))
-        raw = from_tensor(x, self.schema_, clip=True)
+        with seeded(0):
+            raw = in_words(x, self.schema_)
         return as_frame(decode(raw, self.schema_), self.schema_, self.backend_)
 
     def score(self, X: Any, y: Any = None) -> float:

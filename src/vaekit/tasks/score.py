@@ -48,7 +48,8 @@ class Scores:
 
     scores: (N,), higher = more anomalous.
     p_values: conformal p-values, (N,).
-    parts: what each value of a datum adds to the score, (N, *shape).
+    parts: what each value of a datum adds to the score, (N, *shape); a detector may look at more
+        values than the model has.
     calibrated: the number of data that the p-values are computed from.
     rest: what the latents add, (N,); None if the score has no such part.
     """
@@ -116,6 +117,8 @@ def _detected(
 
     key = {"seed": seed, "contamination": contamination, "form": found.form}
     tensors, about = checkpoint.kept(trained.folder / DETECTOR, key, made)
+    if note := found.passed_over(trained.schema):
+        tell(note)
     return Scores(*found.score(tensors, about, trained.schema, data))
 
 

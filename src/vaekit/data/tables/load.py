@@ -15,6 +15,7 @@ from vaekit.data import conditions
 from vaekit.data.conditions import Condition
 from vaekit.data.dataset import Resident
 from vaekit.data.tables.collection import Progress, Table
+from vaekit.data.tables.columns.beside import raw_of
 from vaekit.data.tables.columns.encode import context_of, encode_all, labels_of, read_column
 from vaekit.data.tables.columns.infer import infer
 from vaekit.data.tables.read import frames
@@ -67,6 +68,7 @@ def load(
     delimiter: str | None = None,
     progress: Progress | None = None,
     unseen: float | None = None,
+    own: bool = False,
 ) -> Table:
     """The rows of `source`: a frame in memory or a CSV, TSV or Parquet file. Raises VaekitError.
 
@@ -76,11 +78,11 @@ def load(
     obey, see `vaekit.data.tables.rules.grammar`; a column that an equality computes is not
     modelled. A column `split` with the words train and test defines the test part. With `schema`,
     the rows are new data for an existing model and are converted to its schema; see `encode_all`
-    for `unseen`.
+    for `unseen`. `own` says that they are the rows that the schema was learned from.
     """
     frame = open_frame(source, delimiter)
     if schema is not None:
-        return _known(frame, schema, progress or silent, unseen)
+        return (_own if own else _known)(frame, schema, progress or silent, unseen)
     if frame.rows < 2:
         raise VaekitError(
             f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from{_prose(source)}"
@@ -170,6 +172,7 @@ class SchemaLearner:
         self.rules = {rule.target: rule for rule in wanted.rules if rule.target}
         self.computed: dict[str, np.ndarray] = {}
         self.operands = {name for rule in self.rules.values() for name in rule.names}
+        self.beside: dict[str, np.ndarray] = {}
         self.place: Callable[[int], str] = str
         self.raw = np.empty((frame.rows, len(frame.names)))
         self.seen: dict[bytes, str] = {}
@@ -199,6 +202,7 @@ class SchemaLearner:
             self.left.append(LeftOut(name=name, reason="target", why=why, column=column))
         if name in asked.conditions:
             self.given[name] = column, raw
+            self.beside[name] = raw
         elif name != asked.target:
             self._model(column, raw)
 
@@ -254,7 +258,7 @@ class SchemaLearner:
     def table(self) -> Table:
         """The rows in the form of the learned schema."""
         schema = self.schema()
-        told = {name: raw for name, (_, raw) in self.given.items()}
+        told = {name: part for name, (_, part) in self.given.items()}
         raw, context = (
             torch.from_numpy(self.raw)[:, : len(self.columns)],
             context_of(told, schema, self.frame.rows),
@@ -266,7 +270,7 @@ class SchemaLearner:
             raw=Resident(raw),
             schema=schema,
             source=self.frame.source,
-            labels=labels_of(self.target[1]) if self.target else None,
+            labels=labels_of(self.target[1], self.target[0]) if self.target else None,
             notes=(
                 *self.frame.notes,
                 *_left_out(schema.left_out),
@@ -274,6 +278,7 @@ class SchemaLearner:
             ),
             context=context,
             computed=computed,
+            beside=raw_of(self.beside, schema, raw),
         )
 
 
@@ -299,10 +304,14 @@ def _learned(frame: frames.Frame, wanted: ColumnRequest, progress: Progress) -> 
 
 
 def _known(
-    frame: frames.Frame, schema: TableSchema, progress: Progress, unseen: float | None = None
+    frame: frames.Frame,
+    schema: TableSchema,
+    progress: Progress,
+    unseen: float | None = None,
+    whole: bool = False,
 ) -> Table:
-    """New rows in the form of a model's schema."""
-    found = encode_all(frame, schema, progress, unseen)
+    """Rows in the form of a model's schema."""
+    found = encode_all(frame, schema, progress, unseen, whole or unseen is not None)
     return Table(
         raw=Resident(found.raw),
         schema=schema,
@@ -311,7 +320,19 @@ def _known(
         notes=(*frame.notes, *found.notes),
         context=found.context,
         computed=found.computed,
+        beside=found.beside,
     )
+
+
+def _own(
+    frame: frames.Frame, schema: TableSchema, progress: Progress, unseen: float | None = None
+) -> Table:
+    """The rows that the schema was learned from, and those that a column says are for tests."""
+    split = any(left.reason == "split" for left in schema.left_out)
+    train, test = _parted(frame, ColumnRequest((), {}, None)) if split else (frame, None)
+    table = _known(train, schema, progress, unseen, True)
+    held = None if test is None else _known(test, schema, progress, unseen, True)
+    return replace(table, test=held)
 
 
 def _ranged(column: Column, raw: np.ndarray) -> Column:

@@ -70,7 +70,8 @@ def _read(data: Data, **options: Any) -> Table:
 
 
 def _reread(data: Data, schema: TableSchema, **options: Any) -> Table:
-    return _read(data, **options)
+    """The rows of a run as its schema says, even if kinds would be inferred differently now."""
+    return load(data.source, schema=schema, own=True, **options)
 
 
 def _load(source: Any, trained_on: Data | None = None, **options: Any) -> Table:

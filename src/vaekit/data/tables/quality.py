@@ -16,11 +16,12 @@ from vaekit.config import nearest
 from vaekit.core.random import seeded
 from vaekit.data.dataset import Dataset
 from vaekit.data.modality import FEWEST, Measured, Parts, TrainedModel, require_enough
+from vaekit.data.tables.balance import balanced
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.columns.units import from_tensor
+from vaekit.data.tables.columns.units import fold, from_tensor
 from vaekit.data.tables.compared import Tables
 from vaekit.data.tables.evaluation import page
-from vaekit.data.tables.sampling import balanced, drawn
+from vaekit.data.tables.sampling import drawn
 from vaekit.data.tables.schema import TableSchema
 from vaekit.errors import VaekitError
 from vaekit.measures import augmentation, row_quality
@@ -90,7 +91,8 @@ def _close(
 
 
 def _raw(data: Dataset) -> np.ndarray:
-    return data.raw.take(torch.arange(len(data))).numpy()
+    raw = data.raw.take(torch.arange(len(data)))
+    return fold(raw, cast(TableSchema, data.schema)).numpy()
 
 
 FULLER, LEAST = 2, 500
@@ -169,7 +171,7 @@ def _filled_up(
         made = balanced(
             trained.model, cast(Table, training), schema, target, goal, lambda sentence: None
         )
-    return _table(made.raw.numpy(), made.context, schema, place)
+    return _table(fold(made.raw, schema).numpy(), made.context, schema, place)
 
 
 def _drawn(trained: TrainedModel, training: Dataset, place: int, seed: int) -> np.ndarray:

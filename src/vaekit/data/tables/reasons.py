@@ -10,7 +10,8 @@ import torch
 
 from vaekit.anomaly import UNSEEN
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.beside import is_constant, watched
+from vaekit.data.tables.columns.decode import column_of
 from vaekit.data.tables.read.cells import word
 
 LATENTS = "(latents)"
@@ -32,7 +33,8 @@ def explain(new: Table, found: Any, odd: np.ndarray) -> dict[str, Any]:
 
 def _by_column(new: Table, found: Any) -> tuple[list[str], np.ndarray]:
     """The names of the contributions to the scores, and the contributions (N, K)."""
-    parts, names = found.parts.numpy(), list(new.schema.names)
+    parts, schema = found.parts.numpy(), new.schema
+    names = [column.name for column in watched(schema)][: parts.shape[1]]
     if found.rest is None:
         return names, parts
     return [*names, LATENTS], np.column_stack((parts, found.rest.numpy()))
@@ -54,14 +56,18 @@ def _because(new: Table, names: list[str], parts: np.ndarray, odd: np.ndarray) -
 
 def _cells(new: Table, rows: np.ndarray) -> dict[str, list[str]]:
     """The cells of these rows by column, as words."""
-    raw, schema = new.raw.take(torch.from_numpy(rows)), new.schema
-    shown = decode(raw, schema)
+    some, schema = new.subset(torch.from_numpy(rows)), new.schema
+    raw = some.raw.values if some.beside is None else torch.cat((some.raw.values, some.beside), 1)
     cells = {}
-    for column, values in zip(schema.columns, raw.numpy().T, strict=True):
+    for column, values in zip(watched(schema), raw.numpy().T, strict=False):
         words = [
-            _cell(cell) if cell is not None else " missing" for cell in shown[column.name].tolist()
+            _cell(cell) if cell is not None else " missing"
+            for cell in column_of(values, column).tolist()
         ]
         unseen = column.discrete & (values == UNSEEN)
+        if is_constant(column):
+            cells[column.name] = [f" is not {column.classes[0]} as always"] * len(rows)
+            continue
         cells[column.name] = [
             " of a class never seen" if u else w for u, w in zip(unseen, words, strict=True)
         ]

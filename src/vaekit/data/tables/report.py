@@ -12,8 +12,8 @@ import torch
 from vaekit.core.random import seeded
 from vaekit.data.modality import Shown, TrainedModel
 from vaekit.data.tables.columns.decode import decode
-from vaekit.data.tables.columns.units import from_tensor, to_tensor
-from vaekit.data.tables.sampling import drawn
+from vaekit.data.tables.columns.units import fold, from_tensor, to_tensor
+from vaekit.data.tables.sampling import drawn, in_words
 from vaekit.data.tables.schema import TableSchema
 from vaekit.figures import plots
 from vaekit.figures.section import Section, image
@@ -36,7 +36,7 @@ def sections(shown: Shown) -> Sequence[Section]:
     held = shown.held.subset(torch.arange(min(len(shown.held), MOST)))
     context, raw = held.context, held.raw.take(torch.arange(len(held)))
     made = _drawn(trained, len(held), context, shown.seed)
-    real, new = raw.numpy(), from_tensor(made, schema, clip=True).numpy()
+    real, new = fold(raw, schema).numpy(), from_tensor(made, schema, clip=True).numpy()
     categories = np.array([column.discrete for column in schema.columns])
     errors = column_errors(real, new, categories)
     pairs = pair_errors(real[:, :PAIRED], new[:, :PAIRED], categories[:PAIRED])
@@ -57,7 +57,7 @@ def sections(shown: Shown) -> Sequence[Section]:
     )
     told = f"{len(held):,} held-out rows and as many new ones"
     return [
-        Section("New rows", "Drawn from the model.", _written(schema, new[:SHOWN])),
+        Section("New rows", "Drawn from the model.", _written(schema, made[:SHOWN])),
         Section(
             "Columns",
             f"{told}: grey is real, blue is new. d is the largest distance of their distribution functions, or the "
@@ -115,8 +115,9 @@ def _mean(pairs: np.ndarray) -> float:
     return float(pairs.sum() / max(1, count * (count - 1)))
 
 
-def _written(schema: TableSchema, raw: np.ndarray) -> str:
-    columns = decode(torch.from_numpy(raw), schema)
+def _written(schema: TableSchema, x: torch.Tensor) -> str:
+    with seeded(0):
+        columns = decode(in_words(x, schema), schema)
     names = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     rows = zip(*(cells.tolist() for cells in columns.values()), strict=True)
     lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)

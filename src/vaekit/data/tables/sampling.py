@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.config import nearest
 from vaekit.core.trace import Model
-from vaekit.data.conditions import blank, where
 from vaekit.data.tables.collection import Table
-from vaekit.data.tables.columns.units import from_tensor, to_tensor
+from vaekit.data.tables.columns.units import from_tensor, to_tensor, unfold
 from vaekit.data.tables.rules import constraints
 from vaekit.data.tables.rules.where import asked
 from vaekit.data.tables.schema import TableSchema
 from vaekit.distributions.rows import Cell, ChainedColumns, Columns
 from vaekit.errors import VaekitError
-from vaekit.measures.row_quality import Copies
 
 POOL = 2048
 """The number of rows that are drawn at a time."""
@@ -115,7 +111,12 @@ def new(
         x = draw_as(model, n, wanted.known, context, lambda x: wanted.met(x, schema, context))
     else:
         x = draw(model, n, context if context is None else context.expand(n, -1))
-    return from_tensor(x, schema, clip=True)
+    return wanted.kept(in_words(x, schema), schema)
+
+
+def in_words(x: Tensor, schema: TableSchema) -> Tensor:
+    """New rows x (N, C) in model units as raw values; a rare class is one of its words, drawn."""
+    return unfold(from_tensor(x.cpu(), schema, clip=True), schema.columns)
 
 
 def fill(model: Model, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -166,7 +167,7 @@ def filled(model: Model, table: Table) -> Filled:
     waiting = torch.arange(len(came))
     for _ in range(REDRAWN if schema.constraints else 1):
         context = None if table.context is None else table.context[waiting]
-        drawn = from_tensor(fill(model, x[waiting], context), schema, clip=True)
+        drawn = in_words(fill(model, x[waiting], context), schema)
         whole = torch.where(lost[waiting], drawn, came[waiting])
         fits, cells, well = constraints.completed(
             whole, lost[waiting], schema, context, computed[waiting]
@@ -176,107 +177,3 @@ def filled(model: Model, table: Table) -> Filled:
         if not len(waiting := waiting[~done]):
             break
     return Filled(raw, told, waiting)
-
-
-# Fill up rare classes
-
-
-@dataclass(frozen=True)
-class NewRows:
-    """New rows: raw (N, C), the context (N, F) they were drawn with, and their number by class."""
-
-    raw: Tensor
-    context: Tensor | None
-    counts: dict[str, int]
-
-
-def balanced(
-    model: Model,
-    real: Table,
-    schema: TableSchema,
-    name: str,
-    wanted: int | None,
-    tell: Callable[[str], None],
-) -> NewRows:
-    """New rows that fill every class of the category `name` up to `wanted` rows.
-
-    By default, `wanted` is the number of rows in the largest class. A row that is a near copy of a
-    training row (`vaekit.measures.row_quality.Copies`) is refused, and another is drawn. Raises
-    VaekitError.
-    """
-    classes, counts = _classes(real, schema, name)
-    goal = wanted or int(counts.max())
-    categories = np.array([column.discrete for column in schema.columns])
-    copies = Copies(real.raw.values.numpy()[:LOOKED_AT], categories)
-    parts, contexts, told = [], [], {}
-    for k, word in enumerate(classes):
-        lacking = goal - int(counts[k])
-        if lacking <= 0:
-            continue
-        raw, context, refused = _of_class(model, schema, name, word, lacking, copies)
-        told[word] = len(raw)
-        if refused:
-            drawn = (
-                "1 drawn row was refused as a near-copy"
-                if refused == 1
-                else f"{refused:,} drawn rows were refused as near-copies"
-            )
-            tell(f"{name}={word}: {drawn} of training rows")
-        parts.append(raw)
-        contexts.append(context)
-    if not parts:
-        raise VaekitError(
-            f"--balance {name}: every class has {goal:,} rows or more already; ask for more with -n"
-        )
-    joined = None if contexts[0] is None else torch.cat([c for c in contexts if c is not None])
-    return NewRows(torch.cat(parts), joined, told)
-
-
-def _classes(real: Table, schema: TableSchema, name: str) -> tuple[Sequence[str], np.ndarray]:
-    """The classes of a category (modelled or a condition), and the number of rows in each."""
-    fields = {field.name: (i, field.classes) for i, field in enumerate(schema.conditions)}
-    if name in fields and real.context is not None:
-        place, classes = fields[name]
-        values = real.context[:, place].numpy()
-    elif name in schema.names:
-        place = schema.names.index(name)
-        classes, values = schema.columns[place].classes, real.raw.values[:, place].numpy()
-    else:
-        raise VaekitError(
-            f"--balance {name}: the model has no such column{nearest(name, [*fields, *schema.names])}"
-        )
-    if not classes:
-        there = [column.name for column in (*schema.given, *schema.columns) if column.classes]
-        listed = f"; there are: {', '.join(there[:20])}" if there else ", and the table has none"
-        raise VaekitError(f"--balance {name}: is not a category{listed}")
-    return classes, np.bincount(values[~np.isnan(values)].astype(int), minlength=len(classes))
-
-
-def _of_class(
-    model: Model, schema: TableSchema, name: str, word: str, n: int, copies: Copies
-) -> tuple[Tensor, Tensor | None, int]:
-    """n rows of a class without near copies, their context, and the number of refused rows."""
-    told = name in {field.name for field in schema.conditions}
-    context = where({name: word}, schema.conditions) if told else blank_of(schema)
-    words = {} if told else {name: word}
-    parts: list[Tensor] = []
-    refused = 0
-    while (have := sum(map(len, parts))) < n:
-        if refused > 20 * n + 1000:
-            raise VaekitError(
-                f"--balance {name}: nearly all drawn rows of class {word} are copies of training rows"
-            )
-        raw = new(model, schema, max(n - have, 32), words, context)
-        fresh = ~copies.near(copies.nearest(raw.numpy()))
-        refused += int((~fresh).sum())
-        parts.append(raw[torch.from_numpy(fresh)])
-    raw = torch.cat(parts)[:n]
-    return raw, None if context is None else context.expand(n, -1), refused
-
-
-def blank_of(schema: TableSchema) -> Tensor | None:
-    return blank(schema.conditions, 1) if schema.conditions else None
-
-
-LOOKED_AT = 20_000
-"""The largest number of training rows that new rows are compared with to find copies."""

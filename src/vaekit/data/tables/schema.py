@@ -49,10 +49,14 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     `dtype` is the type that the column is written back with, as narwhals names it ("Int64",
     "Float64", "String", "Boolean", "Date", "Datetime(time_unit='us', time_zone=None)" ...).
     `classes` are the words of a category's classes, or those for false and true. `other` says that
-    the last class is that of rare levels. `decimals` is the number of decimals that all values
-    need, None if they have the full precision of floats. `format` is how a date was written
-    (`strptime`), `step` its resolution in microseconds. `low` and `high` are the range of the raw
-    values seen, `missing` says whether any cell was missing.
+    the last class is that of the rare words: `rare` are these words, and `times` how often each
+    came. The raw value of the j-th of them (from 0) is K + j; K-1 means one of them, but it is not
+    known which, or a word that training did not see. `written` are all these words with the blanks
+    around them that they were written with, () if there were none. `decimals` is the number of
+    decimals that all values need, None if they have the full precision of floats. `format` is how a
+    date was written (`strptime`, and the flags of `read.date_forms`), `step` its resolution in
+    microseconds. `low` and `high` are the range of the raw values seen, `missing` says whether any
+    cell was missing.
 
     Numbers, counts and dates have more. `mean` and `scale` standardise them. `knots` are the raw
     values at even probabilities 0..1 (quantiles, never decreasing). `atoms` are the raw values that
@@ -68,6 +72,9 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     why: str = ""
     classes: tuple[str, ...] = ()
     other: bool = False
+    rare: tuple[str, ...] = ()
+    times: tuple[int, ...] = ()
+    written: tuple[str, ...] = ()
     decimals: int | None = None
     format: str = ""
     step: int = Field(0, ge=0)
@@ -86,6 +93,11 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     def size(self) -> int:
         """The number of classes, K; 0 for measured columns."""
         return len(self.classes) if self.discrete else 0
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of all raw values 0, 1, 2 ...: of the classes, then of the rare ones."""
+        return (*self.classes, *self.rare)
 
     @property
     def discrete(self) -> bool:

@@ -14,9 +14,11 @@ from vaekit.data import conditions
 from vaekit.data.dataset import counted
 from vaekit.data.modality import Made, Place, Tell, TrainedModel
 from vaekit.data.tables import sampling
+from vaekit.data.tables.balance import balanced
 from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.decode import decode
 from vaekit.data.tables.columns.frame import as_frame
+from vaekit.data.tables.columns.units import unfold
 from vaekit.data.tables.fill import FilledTable, mend
 from vaekit.data.tables.load import open_frame
 from vaekit.data.tables.read import frames
@@ -57,6 +59,7 @@ def generate(
     else:
         with seeded(seed), torch.no_grad():
             raw = sampling.new(trained.model, schema, n, held, context)
+            known = None if known is None else unfold(known, schema.given)
         rows = as_frame(decode(raw, schema, known), schema)
     _tell_absent(schema, tell)  # once there are rows: an error comes alone
     _tell_unsaid(schema, told, tell)
@@ -65,7 +68,10 @@ def generate(
 
 def present(x: torch.Tensor, schema: TableSchema, context: torch.Tensor | None) -> Any:
     """Rows x (N, C) in model units as a Polars frame, with cells as the source wrote them."""
-    return as_frame(decode(sampling.from_tensor(x, schema, clip=True), schema, context), schema)
+    with seeded(0):
+        raw = sampling.in_words(x, schema)
+        context = None if context is None else unfold(context.cpu(), schema.given)
+    return as_frame(decode(raw, schema, context), schema)
 
 
 def impute(
@@ -119,8 +125,9 @@ def augment(
             f"{real.source}: has a column 'synthetic' already, which augment writes; rename it and train again"
         )
     with seeded(seed):
-        made = sampling.balanced(trained.model, real, schema, balance, n, tell)
-    context = None if made.context is None else torch.cat((_known(real), made.context))
+        made = balanced(trained.model, real, schema, balance, n, tell)
+        told = None if made.context is None else unfold(made.context, schema.given)
+    context = None if told is None else torch.cat((_known(real), told))
     computed = None
     if real.computed is not None:
         computed = torch.cat((real.computed, compute(made.raw, schema, made.context)))
@@ -133,8 +140,13 @@ def augment(
 
 
 def _known(data: Table) -> torch.Tensor:
+    """The context of real rows, with their own rare words."""
     assert data.context is not None
-    return data.context
+    context, schema = data.context.clone(), data.schema
+    for i, column in enumerate(schema.given):
+        if column.rare and data.beside is not None:
+            context[:, i] = data.beside[:, i].float()
+    return context
 
 
 def write_made(

@@ -124,7 +124,7 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(source: Source) -> Iterator[Image.Image]:
     try:
-        with Image.open(source if isinstance(source, str) else source(), formats=FORMATS) as image:
+        with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
             limit = Image.MAX_IMAGE_PIXELS or math.inf
             if image.width * image.height > limit:
                 raise Unreadable(
@@ -135,6 +135,11 @@ def _opened(source: Source) -> Iterator[Image.Image]:
         raise
     except Exception as error:  # damaged files make Pillow's plug-ins raise almost anything
         raise Unreadable(_reason(error, source)) from error
+
+
+def _stream(source: Source) -> contextlib.AbstractContextManager[str | BinaryIO]:
+    """What Pillow opens. It closes a file that it opened by its path, but no other."""
+    return contextlib.nullcontext(source) if isinstance(source, str) else source()
 
 
 def _reason(error: Exception, source: Source) -> str:

@@ -13,16 +13,16 @@ from vaekit.data.tables.schema import Column, Kind, LeftOut
 Decision = Column | LeftOut
 
 
-def classed(
-    cells: Cells, kind: Kind, classes: tuple[str, ...], why: str, other: bool = False
-) -> Column:
+def classed(cells: Cells, kind: Kind, classes: tuple[str, ...], why: str) -> Column:
+    spelt = cells.spelt
+    written = tuple(spelt.get(word, word) for word in classes)
     return Column(
         name=cells.name,
         kind=kind,
         dtype=back(cells, classes),
         why=why,
         classes=classes,
-        other=other,
+        written=written if written != classes else (),
     )
 
 

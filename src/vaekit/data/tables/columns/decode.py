@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaekit.data.tables.read import dates
 from vaekit.data.tables.rules.constraints import compute, from_context
-from vaekit.data.tables.schema import Column, LeftOut, TableSchema
+from vaekit.data.tables.schema import OTHER, Column, LeftOut, TableSchema
 from vaekit.errors import VaekitError
 
 Columns = dict[str, np.ma.MaskedArray]
@@ -92,16 +92,17 @@ def _labelled(labels: Tensor) -> np.ndarray:
 
 def _classes(present: np.ndarray, column: Column) -> np.ndarray:
     """Class numbers (N,) as the words of the classes, or as the values that these stand for."""
-    places = present.round().clip(0, max(0, column.size - 1)).astype(np.int64)
+    words, unknown = column.words, column.other and bool((present == column.size - 1).any())
+    places = present.round().clip(0, max(0, len(words) - 1)).astype(np.int64)
     if column.dtype == "Boolean":
         return np.array([name.lower() == "true" for name in column.classes])[places]
-    if NUMERIC.fullmatch(column.dtype) and not column.other:
-        return _typed(np.array([float(name) for name in column.classes]), column.dtype)[places]
-    if column.dtype.startswith(("Date", "Time")):
-        return _dates(np.array([float(name) for name in column.classes]), column.dtype)[places]
+    if not unknown and column.dtype.startswith(("Int", "UInt", "Float", "Date", "Time")):
+        numbers = np.array([np.nan if name == OTHER else float(name) for name in words])[places]
+        timed = column.dtype.startswith(("Date", "Time"))
+        return _dates(numbers, column.dtype) if timed else _typed(numbers, column.dtype)
     if column.dtype == "Object" and set(column.classes) <= {"True", "False"}:
         return np.array([name == "True" for name in column.classes], object)[places]
-    return np.array(column.classes, object)[places]
+    return np.array(column.written or words, object)[places]
 
 
 def _measured(present: np.ndarray, column: Column) -> np.ndarray:

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.anomaly import UNSEEN
 from vaekit.config import nearest
 from vaekit.data import conditions
 from vaekit.data.conditions import NO, YES
 from vaekit.data.tables.collection import Progress
+from vaekit.data.tables.columns.beside import beside, is_constant, raw_of, read_constant
 from vaekit.data.tables.columns.infer import require_dates, require_numbers
 from vaekit.data.tables.columns.statistics import values_of
+from vaekit.data.tables.columns.units import folded
 from vaekit.data.tables.read import frames
 from vaekit.data.tables.read.cells import Cells, Words, is_missing
 from vaekit.data.tables.rules import constraints
@@ -27,6 +30,7 @@ from vaekit.errors import VaekitError
 class Encoded:
     """Rows in a schema's form: raw (N, C), context (N, F), labels (N,), computed cells (N, K).
 
+    `beside` (N, B) are the raw values of `columns.beside`, None if they were not asked for.
     `notes` are sentences on what did not fit.
     """
 
@@ -35,6 +39,7 @@ class Encoded:
     labels: Tensor | None
     notes: tuple[str, ...]
     computed: Tensor | None
+    beside: Tensor | None = None
 
 
 def encode(frame: Any, schema: TableSchema) -> tuple[Tensor, tuple[str, ...]]:
@@ -54,44 +59,57 @@ def encode_all(
     schema: TableSchema,
     progress: Progress = lambda what, done, total: None,
     unseen: float | None = None,
+    whole: bool = False,
 ) -> Encoded:
     """As `encode`, with the context and the labels if the frame has their columns.
 
     If `unseen` is given, it is the raw value of modelled classes that were not seen in training.
+    `whole` reads the columns beside the modelled ones too.
     """
     notes = list(_fits(frame, schema))
     target = next(
         (left.column for left in schema.left_out if left.reason == "target" and left.column), None
     )
     places = {column.name: i for i, column in enumerate(schema.columns)}
-    known = {
-        column.name: column
-        for column in (*schema.columns, *schema.given, *([target] if target else []))
-    }
-    known |= {name: schema.column(name) for name in schema.computed}
+    given = {column.name: column for column in schema.given}
+    aside = {column.name: column for column in beside(schema)} if whole else {}
+    known = {column.name: column for column in (*schema.columns, *([target] if target else []))}
+    known |= {name: schema.column(name) for name in schema.computed} | given | aside
     names = [name for name in frame.names if name in known]
     raw, told, labels = np.empty((frame.rows, len(schema.columns))), {}, None
-    computed = np.full((frame.rows, len(schema.computed)), np.nan)
+    computed, further = np.full((frame.rows, len(schema.computed)), np.nan), {}
     place: Callable[[int], str] = str
     for i, name in enumerate(names):
         progress("reading columns", i, len(names))
         cells = frame.cells(name)
-        values, note = read_column(cells, known[name], unseen if name in places else None)
         place = cells.place
-        notes += [note] if note else []
+        if name in aside:
+            further[name], note = _read_beside(cells, aside[name])
+            notes += [note] if note else []
+        if name in aside and name not in given:
+            continue
+        values, note = read_column(cells, known[name], unseen if name in places else None)
+        notes += [note] if note and name not in aside else []
         if name in places:
             raw[:, places[name]] = values
-        if name in {column.name for column in schema.given}:
+        if name in given:
             told[name] = values
         if target and name == target.name:
-            labels = labels_of(values)
+            labels = labels_of(values, target)
         if name in schema.computed:
             computed[:, schema.computed.index(name)] = values
     progress("reading columns", len(names), len(names))
     context = context_of(told, schema, frame.rows)
     rows, cells_ = torch.from_numpy(raw), torch.from_numpy(computed) if schema.computed else None
     notes += constraints.broken(rows, schema, context, cells_, place)
-    return Encoded(rows, context, labels, tuple(notes), cells_)
+    rest = raw_of(further, schema, rows) if whole else None
+    return Encoded(rows, context, labels, tuple(notes), cells_, rest)
+
+
+def _read_beside(cells: Cells, column: Column) -> tuple[np.ndarray, str]:
+    if is_constant(column):
+        return read_constant(cells, column, UNSEEN)
+    return read_column(cells, column, UNSEEN)
 
 
 def read_column(
@@ -105,7 +123,9 @@ def read_column(
     if not column.discrete:
         return _measured(cells, column), ""
     words, missing = _words(cells, column)
-    places = {level: i for i, level in enumerate(column.classes)}
+    if column.other and not column.rare:
+        unseen = None  # a run from before the rare words were kept
+    places = {level: i for i, level in enumerate(column.words)}
     places |= {} if column.kind == "category" else _alike(column, words)
     codes = [
         np.nan if gone else places.get(level, -1)
@@ -123,19 +143,17 @@ def context_of(told: Mapping[str, np.ndarray], schema: TableSchema, rows: int) -
     if not schema.conditions:
         return None
     context = conditions.blank(schema.conditions, rows)
-    for i, field in enumerate(schema.conditions):
+    for i, (field, column) in enumerate(zip(schema.conditions, schema.given, strict=True)):
         if field.name in told:
-            values = (
-                told[field.name]
-                if field.kind == "category"
-                else (told[field.name] - field.mean) / field.scale
-            )
-            context[:, i] = torch.from_numpy(values).float()
+            values = folded(column, torch.from_numpy(told[field.name]))
+            standard = values if field.kind == "category" else (values - field.mean) / field.scale
+            context[:, i] = standard.float()
     return context
 
 
-def labels_of(values: np.ndarray) -> Tensor:
-    """Class numbers (N,) as int64, -1 where missing."""
+def labels_of(values: np.ndarray, column: Column) -> Tensor:
+    """Class numbers (N,) of a target as int64, its rare words as one class; -1 where missing."""
+    values = folded(column, torch.from_numpy(values)).numpy()
     return torch.from_numpy(np.where(np.isnan(values), -1, values).astype(np.int64))
 
 
@@ -193,7 +211,8 @@ def _words(cells: Cells, column: Column) -> tuple[Words, list[bool]]:
     ):
         words = _rewritten(words)
     return words, [
-        is_missing(level, certain=True) and level not in column.classes for level in words.levels
+        is_missing(level, certain=column.kind != "boolean") and level not in column.words
+        for level in words.levels
     ]
 
 

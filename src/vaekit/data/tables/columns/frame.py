@@ -59,7 +59,7 @@ def _series(
     )
     found = nw.new_series(name, cells.tolist(), kind, backend=backend)
     if dtype == "Enum" and backend == "polars" and column is not None and column.classes:
-        return found.cast(nw.Enum(column.classes))
+        return found.cast(nw.Enum(column.written or column.words))
     return found.cast(nw.Categorical) if dtype in ("Categorical", "Enum") else found
 
 

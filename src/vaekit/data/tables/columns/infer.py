@@ -6,7 +6,8 @@
    of TYPOS), the others are mistakes, and an error names the first one, unless a kind is given.
 3. Whole numbers beyond 2^53 are left out, unless their type is float. Whole numbers are an id if they are all different
    and count the rows, up or down, with few gaps, or if the column's name says that they are.
-4. The numbers 0 and 1, and pairs of words such as yes and no, are boolean.
+4. The numbers 0 and 1, and pairs of words such as yes and no, are boolean. Beside such a pair, "unknown" and "none" are
+   a third class; among numbers and dates they are missing.
 5. Whole numbers are a category if each occurs EACH times on average and at most FEW are different (any number if the
    column's name says that they are codes). In a plain array of numbers they are not, unless a kind is given.
 6. Other whole numbers are a count if none is negative or written with a decimal point. All others are of kind number.
@@ -21,7 +22,8 @@ from typing import Literal
 
 import numpy as np
 
-from vaekit.data.conditions import FEW, NO, YES
+from vaekit.data.conditions import FEW
+from vaekit.data.tables.columns.classes import TOO_MANY, category, in_order, present_share, whether
 from vaekit.data.tables.columns.decisions import (
     Decision,
     classed,
@@ -32,8 +34,8 @@ from vaekit.data.tables.columns.decisions import (
 )
 from vaekit.data.tables.columns.statistics import measured
 from vaekit.data.tables.read import dates
-from vaekit.data.tables.read.cells import TOO_LARGE, Cells, Words, is_missing, word
-from vaekit.data.tables.schema import KINDS, OTHER, Column, Kind, LeftOut
+from vaekit.data.tables.read.cells import TOO_LARGE, Cells, is_missing, word
+from vaekit.data.tables.schema import KINDS, Kind, LeftOut
 from vaekit.errors import VaekitError
 
 DROP = "drop"
@@ -41,12 +43,6 @@ DROP = "drop"
 
 EACH = 20
 """Whole numbers are a category if each occurs this often on average, so that its share is known."""
-
-RARE = 5
-"""If there are too many levels, those in fewer rows are rare: too few to learn from, and apt to identify people."""
-
-TOO_MANY = 10_000
-"""The largest number of classes of a category."""
 
 SURE = 10
 """In fewer rows than this, all values may be different by chance."""
@@ -67,14 +63,16 @@ KEY = re.compile(
 )
 """Names of columns that number the rows."""
 
+ROW = re.compile(
+    r"row[_.\s-]?(names?|ids?|nr|no|num|numbers?|index)|unnamed: ?\d+|\.\.\.\d+", re.IGNORECASE
+)
+"""Names that programs give to the numbers of rows when they write a table."""
+
 CODE = re.compile(r"zip|postal|postcode|(^|[_\s.-])code$", re.IGNORECASE)
 """Names of columns whose whole numbers are codes, not measured or counted."""
 
 TIME = re.compile(r"year|date|time|day|month|week|hour", re.IGNORECASE)
 """Names of columns that may rise from row to row without being ids."""
-
-WHETHER = ((NO, YES), (("n",), ("y",)), (("f",), ("t",)))
-"""Pairs of words for false and true."""
 
 
 def infer(cells: Cells, kind: str = "") -> Decision:
@@ -110,19 +108,16 @@ def _forced(cells: Cells, kind: str) -> Decision:
 
 def _as_classes(cells: Cells, boolean: bool) -> Decision:
     words = cells.words
-    known = [level for level in words.levels if not is_missing(level, certain=True)]
+    known = [level for level in words.levels if not is_missing(level, certain=not boolean)]
     if len(known) < 2:
         return constant(cells, known[0], int(words.counts().max())) if known else empty(cells)
-    column = _category(cells, words, forced=True)
     if not boolean:
-        return column
+        return category(cells, words, forced=True)
     if len(known) > 2:
         raise VaekitError(
             f"column '{cells.name}' has {len(known):,} different values; a boolean has 2"
         )
-    return column.model_copy(
-        update={"kind": "boolean", "classes": _whether(known) or column.classes}
-    )
+    return classed(cells, "boolean", whether(known) or in_order(known), "2 classes")
 
 
 def _as_date(cells: Cells) -> Decision:
@@ -240,7 +235,7 @@ def _key(cells: Cells, present: np.ndarray, distinct: np.ndarray) -> str:
     count = len(present)
     if count < SURE or TIME.search(cells.name):
         return ""
-    if KEY.search(cells.name) and len(distinct) > MOSTLY * count:
+    if (KEY.search(cells.name) or ROW.fullmatch(cells.name)) and len(distinct) > MOSTLY * count:
         return f"an id by its name, with {len(distinct):,} different values in {count:,} rows"
     if len(distinct) < count:
         return ""
@@ -275,7 +270,8 @@ def _of_words(cells: Cells) -> Decision:
     words = cells.words
     counts = words.counts()
     known = [level for level in words.levels if not is_missing(level)]
-    if len(known) == 2 and (pair := _whether(known)):
+    certain = [level for level in words.levels if not is_missing(level, certain=True)]
+    if len(certain) == 2 and (pair := whether(certain)):
         return classed(cells, "boolean", pair, f"{pair[0]} or {pair[1]}")
     if form := _form(known):
         return _date_of_words(cells, form)
@@ -283,7 +279,6 @@ def _of_words(cells: Cells) -> Decision:
     good = np.count_nonzero(~np.isnan(numbers.values))
     if not numbers.padded and _mistaken(len(known), int(good), len(numbers.odd)):
         require_numbers(cells, _or_say(cells))
-    certain = [level for level in words.levels if not is_missing(level, certain=True)]
     if not certain:
         return empty(cells)
     present = int(counts[[not is_missing(level, certain=True) for level in words.levels]].sum())
@@ -294,7 +289,7 @@ def _of_words(cells: Cells) -> Decision:
         reason: Literal["text", "id"] = "text" if spaced else "id"
         why = f"{'text' if spaced else 'an id'}: {present:,} rows, all different"
         return left_out(cells, reason, why + dates.unknown(certain))
-    column = _category(cells, words)
+    column = category(cells, words)
     rare = 1 - present_share(cells, words, column) if column.other else 0.0
     if rare > 0.5:
         why = f"text: {len(certain):,} different values in {present:,} rows{dates.unknown(certain)}"
@@ -313,56 +308,6 @@ def _or_say(cells: Cells) -> str:
     return f"say that they are classes: data.kinds='{{{cells.name}: category}}'"
 
 
-def present_share(cells: Cells, words: Words, column: Column) -> float:
-    """The share of the present cells that are not in the class of rare levels."""
-    counts, own = words.counts(), set(column.classes[:-1])
-    present = sum(
-        n
-        for level, n in zip(words.levels, counts, strict=True)
-        if not is_missing(level, certain=True)
-    )
-    kept = sum(n for level, n in zip(words.levels, counts, strict=True) if level in own)
-    return float(kept / present)
-
-
-def _category(cells: Cells, words: Words, forced: bool = False) -> Column:
-    """A category with its levels sorted; if there are too many, the rare ones share a class."""
-    counts = dict(zip(words.levels, words.counts().tolist(), strict=True))
-    counts = {level: n for level, n in counts.items() if n and not is_missing(level, certain=True)}
-    if not counts:
-        raise VaekitError(f"column '{cells.name}' has no values; leave it out")
-    kept, total = list(counts), sum(counts.values())
-    if len(kept) > TOO_MANY or (len(kept) > max(FEW, total // RARE) and not forced):
-        common = sorted(
-            (level for level, n in counts.items() if n >= RARE), key=lambda level: -counts[level]
-        )
-        kept = common[: TOO_MANY - 1]
-    places = {level: i for i, level in enumerate(cells.categories)}
-    classes = tuple(sorted(kept, key=lambda level: (places.get(level, -1), *_in_order(level))))
-    other = len(kept) < len(counts)
-    why = f"{len(classes):,} classes" + (
-        f" and one for {len(counts) - len(kept):,} rare ones" if other else ""
-    )
-    why += "" if forced else dates.unknown(kept)
-    if other and OTHER in classes:
-        classes = tuple(level for level in classes if level != OTHER)
-    return classed(cells, "category", (*classes, OTHER) if other else classes, why, other)
-
-
-def _in_order(level: str) -> tuple[float, str]:
-    """The sort key of a level: numbers first, by size, then words, by letters."""
-    return (float(level), level) if re.fullmatch(r"-?\d+(\.\d+)?", level) else (float("inf"), level)
-
-
-def _whether(levels: list[str]) -> tuple[str, str] | None:
-    """The two words as (false, true) if they mean that, else None."""
-    for no, yes in WHETHER:
-        for first, second in (levels, levels[::-1]):
-            if first.lower() in no and second.lower() in yes:
-                return first, second
-    return None
-
-
 def _form(known: list[str]) -> str:
     """The date format of all words, or of nine in ten of them (an error names the rest), or ""."""
     some = known[:: max(1, len(known) // 100)]
@@ -371,7 +316,7 @@ def _form(known: list[str]) -> str:
     mostly = (
         form for form in dates.FORMATS if np.isfinite(dates.parse(some, form)).mean() >= MOSTLY
     )
-    return dates.guess(known) or next(mostly, "")
+    return dates.guess(known) or dates.as_written(some, next(mostly, ""))
 
 
 def _date_of_words(cells: Cells, form: str) -> Decision:
@@ -381,7 +326,16 @@ def _date_of_words(cells: Cells, form: str) -> Decision:
     if len(known) == 1:
         return constant(cells, known[0], int(words.counts()[words.levels.index(known[0])]))
     note = ", but day and month could be swapped" if dates.is_ambiguous(known, form) else ""
-    return measured(cells, "date", f"{len(known):,} different dates written as {form}{note}", form)
+    why = f"{len(known):,} different dates written as {form}{note}"
+    return measured(cells, "date", why, _with_blanks(cells, known, form))
+
+
+def _with_blanks(cells: Cells, known: list[str], form: str) -> str:
+    """The format with the blanks that most of the dates are written with."""
+    if 2 * len(cells.spelt) < len(known):
+        return form
+    word, text = next(iter(cells.spelt.items()))
+    return text.replace(word, form)
 
 
 def require_dates(cells: Cells, form: str) -> None:

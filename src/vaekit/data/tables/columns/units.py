@@ -8,6 +8,8 @@ within 80 thousand. Beyond, the result is the nearest step to the nearest float3
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,8 +23,43 @@ def to_units(column: Column, values: Tensor) -> Tensor:
     NaN stays NaN.
     """
     if column.discrete:
-        return values.float()
+        return folded(column, values).float()
     return ((values.double() - column.mean) / column.scale).float()
+
+
+def folded(column: Column, values: Tensor) -> Tensor:
+    """Raw values (...) of a category with its rare words as one class, K-1; NaN stays NaN."""
+    return values.clamp(max=max(0, column.size - 1)) if column.rare else values
+
+
+def fold(raw: Tensor, schema: TableSchema) -> Tensor:
+    """Raw rows (..., C) with the rare words of each category as one class."""
+    if not any(column.rare for column in schema.columns):
+        return raw
+    columns = zip(schema.columns, raw.unbind(-1), strict=True)
+    return torch.stack([folded(column, values) for column, values in columns], dim=-1)
+
+
+def unfold(raw: Tensor, columns: Sequence[Column]) -> Tensor:
+    """Raw rows (N, C) where each cell of the class K-1 of rare words is one of them.
+
+    It is drawn from the global generator, each word as often as training rows had it.
+    """
+    if not any(column.rare for column in columns):
+        return raw
+    parts = zip(columns, raw.unbind(1), strict=True)
+    return torch.stack([_unfolded(column, values) for column, values in parts], dim=1)
+
+
+def _unfolded(column: Column, values: Tensor) -> Tensor:
+    pooled = values == column.size - 1
+    count = int(pooled.sum())
+    if not column.rare or not count:
+        return values
+    upto = torch.tensor(column.times, dtype=torch.float64).cumsum(0)
+    drawn = torch.rand(count, dtype=torch.float64) * upto[-1]
+    words = torch.searchsorted(upto, drawn, right=True).clamp(max=len(upto) - 1)
+    return values.masked_scatter(pooled, (column.size + words).to(values))
 
 
 def from_units(column: Column, units: Tensor, clip: bool = False) -> Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 
 from vaekit.data.conditions import MISSING
 from vaekit.data.tables.read import dates
+from vaekit.data.tables.read.spelling import spellings
 
 TEXT = "Text"
 """The dtype of a column from a text file: its type is inferred from its cells."""
@@ -215,6 +216,11 @@ class Cells:
         if self._is_fast():
             return _coded(self.values.to_native())
         return _factorised(self.values.to_list())
+
+    @cached_property
+    def spelt(self) -> dict[str, str]:
+        """The words that are mostly written with blanks around them, and how."""
+        return spellings(self.values, self._is_fast()) if self.family == "words" else {}
 
     def word(self, row: int) -> str:
         """The cell of row `row` as it is written."""

@@ -47,6 +47,8 @@ BOMS = {
 
 WINDOWS = "cp1252"
 
+CTRL_Z = b"\x1a"
+
 LONGEST = 250
 """The largest number of characters in a column's name."""
 
@@ -96,6 +98,7 @@ class TextFile(frames.Frame):
             self.names = (INDEX, *self.names[1:])
             notes.append(f"The first column has no name, so it is called '{INDEX}'")
         frames.require_distinct(self.names, self.source)
+        frames.require_named(self.names, self.source)
         self.survey, self.quotes = self._survey()
         self.rows = self.survey.rows
         if self.survey.blank.any():
@@ -150,8 +153,9 @@ class TextFile(frames.Frame):
                 head = file.read(HEAD)
             encoding = _encoding(head, path)
             encoding = encoding or ("utf-8" if _is_utf8(path, packed) else _windows(path, packed))
+            ended = encoding in ("utf-8", WINDOWS) and not packed and _is_ended(path)
             old = b"\r" in head and b"\n" not in head and encoding in ("utf-8", WINDOWS)
-            if encoding == "utf-8" and not packed and not old:
+            if encoding == "utf-8" and not packed and not old and not ended:
                 return path, encoding
             return self._copied(path, packed, encoding), encoding
         except OSError as error:
@@ -193,6 +197,7 @@ class TextFile(frames.Frame):
             copy.open("w", encoding="utf-8") as new,
         ):
             shutil.copyfileobj(text, new, 2**20)  # reading converts all line ends to \n
+        _cut(copy)
         return copy
 
     def _survey(self) -> tuple[Survey, bool]:
@@ -342,6 +347,22 @@ def _encoding(head: bytes, path: Path) -> str:
             "expected a CSV file in UTF-8, or a Parquet file"
         )
     return ""
+
+
+def _is_ended(path: Path) -> bool:
+    """Whether the last byte is Ctrl-Z, with which DOS ended text files."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
+        return file.read(1) == CTRL_Z
+
+
+def _cut(path: Path) -> None:
+    """Remove Ctrl-Z from the end of a file."""
+    with path.open("rb+") as file:
+        size = file.seek(0, io.SEEK_END)
+        while size and file.seek(size - 1) == size - 1 and file.read(1) == CTRL_Z:
+            size -= 1
+        file.truncate(size)
 
 
 def _is_utf8(path: Path, packed: bool) -> bool:

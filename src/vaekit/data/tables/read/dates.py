@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from vaekit.data.tables.read import date_forms
+from vaekit.data.tables.read.date_forms import MONTHLY, NAMED, NAMES, PART
+
 DAY = 86_400_000_000
 """Microseconds in a day."""
 
@@ -30,12 +33,13 @@ FORMATS = (
     *DATES,
     *(
         f"{date}{gap}{time}{zone}"
-        for date in DATES
+        for date in (*DATES, *NAMED)
         for gap in ("T", " ")
         for time in TIMES
         for zone in ("", "Z")
     ),
     *("%Y%m%dT%H%M%S", *TIMES),
+    *(*NAMED, *MONTHLY),
 )
 """All known formats of dates and times, in the order in which they are tried."""
 
@@ -72,11 +76,11 @@ ISO_BEGINS = re.compile(r"\d{4}-\d\d-\d\d([T ]|$)", re.ASCII)
 
 def may_be(word: str) -> bool:
     """Whether a word starts like a date or a time."""
-    return BEGINS.match(word) is not None
+    return (BEGINS.match(word) or date_forms.BEGINS.match(word)) is not None
 
 
 def guess(words: Sequence[str]) -> str:
-    """The first known format that all of `words` follow, or ""."""
+    """The first known format that all of `words` follow, with flags for how they are written, or ""."""
     some = words[:: max(1, len(words) // 50)]
     for form in FORMATS:
         if (
@@ -84,8 +88,25 @@ def guess(words: Sequence[str]) -> str:
             and not np.isnan(parse(some, form)).any()
             and not np.isnan(parse(words, form)).any()
         ):
-            return form
+            return as_written(words, form)
     return ""
+
+
+def as_written(words: Sequence[str], form: str) -> str:
+    """The format with the flags that give back the most of `words`: `%-d` for 7, `%^b` for JAN."""
+    some = words[:: max(1, len(words) // 1000)]
+    days = parse(some, form)
+    kept, known = (
+        [w for w, day in zip(some, days, strict=True) if day == day],
+        days[~np.isnan(days)],
+    )
+    best, most = form, -1
+    for one in date_forms.variants(form) if kept else ():
+        found = sum(a == b for a, b in zip(write(known, one), kept, strict=True))
+        best, most = (one, found) if found > most else (best, most)
+        if found == len(kept):
+            break
+    return best
 
 
 def unknown(words: Sequence[str]) -> str:
@@ -99,6 +120,7 @@ def unknown(words: Sequence[str]) -> str:
 
 def is_ambiguous(words: Sequence[str], form: str) -> bool:
     """Whether all of `words` would also be dates if day and month were swapped."""
+    form = date_forms.plain(form)
     if not form.startswith(("%m/%d/", "%m-%d-", "%d-%m-")):
         return False
     day, month = form[1], form[4]
@@ -111,6 +133,7 @@ def parse(words: Sequence[str], form: str) -> np.ndarray:
 
     They are exact to the microsecond from 1790 to 2149.
     """
+    form = date_forms.plain(form)
     days = _aligned(words, form)
     rest = np.flatnonzero(np.isnan(days))
     pattern = _pattern(form)
@@ -123,6 +146,9 @@ def parse(words: Sequence[str], form: str) -> np.ndarray:
 def write(days: np.ndarray, form: str) -> list[str]:
     """Days since 1970-01-01 (N,) as text in the format `form`, clipped to the years 1 to 9999."""
     text = np.datetime_as_string(from_days(days), "us")  # 1970-01-01T00:00:00.000000
+    parts = PART.findall(form)
+    if any(part[0] == "%" and part not in WIDTHS for part in parts):
+        return _pieced(text, parts)
     letters = text.astype("U26").view("U1").reshape(len(text), 26)
     fields = _fields(form)
     whole = np.empty((len(text), sum(width for _, width in fields)), "U1")
@@ -133,6 +159,18 @@ def write(days: np.ndarray, form: str) -> list[str]:
         )
         at += width
     return [str(word) for word in whole.view(f"U{at}")[:, 0].tolist()]
+
+
+def _pieced(text: np.ndarray, parts: Sequence[str]) -> list[str]:
+    """Times in ISO form (N,) as text of parts of various widths."""
+    months = text.astype("datetime64[M]").astype(int) % 12
+    weekdays = (text.astype("datetime64[D]").astype(int) + 3) % 7  # 1970-01-01 was a Thursday
+    words = []
+    for whole, month, day in zip(text.tolist(), months.tolist(), weekdays.tolist(), strict=True):
+        fields = {part: whole[place] for part, place in WHERE.items()}
+        fields |= {name: NAMES[name][month if name in "%b%B" else day] for name in NAMES}
+        words.append("".join(date_forms.piece(part, fields) for part in parts))
+    return words
 
 
 def from_days(days: np.ndarray) -> np.ndarray:
@@ -151,13 +189,15 @@ def micro(days: np.ndarray) -> np.ndarray:
 
 def _fields(form: str) -> list[tuple[str, int]]:
     """The parts of a format, separators included, and the number of characters of each."""
-    return [(part, WIDTHS.get(part, len(part))) for part in re.findall(r"%\w|[^%]+", form)]
+    return [(part, WIDTHS.get(part, len(part))) for part in PART.findall(form)]
 
 
 def _aligned(words: Sequence[str], form: str) -> np.ndarray:
     """As `parse`, but only for words whose parts have all their digits; NaN for the others."""
     fields = _fields(form)
     width = sum(size for _, size in fields)
+    if any(part in NAMES for part, _ in fields):
+        return np.full(len(words), np.nan)
     try:
         bytes_ = np.array(words, "S")
     except UnicodeEncodeError:
@@ -199,18 +239,21 @@ def _assembled(parts: dict[str, Any], well: Any) -> np.ndarray:
 
 
 def _pattern(form: str) -> re.Pattern[str]:
-    parts = PARTS | (TIGHT if form.startswith("%Y%m") else {})
-    return re.compile(
-        re.sub(r"%\w", lambda found: parts[found[0]], form.replace(".", r"\.")), re.ASCII
-    )
+    parts = PARTS | {name: date_forms.pattern(name) for name in NAMES}
+    parts |= TIGHT if form.startswith("%Y%m") else {}
+    text = re.sub(r"%\w", lambda found: parts[found[0]], form.replace(".", r"\."))
+    return re.compile(text, re.ASCII | re.IGNORECASE)
 
 
 def _one(match: re.Match[str]) -> float:
     """One date, whose parts may have fewer digits than usual."""
     found = match.groupdict()
+    named = {f"%{name}": found.pop(name) for name in ("b", "B") if name in found}
     parts: dict[str, Any] = {"%Y": 1970, "%m": 1, "%d": 1} | {
         f"%{name}": int(text) for name, text in found.items()
     }
+    for part, name in named.items():
+        parts["%m"] = date_forms.month(part, name)
     if "f" in found:
         parts["%f"] = int(found["f"].ljust(6, "0"))
     return float(_assembled(parts, np.array([True]))[0])

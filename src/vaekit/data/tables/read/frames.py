@@ -123,7 +123,7 @@ def frame_of(source: Any, name: str = "the table") -> Frame:
     if isinstance(source, np.ndarray):
         return _array(source, name)
     try:
-        found = nw.from_native(_plainly_named(source, name))
+        found = nw.from_native(plainly_named(source, name))
     except TypeError:
         kind = type(source).__name__
         raise VaekitError(
@@ -176,12 +176,12 @@ def _numbers_of(values: Any) -> Any:
         return values
 
 
-def _plainly_named(source: Any, name: str) -> Any:
+def plainly_named(source: Any, name: str = "the table") -> Any:
     """The frame with its columns' names as strings, because pandas may call them 0, 1, 2.
 
     Raises VaekitError where two names are equal as strings.
     """
-    if not hasattr(source, "set_axis"):
+    if not hasattr(type(source), "set_axis"):
         return source
     names = [str(column) for column in source.columns]
     require_distinct(names, name)
@@ -189,7 +189,7 @@ def _plainly_named(source: Any, name: str) -> Any:
 
 
 def require_distinct(names: Sequence[str], source: str) -> None:
-    """Raise a VaekitError if two columns have the same name, or if one has no name."""
+    """Raise a VaekitError if two columns have the same name, or if two have none."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         where = " and ".join(str(i) for i, name in enumerate(names, 1) if name == twice)
@@ -197,6 +197,10 @@ def require_distinct(names: Sequence[str], source: str) -> None:
         raise VaekitError(
             f"{source}: columns {where} are both {called}; give each a name of its own"
         )
+
+
+def require_named(names: Sequence[str], source: str) -> None:
+    """Raise a VaekitError if a column of a file has no name."""
     if "" in names:
         raise VaekitError(
             f"{source}: column {list(names).index('') + 1} has no name; give it one in the first line"

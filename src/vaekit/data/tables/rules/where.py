@@ -15,10 +15,10 @@ from torch import Tensor
 from vaekit.config import nearest
 from vaekit.data.tables.columns.encode import read_column
 from vaekit.data.tables.columns.units import from_tensor, to_tensor
-from vaekit.data.tables.read import dates
+from vaekit.data.tables.read import date_forms, dates
 from vaekit.data.tables.read.frames import Array
 from vaekit.data.tables.rules import constraints
-from vaekit.data.tables.schema import Column, TableSchema
+from vaekit.data.tables.schema import OTHER, Column, TableSchema
 from vaekit.errors import VaekitError
 
 
@@ -26,12 +26,18 @@ from vaekit.errors import VaekitError
 class Asked:
     """What rows should be.
 
-    `known` is a row (C,) in model units, NaN where any value is allowed. `ranges` are the ranges of
-    columns in raw values, ends included.
+    `raw` is a row (C,) of raw values, NaN where any value is allowed. `ranges` are the ranges of
+    columns in raw values, ends included. `known` is `raw` in model units.
     """
 
+    raw: Tensor
     known: Tensor
     ranges: Mapping[str, tuple[float, float]]
+
+    def kept(self, raw: Tensor, schema: TableSchema) -> Tensor:
+        """New raw rows (N, C) with the rare words that were asked for."""
+        sizes = torch.tensor([column.size or torch.inf for column in schema.columns])
+        return torch.where(self.raw >= sizes, self.raw, raw)
 
     def met(self, x: Tensor, schema: TableSchema, context: Tensor | None) -> Tensor:
         """Which rows x (N, C) are in the ranges and obey the schema's constraints, bool (N,)."""
@@ -64,7 +70,7 @@ def asked(words: Mapping[str, Any], schema: TableSchema) -> Asked:
             ranges[name] = found, found
         else:
             row[schema.names.index(name)] = _value(column, value)
-    return Asked(to_tensor(row, schema), ranges)
+    return Asked(row, to_tensor(row, schema), ranges)
 
 
 def _column(name: str, schema: TableSchema) -> Column:
@@ -114,7 +120,8 @@ def _read(column: Column, value: Any, whole: Any = None) -> float:
         raise VaekitError(
             f"where {said}: '{value}' is not a number; expected one, such as {column.low:g}"
         )
-    return float(read_column(cells, column)[0][0])
+    unseen = math.nan if column.rare and str(value) != OTHER else None
+    return float(read_column(cells, column, unseen)[0][0])
 
 
 OPERATOR = re.compile(r"\s*(>=|<=|>|<)\s*(.*)")
@@ -198,7 +205,7 @@ def _said(column: Column, value: Any) -> str:
 
 def _dated(column: Column) -> str:
     """How to write the column's dates: "01.06.2023 (day.month.year), or as 2023-12-31"."""
-    form = column.format or ("%H:%M:%S" if column.dtype == "Time" else "%Y-%m-%d")
+    form = date_forms.plain(column.format) or ("%H:%M:%S" if column.dtype == "Time" else "%Y-%m-%d")
     for part, word in SPELT.items():
         form = form.replace(part, word)
     also = "" if column.format in ("", *dates.ISO) else ", or as 2023-12-31"
@@ -213,6 +220,10 @@ SPELT = {
     "%M": "minute",
     "%S": "second",
     ".%f": "",
+    "%b": "Jan",
+    "%B": "January",
+    "%a": "Sat",
+    "%A": "Saturday",
 }
 
 
