@@ -17,6 +17,7 @@ from vaekit.data.tables import sampling
 from vaekit.data.tables.balance import balanced
 from vaekit.data.tables.collection import Table
 from vaekit.data.tables.columns.decode import decode
+from vaekit.data.tables.columns.forms import schema_of
 from vaekit.data.tables.columns.frame import as_frame
 from vaekit.data.tables.columns.units import unfold
 from vaekit.data.tables.fill import FilledTable, mend
@@ -92,7 +93,8 @@ def impute(
     known = None if data.context is None else data.context.repeat(draws, 1)
     computed = torch.cat([copy.computed for copy in copies])
     raw = torch.cat([copy.raw for copy in copies])
-    mended = mend(frame, decode(raw, schema, known, computed=computed), schema, draws)
+    here = schema_of(frame, schema)
+    mended = mend(frame, decode(raw, here, known, computed=computed), here, draws)
     left = torch.cat([copy.open for copy in copies]).unique().tolist()
     _tell_left(mended, left, schema, data.source, tell)
     columns = mended.columns

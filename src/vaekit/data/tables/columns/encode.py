@@ -16,6 +16,7 @@ from vaekit.data import conditions
 from vaekit.data.conditions import NO, YES
 from vaekit.data.tables.collection import Progress
 from vaekit.data.tables.columns.beside import beside, is_constant, raw_of, read_constant
+from vaekit.data.tables.columns.forms import in_form_of
 from vaekit.data.tables.columns.infer import require_dates, require_numbers
 from vaekit.data.tables.columns.statistics import values_of
 from vaekit.data.tables.columns.units import folded
@@ -179,6 +180,7 @@ def _fits(frame: frames.Frame, schema: TableSchema) -> Sequence[str]:
 
 
 def _measured(cells: Cells, column: Column) -> np.ndarray:
+    column = in_form_of(cells, column)
     if cells.family == "other" or (column.kind == "date") != _may_be_dates(cells, column):
         expected = "dates" if column.kind == "date" else "numbers"
         raise VaekitError(

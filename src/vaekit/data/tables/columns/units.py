@@ -85,7 +85,7 @@ def rounded(column: Column, values: Tensor) -> Tensor:
         return (whole * DAY + ((values - whole) * (DAY / column.step)).round() * column.step) / DAY
     if column.decimals is None:
         return values
-    return values.round(decimals=column.decimals)
+    return values.round(decimals=column.decimals) + 0.0  # no -0.0
 
 
 def to_tensor(raw: Tensor, schema: TableSchema) -> Tensor:
