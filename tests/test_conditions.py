@@ -26,6 +26,7 @@ from vaekit.errors import VaekitError
 from vaekit.models.priors import LearnedNormal
 from vaekit.models.vae import Conditioned
 from vaekit.nn import ConditionEmbedding
+from vaekit.tasks import codes
 
 # Fields from values
 
@@ -470,3 +471,36 @@ def test_what_no_field_can_mean_is_refused(run) -> None:
     for guidance, wish in ((math.nan, {"label": 1}), (-1.0, {"label": 1}), (2.0, None)):
         with pytest.raises(VaekitError, match="guidance"):
             trained.generate(2, where=wish, guidance=guidance)
+
+
+def test_conditions_come_back_as_columns() -> None:
+    values = {
+        "kind": np.array(["b", "a", ""], object),
+        "ink": np.array([1.5, np.nan, 2.5]),
+        "marks": np.array([[0, 1], [1, 0], [1, 1]]),
+    }
+    fields = [
+        conditions.learn("kind", values["kind"], kind="category"),
+        conditions.learn("ink", values["ink"], kind="number"),
+        conditions.learn("marks", values["marks"], names=("dot", "dash")),
+    ]
+    found = conditions.columns(conditions.encode(values, fields, 3), fields)
+    assert list(found) == ["kind", "ink", "dot", "dash"]
+    assert found["kind"].tolist() == ["b", "a", ""]
+    assert found["ink"] == pytest.approx([1.5, np.nan, 2.5], nan_ok=True)
+    assert found["dash"].tolist() == [1, 0, 1]
+
+
+def test_codes_carry_the_classes_that_a_table_gives(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    names = [f"{i}.png" for i in range(24)]
+    for i, name in enumerate(names):
+        Image.new("L", (8, 8), 10 * i).save(photos / name)
+    rows = "".join(f"{name},{'dark' if i < 12 else 'light'}\n" for i, name in enumerate(names))
+    (photos / "labels.csv").write_text("file_name,label\n" + rows)
+    run = vaekit.train(photos, out=tmp_path / "run", condition="label", steps=3)
+    found = codes.encode(run, run.read(photos))
+    by_name = dict(zip(found["file"], found["class"], strict=True))
+    assert by_name["3.png"] == "dark"
+    assert by_name["20.png"] == "light"

@@ -130,6 +130,22 @@ def where(words: Mapping[str, str], conditions: Sequence[Condition]) -> Tensor:
     return row
 
 
+def columns(context: Tensor, conditions: Sequence[Condition]) -> dict[str, np.ndarray]:
+    """The conditions in rows (N, F) as columns (N,) by name: words ("" if unknown), numbers, flags 0 or 1."""
+    found: dict[str, np.ndarray] = {}
+    parts = context.double().cpu().numpy().T
+    for field in conditions:
+        own, parts = parts[: field.width], parts[field.width :]
+        if field.kind == "flags":
+            found |= dict(zip(field.classes, own, strict=True))
+        elif field.kind == "number":
+            found[field.name] = own[0] * field.scale + field.mean
+        else:
+            words = np.array([*field.classes, ""])
+            found[field.name] = words[np.where(np.isnan(own[0]), -1, own[0]).astype(int)]
+    return found
+
+
 def check(context: Tensor, conditions: Sequence[Condition]) -> None:
     """Raise a VaekitError if rows (n, F) hold values that their fields do not allow. NaN (unknown) is allowed."""
     for column, size in zip(context.unbind(1), sizes(conditions), strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vaekit import files
+from vaekit.data import conditions
 from vaekit.data.dataset import Dataset
 from vaekit.data.storage.columns import SUFFIXES, write_columns
 from vaekit.tasks.batches import as_tensor
@@ -22,13 +23,17 @@ PART = 4096
 """The number of data that are read from their files at a time."""
 
 
+TAKEN = ("file", "files", "row", "class", "mean", "scale", "index")
+"""Names of arrays that conditions cannot have."""
+
+
 def encode(trained: Trained, data: Dataset) -> dict[str, np.ndarray]:
     """The codes of data and the names of the data, as arrays (N, ...) by name.
 
     `mean` and `scale` (N, Z) are the mean and standard deviation of each latent dimension; for a
     quantised latent, `index` (N, places) holds the codes instead. `file` is the file of a datum;
     without files `row` is its number, counted from 1. `label` is the number of its class, and
-    `class` the name of it, if they are known.
+    `class` the name of it, if they are known. Conditions have arrays by their names.
     """
     arrays: dict[str, np.ndarray] = _names(data)
     found: dict[str, list[torch.Tensor]] = {}
@@ -51,6 +56,11 @@ def _names(data: Dataset) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = (
         {"file": np.array(data.files)} if data.files else {"row": np.arange(1, len(data) + 1)}
     )
+    if data.context is not None:
+        told = conditions.columns(data.context, data.schema.conditions)
+        arrays |= {_free(name): column for name, column in told.items() if name != "label"}
+        if "label" in told and data.labels is None:
+            arrays["class"] = told["label"]
     if data.labels is None:
         return arrays
     labels, classes = data.labels.cpu().numpy(), getattr(data.schema, "classes", ())
@@ -59,6 +69,11 @@ def _names(data: Dataset) -> dict[str, np.ndarray]:
         names = np.array([*classes, ""])  # label -1 (unlabelled) is the last: an empty name
         arrays["class"] = names[labels]
     return arrays
+
+
+def _free(name: str) -> str:
+    """The column of a condition, which may be called like one of the others."""
+    return f"condition_{name}" if name in TAKEN else name
 
 
 def write(arrays: Mapping[str, np.ndarray], out: Path | None, folder: Path) -> dict[str, str]:
