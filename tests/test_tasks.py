@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -207,3 +208,12 @@ def test_bits_repeat_with_a_generator_and_do_not_without() -> None:
     first, again = (draw_bits(grey, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(draw_bits(grey), draw_bits(grey))
+
+
+def test_a_run_knows_its_facts(tmp_path):
+    run = vaekit.train("digits", out=tmp_path / "run", steps=2)
+    facts = run.info()
+    assert facts["steps_done"] == 2
+    assert facts["count"] == 1797
+    with pytest.raises(VaekitError, match="has no run folder"):
+        dataclasses.replace(run, folder=None).info()

@@ -39,3 +39,8 @@ def as_tensor(data: Dataset) -> Tensor:
     return modality(data.schema.modality).values.to_tensor(
         data.raw.take(torch.arange(len(data))), data.schema
     )
+
+
+def first(context: Tensor | None, n: int) -> Tensor | None:
+    """The first n rows of a context, if there is one."""
+    return None if context is None else context[:n]

@@ -29,7 +29,7 @@ from vaekit.distributions.guidance import extrapolate
 from vaekit.errors import VaekitError
 from vaekit.models.codes.posteriors import CodePosterior
 from vaekit.tasks import further, given, resample, sampler_choice, score, verbs
-from vaekit.tasks.batches import ROWS, batches
+from vaekit.tasks.batches import ROWS, batches, first
 from vaekit.tasks.own_data import own_part
 from vaekit.tasks.score import Scores
 
@@ -210,7 +210,7 @@ class Trained:
         with torch.no_grad(), seeded(seed):
             sizes = [min(ROWS, n - start) for start in range(0, n, ROWS)]
             return torch.cat(
-                [read(source._drawn(size, head(context, size), guidance)) for size in sizes]
+                [read(source._drawn(size, first(context, size), guidance)) for size in sizes]
             )
 
     def sampling(self, sampler: str | None = None, tell: Tell = ignore) -> Trained:
@@ -310,6 +310,10 @@ class Trained:
         counted = torch.tensor(conditions.sizes(self.schema.conditions)) > 0
         return torch.lerp(context[0], context[1], torch.where(counted, way.round(), way))
 
+    def info(self) -> dict[str, Any]:
+        """The facts of the run as plain data, as `vaekit info RUN --json` prints them."""
+        return verbs.info(self)
+
     def read(self, source: str | Path, **options: Any) -> Dataset:
         """Data for this model from a file, a folder or a named set, in the form of its schema.
 
@@ -364,11 +368,6 @@ class Trained:
         return tuple(
             part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)
         )
-
-
-def head(context: Tensor | None, n: int) -> Tensor | None:
-    """The first n rows of a context, if there is one."""
-    return None if context is None else context[:n]
 
 
 def _joined(posteriors: tuple[Distribution, ...], what: str) -> Tensor:

@@ -15,6 +15,7 @@ from vaekit.data.where import parse_where
 from vaekit.errors import VaekitError
 from vaekit.tasks.batches import as_tensor
 from vaekit.tasks.own_data import training_part
+from vaekit.tasks.status import status
 
 if TYPE_CHECKING:
     from vaekit.tasks.trained import Trained
@@ -89,6 +90,13 @@ def augment(trained: Trained, n: int | None, seed: int | None, tell: Tell, **opt
     made = fill_up(trained, real, n, seed, tell, **options)
     tell(f"{kind.counted(len(real))} of the training part; held-out {kind.plural} are left out")
     return made  # type: ignore[no-any-return]
+
+
+def info(trained: Trained) -> dict[str, Any]:
+    """The facts of the run, as `status` reads them. Raises VaekitError without a run's folder."""
+    if trained.folder is None:
+        raise VaekitError("info: this model has no run folder; load it with vaekit.load(folder)")
+    return status(trained.folder)
 
 
 def write(trained: Trained, made: Any, place: Place, **options: Any) -> dict[str, str]:
