@@ -353,6 +353,32 @@ def test_what_lies_beyond_all_that_was_seen_is_the_less_likely_the_farther() -> 
 def test_a_value_between_points_is_hardly_one_of_them() -> None:
     points = Grid(torch.tensor([1.0, 2.0, 3.0]), torch.zeros(0, 4))
     log_prob = Binned(torch.zeros(5, 3), points).log_prob(torch.tensor([3.0, 3.5, 4.0, 5.0, -7.0]))
-    assert log_prob[0] == pytest.approx(-math.log(3))
+    assert log_prob[0] == pytest.approx(math.log(0.99 / 3))
     assert (log_prob[1:] < math.log(0.011 / 3)).all()
     assert (log_prob.diff() < 0).all()
+
+
+def test_what_lies_between_and_beyond_points_is_a_density() -> None:
+    """With the points' own probabilities it has mass 1, also where two points all but meet."""
+    points = torch.tensor([0.0, 0.5, 1.0, 1.3999996, 1.4, 2.5, 4.0])
+    logits = torch.randn(7)
+    spread = Binned(logits, Grid(points, torch.zeros(0, 4)))
+    at = spread.log_prob(points).exp().double().sum()
+    far = torch.logspace(-4, 6, 40_001, dtype=torch.float64)
+    inner = torch.linspace(0, 4, 400_003, dtype=torch.float64)[1:-1]
+    mass = 0.0
+    for x in (-far.flip(0), inner, 4 + far):
+        density = spread.log_prob(x.float()).double().exp()
+        near = (x[:, None] - points).abs().amin(1) < 1e-5
+        mass += torch.trapezoid(density.masked_fill(near, 0.0), x).item()
+    assert at + mass == pytest.approx(1, abs=2e-3)
+
+
+def test_one_new_value_decides_no_mean() -> None:
+    """Neither the smallest gap between points nor the distance makes it cost thousands of nats."""
+    points = torch.tensor([0.0, 0.5, 1.0, 1.3999996, 1.4, 2.5, 4.0])
+    for grid_ in (Grid(points, torch.zeros(0, 4)), grid()):
+        new = torch.tensor([3.0, -2.0, 1e4, 1e30, math.inf])
+        log_prob = Binned(torch.zeros(len(new), len(grid_)), grid_).log_prob(new)
+        assert (log_prob > -45).all()
+        assert log_prob[0] > -10

@@ -12,20 +12,23 @@ from torch.distributions import Categorical, Distribution
 Shape = Size | list[int] | tuple[int, ...]
 
 TAIL, FARTHEST = 0.01, 1e6
-"""The share of an outermost bin's mass that lies beyond all seen values, and the largest distance.
+"""The share of the mass of an outermost bin, or of a point of a line of points, that lies at values
+never seen, and the largest distance from the seen ones.
 
-Distances are in widths of the bin; greater ones count as `FARTHEST`.
+Distances are in widths of the bin, or spacings of the points; greater ones count as `FARTHEST`.
 """
 
+SAME = 1e-6
+"""A value is at a point if it is as close to it as float32 can tell."""
 
-def _tail(gap: Tensor, width: Tensor, inside: Tensor, per_unit: bool = False) -> Tensor:
-    """`inside` where `gap`, the distance to the seen values, is 0; else the log of a falling tail.
 
-    The tail has the mass `TAIL`. It is a density if `per_unit`, else a probability.
+def _tail(gap: Tensor, width: Tensor) -> Tensor:
+    """The log density at a distance `gap` >= 0 from the seen values: width / (width + gap)^2.
+
+    It falls slowly, so that no single value decides the mean over many: -28 nats at `FARTHEST`.
     """
     far = (gap / width).clamp_max(FARTHEST)
-    outside = math.log(TAIL) - far - (width.log() if per_unit else 0.0)
-    return torch.where(far > 1e-4, outside, inside)
+    return -2 * torch.log1p(far) - width.log()
 
 
 class Grid(nn.Module):
@@ -34,9 +37,10 @@ class Grid(nn.Module):
     These are K = A + B places in order of value. points (A,), ascending. knots (B, F + 1): each
     bin's quantiles at evenly spaced probabilities, ascending; the last knot of a bin is the first
     of the next. Between two knots the density of a bin is constant. A value outside all bins
-    belongs to the nearest bin, which has `TAIL` of its mass out there: an exponential tail as wide
-    as the bin. Without bins, a value between points belongs to the nearest point, with a very low
-    probability. Draws are never outside.
+    belongs to the nearest bin, which has `TAIL` of its mass out there, in a tail of the bin's width.
+    Without bins, a value between points belongs to the nearest point, which has `TAIL` of its mass
+    around it: half on each side, evenly as far as the middle to the next point, and in a tail
+    beyond the last one. Draws are never outside and never between points.
     """
 
     points: Tensor
@@ -71,11 +75,9 @@ class Grid(nn.Module):
         return self.rank[number]
 
     def log_density(self, x: Tensor, place: Tensor) -> Tensor:
-        """log p(x | its place) in nats, (...): 0 at a point."""
+        """log p(x | its place) in nats, (...): of a bin a density, of a point its probability."""
         if not len(self.knots):
-            near = self.points[self.order[place]]
-            step = self.points.diff().amin() if len(self.points) > 1 else torch.ones_like(near)
-            return _tail((x - near).abs(), step, torch.zeros_like(x))
+            return self._around_point(x, self.order[place])
         bins = self.order[place] - len(self.points)
         knots = self.knots[bins.clamp_min(0)]  # (..., F + 1)
         fine = knots.shape[-1] - 1
@@ -84,8 +86,26 @@ class Grid(nn.Module):
         ends = (bins == 0).to(x.dtype) + (bins == len(self.knots) - 1).to(x.dtype)
         inside = torch.log1p(-TAIL * ends) - (fine * width).log()
         gap = torch.maximum(knots[..., 0] - x, x - knots[..., -1])
-        density = _tail(gap, knots[..., -1] - knots[..., 0], inside, per_unit=True)
+        outside = math.log(TAIL) + _tail(gap.clamp_min(0), knots[..., -1] - knots[..., 0])
+        density = torch.where(gap > 0, outside, inside)
         return torch.where(bins < 0, torch.zeros_like(x), density)
+
+    def _around_point(self, x: Tensor, point: Tensor) -> Tensor:
+        """log p(x | the point number `point`) where there are only points."""
+        points, near = self.points, self.points[point]
+        spacing = (
+            (points[-1:] - points[:1]) / max(1, len(points) - 1)
+            if len(points) > 1
+            else near.new_ones(1)
+        )
+        halves = torch.cat(
+            (spacing, points.diff() / 2, spacing)
+        )  # to the left of each point, and of the end
+        half = torch.where(x < near, halves[point], halves[point + 1])
+        gap = (x - near).abs()
+        beyond = (x < points[0]) | (x > points[-1])
+        around = math.log(TAIL / 2) + torch.where(beyond, _tail(gap, half), -half.log())
+        return torch.where(gap <= SAME * (1 + near.abs()), math.log1p(-TAIL), around)
 
     def draw(self, place: Tensor) -> Tensor:
         """A value (...) at each place (...)."""

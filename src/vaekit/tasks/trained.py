@@ -311,7 +311,7 @@ class Trained:
         return torch.lerp(context[0], context[1], torch.where(counted, way.round(), way))
 
     def info(self) -> dict[str, Any]:
-        """The facts of the run as plain data, as `vaekit info RUN --json` prints them."""
+        """The facts of the run as plain data, as the verb `info` prints them as JSON."""
         return verbs.info(self)
 
     def read(self, source: str | Path, **options: Any) -> Dataset:
