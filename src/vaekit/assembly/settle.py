@@ -58,9 +58,13 @@ def resolve(experiment: Experiment, data: Dataset) -> Resolved:
     """Choose likelihood, network, batch, length, device, precision, compilation, in this order."""
     reasons = [f"the model is conditioned on {describe(field)}" for field in data.schema.conditions]
     kind = latents.kind_of(experiment.model)
-    changes, schema = modality(data.schema.modality).model.settle(experiment, data, kind, reasons)
+    kind_of_data = modality(data.schema.modality).model
+    changes, schema = kind_of_data.settle(experiment, data, kind, reasons)
     settled = experiment.override(*changes, *_prior(experiment, data, reasons))
     settled = settled.override(*_length(settled, data, reasons))
+    schema = kind_of_data.learn(
+        schema, with_schema(data, schema).subset(split(settled, len(data))[0])
+    )
     training = len(data) - held_out(settled, len(data))
     objective = build_objective(settled, training, schema)
     _fits_data(settled, schema, training)

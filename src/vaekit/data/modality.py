@@ -143,6 +143,9 @@ class Modelling:
     """Whether the likelihood gives probabilities, not densities. If so, bits per dimension can be computed."""
     parts: Callable[[Network, Any, Between, int], tuple[nn.Module, nn.Module]]
     """(network, schema, shapes between the nets, length of the context) -> (encoder net, decoder)."""
+    learn: Callable[[Any, Any], Schema] = lambda schema, training: schema
+    """(schema, training data) -> the schema with what it learns of values, such as scales and grids.
+    Held-out data stay out: their bound would be too good otherwise."""
     candidates: Callable[[Experiment, Any, str, int], list[list[str]]] = lambda *asked: []
     """(experiment, schema, kind of latent, number of data) -> changes of the experiment, a list for each net that
     takes part in the race. The net that `settle` would choose comes first. [] means that there is no race."""

@@ -12,6 +12,7 @@ from vaekit.config import Data, Experiment, Network, nearest
 from vaekit.data.modality import Between, Measures, Modality, Modelling, Output, Source, Values
 from vaekit.data.tables import quality, recipes, verbs
 from vaekit.data.tables.collection import Table
+from vaekit.data.tables.columns.statistics import relearned
 from vaekit.data.tables.columns.units import prepare, to_tensor
 from vaekit.data.tables.detector import RowDetector
 from vaekit.data.tables.load import load, recognises, require_few
@@ -95,7 +96,12 @@ def _settle(
         *_model(experiment.model, len(table.schema.columns), reasons),
         *_length(experiment, len(table), reasons),
     ]
-    return changes, with_grids(table.schema, table.raw.values)
+    return changes, table.schema
+
+
+def _learn(schema: TableSchema, training: Table) -> TableSchema:
+    """Scales, quantiles, ranges and grids of the training rows."""
+    return with_grids(relearned(schema, training.raw.values), training.raw.values)
 
 
 def _model(network: Network, columns: int, reasons: list[str]) -> list[str]:
@@ -180,6 +186,7 @@ MODALITY = Modality(
     values=Values(prepare=prepare, to_tensor=to_tensor),
     model=Modelling(
         settle=_settle,
+        learn=_learn,
         discrete=lambda network, schema: False,
         parts=_parts,
         init_decoder=_init_decoder,

@@ -53,7 +53,8 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     came. The raw value of the j-th of them (from 0) is K + j; K-1 means one of them, but it is not
     known which, or a word that training did not see. `written` are all these words with the blanks
     around them that they were written with, () if there were none. `decimals` is the number of
-    decimals that all values need, None if they have the full precision of floats. `format` is how a
+    decimals that all values need, None if they have the full precision of floats: of 32 bits if
+    `single`, else of 64. `format` is how a
     date was written (`strptime`, and the flags of `read.date_forms`), `step` its resolution in
     microseconds. `low` and `high` are the range of the raw values seen, `missing` says whether any
     cell was missing.
@@ -76,6 +77,7 @@ class Column(BaseModel, frozen=True, extra="forbid"):
     times: tuple[int, ...] = ()
     written: tuple[str, ...] = ()
     decimals: int | None = None
+    single: bool = False
     format: str = ""
     step: int = Field(0, ge=0)
     low: float = 0.0

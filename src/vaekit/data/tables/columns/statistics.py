@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from torch import Tensor
 
 from vaekit.data.tables.read import dates
 from vaekit.data.tables.read.cells import TEXT, Cells, decimals, runs
-from vaekit.data.tables.schema import Column, Kind
+from vaekit.data.tables.schema import Column, Kind, TableSchema
 
 KNOTS = 101
 """The number of quantiles that are kept, at even probabilities from 0 to 1."""
@@ -21,24 +24,52 @@ TAIL = 0.005
 def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
     """The column of numbers or dates, all finite or missing; `form` is the format of the dates."""
     distinct, counts = _runs_of(cells, form)
-    present = np.repeat(distinct, counts)
     whole = bool((distinct == np.round(distinct)).all())
-    atom = counts >= max(LEAST, SHARE * len(present))
-    mean, scale = standard(present)
+    steps = None if kind == "date" else decimals(distinct)
     return Column(
         name=cells.name,
         kind=kind,
         dtype=_dtype(cells, kind, whole),
         why=why,
-        decimals=None if kind == "date" else decimals(distinct),
+        decimals=steps,
+        single=steps is None and kind != "date" and _is_single(distinct),
         format=form,
         step=resolution(distinct) if kind == "date" else 0,
-        mean=mean,
-        scale=scale,
-        knots=tuple(quantiles(present, np.linspace(0, 1, KNOTS)).tolist()),
-        atoms=tuple(distinct[atom].tolist()),
-        shares=tuple((counts[atom] / len(present)).tolist()),
+        **_spread(distinct, counts),
     )
+
+
+def relearned(schema: TableSchema, raw: Tensor) -> TableSchema:
+    """The schema with scales and quantiles of its measured columns, learned from rows (N, C)."""
+    columns = zip(schema.columns, raw.double().cpu().numpy().T, strict=True)
+    return schema.model_copy(update={"columns": tuple(_relearned(c, v) for c, v in columns)})
+
+
+def _relearned(column: Column, values: np.ndarray) -> Column:
+    present = np.sort(values[~np.isnan(values)])
+    if column.discrete or not len(present):
+        return column
+    return column.model_copy(update=_spread(*runs(present)))
+
+
+def _spread(distinct: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    """Fields of a column, from its different values (K,), ascending, and how often each comes."""
+    present = np.repeat(distinct, counts)
+    atom = counts >= max(LEAST, SHARE * len(present))
+    mean, scale = standard(present)
+    return {
+        "mean": mean,
+        "scale": scale,
+        "knots": tuple(quantiles(present, np.linspace(0, 1, KNOTS)).tolist()),
+        "atoms": tuple(distinct[atom].tolist()),
+        "shares": tuple((counts[atom] / len(present)).tolist()),
+    }
+
+
+def _is_single(distinct: np.ndarray) -> bool:
+    """Whether all values are numbers of 32 bits."""
+    with np.errstate(over="ignore"):
+        return bool((distinct == distinct.astype(np.float32)).all())
 
 
 def values_of(cells: Cells, form: str) -> np.ndarray:

@@ -75,7 +75,19 @@ def from_units(column: Column, units: Tensor, clip: bool = False) -> Tensor:
         values = values.clamp(min=0)
     if clip:
         values = values.clamp(column.low, column.high)
-    return rounded(column, values)
+    return _as_seen(column, units, rounded(column, values))
+
+
+def _as_seen(column: Column, units: Tensor, values: Tensor) -> Tensor:
+    """The values (...), those that model units cannot tell from a point of the column as that point."""
+    if not column.points:
+        return values
+    points = torch.tensor(column.points, dtype=torch.float64, device=values.device)
+    above = torch.searchsorted(points, values.contiguous()).clamp_max(len(points) - 1)
+    low, high = points[(above - 1).clamp_min(0)], points[above]
+    near = torch.where(values - low < high - values, low, high)
+    told = units.double().abs() * column.scale * 2**-23 + values.abs() * 2**-50
+    return torch.where((values - near).abs() <= told, near, values)
 
 
 def rounded(column: Column, values: Tensor) -> Tensor:
@@ -84,7 +96,7 @@ def rounded(column: Column, values: Tensor) -> Tensor:
         whole = values.floor()
         return (whole * DAY + ((values - whole) * (DAY / column.step)).round() * column.step) / DAY
     if column.decimals is None:
-        return values
+        return values.float().double() if column.single else values
     return values.round(decimals=column.decimals) + 0.0  # no -0.0
 
 

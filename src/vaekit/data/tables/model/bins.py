@@ -16,6 +16,9 @@ from vaekit.distributions.bins import Grid
 FEW, EACH = 128, 5
 """A column with at most FEW different values, each seen EACH times on average, has only points."""
 
+FEWER, TWICE = 50, 2
+"""So has a column with at most FEWER different values, each seen TWICE on average."""
+
 BINS, ROWS, LEAST = 100, 20, 8
 """There are at most BINS bins with at least ROWS rows each, but at least LEAST bins."""
 
@@ -61,7 +64,7 @@ def grid_of(column: Column) -> Grid:
 def _parted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The values that get a point of their own, and the rest of sorted values (N,)."""
     distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) <= min(FEW, len(values) // EACH):
+    if len(distinct) <= max(min(FEW, len(values) // EACH), min(FEWER, len(values) // TWICE)):
         return distinct, values[:0]
     points = distinct[counts >= max(EACH, len(values) / _bins(len(values)) / 2)]
     return points, values[~np.isin(values, points)]
