@@ -26,8 +26,8 @@ NOISE = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
     [
         ("", "the file is empty"),
         ("\n", "its first line is empty"),
-        ("a,b,c\n", "has 0 rows; a VAE needs at least 2"),
-        ("a,b,c\n1,2,3\n", "has 1 row; a VAE needs at least 2"),
+        ("a,b,c\n", "has 0 rows below the names of the columns; a VAE needs at least 2"),
+        ("a,b,c\n1,2,3\n", "has 1 row below the names of the columns; a VAE needs at least 2"),
         (WELL.replace(",", ":"), "separated by colons"),
         (WELL.replace(",", " "), "separated by spaces"),
         (WELL + "1,2\n" + BODY, "line 202 has 2 cells where the first line has 3 names"),

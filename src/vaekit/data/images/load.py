@@ -150,7 +150,9 @@ def _missing(name: str, path: Path) -> str:
     )
     near = difflib.get_close_matches(name, [*beside, DIGITS], n=1)
     hint = (
-        f"did you mean {near[0]}?" if near else "give a folder of pictures, an .npz file or digits"
+        f"did you mean {near[0]}?"
+        if near
+        else "give a picture, a folder of pictures, an .npz file or digits"
     )
     return f"{name}: there is no such file or folder; {hint}"
 

@@ -84,11 +84,14 @@ def load(
     if schema is not None:
         return (_own if own else _known)(frame, schema, progress or silent, unseen)
     if frame.rows < 2:
-        raise VaekitError(
-            f"{frame.source} has {_rows(frame.rows)}; a VAE needs at least 2 to learn from{_prose(source)}"
-        )
+        has = f"{frame.source} has {_rows(frame.rows)}{_below(source)}"
+        raise VaekitError(f"{has}; a VAE needs at least 2 to learn from{_prose(source)}")
     wanted = ColumnRequest.of(frame, condition, kinds, target, constraints)
     return _learned(frame, wanted, progress or silent)
+
+
+def _below(source: Any) -> str:
+    return " below the names of the columns" if isinstance(source, (str, Path)) else ""
 
 
 def _prose(source: Any) -> str:

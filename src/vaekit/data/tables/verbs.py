@@ -166,6 +166,8 @@ def check_named(path: Path) -> None:
         raise VaekitError(f"--out {path}: expected a file that ends in {written_in_words()}")
     if path.exists():
         raise VaekitError(f"--out {path}: is there already; choose another name, or move it away")
+    if not path.parent.is_dir():
+        raise VaekitError(f"--out {path}: there is no folder {path.parent}; make it first")
 
 
 def _tell_absent(schema: TableSchema, tell: Tell, whose: str = "New rows come without") -> None:

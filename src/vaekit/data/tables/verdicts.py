@@ -77,7 +77,7 @@ def _utility(numbers: Mapping[str, Any], target: str | None) -> Iterator[Verdict
     )
     if floor[name] < LEARNABLE[name]:
         told = f"below {LEARNABLE[name]} even from training rows: the column cannot be learned from any rows"
-        yield Verdict("useful", "fair", sentence, told)
+        yield Verdict("useful", "fair", f"{sentence}. Nothing can be said of the new rows", told)
         return
     yield _judged("useful", sentence, floor[name] - found[name], 0.03, 0.1, how="less")
 

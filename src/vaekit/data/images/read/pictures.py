@@ -163,6 +163,8 @@ def _header_or_reason(item: Item) -> Header | Unreadable:
 def _none_readable(items: Sequence[Item], outcomes: Sequence[object], source: str) -> str:
     shown = [f"{item.name} ({reason})" for item, reason in zip(items[:3], outcomes, strict=False)]
     rest = f" and {len(items) - 3:,} more" if len(items) > 3 else ""
+    if len(items) == 1:
+        return f"{source}: cannot be read as an image: {shown[0]}: give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
     return (
         f"{source}: none of its {len(items):,} files can be read as an image: {', '.join(shown)}{rest}: "
         "give PNG, JPEG, WebP, BMP, GIF or TIFF files"
