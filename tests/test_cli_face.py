@@ -396,15 +396,21 @@ def test_what_takes_long_is_told_and_what_is_quick_is_not(monkeypatch, capsys):
     assert capsys.readouterr().err == "reading photos/ ...\n"
 
 
-def test_training_that_is_much_slower_than_forecast_is_explained_once():
-    pace = Pace(30_000.0)
-    slow = [row(step, data_per_s=1_000.0) for step in range(1, 9)]
-    told = [pace.hint(each) for each in slow]
-    assert [bool(hint) for hint in told] == [False, False, False, True, *[False] * 4]
-    assert "30 times as long as forecast" in told[3]
-    assert "OMP_NUM_THREADS" in told[3]
-    even = Pace(2_900.0)
-    assert not [each for each in slow if even.hint(each)]
+def test_slow_steps_are_told_once_and_not_by_a_few_steps() -> None:
+    clock = iter(float(second) for second in range(100))
+    pace = Pace(30_000.0, lambda: next(clock))
+    told = [pace.hint({"split": "train", "data_per_s": 1000.0}) for _ in range(12)]
+    assert [bool(hint) for hint in told].index(True) == 7  # five seconds after the first three rows
+    assert "30 times as long as forecast" in told[7]
+    assert "OMP_NUM_THREADS" in told[7]
+    assert not any(told[8:])
+    clock = iter(float(second) for second in range(100))
+    even = Pace(2_900.0, lambda: next(clock))
+    assert not any(even.hint({"split": "train", "data_per_s": 1000.0}) for _ in range(20))
+    clock = iter(float(second) for second in range(100))
+    mixed = Pace(30_000.0, lambda: next(clock))  # one slow step among quick ones
+    rates = [30_000.0] * 10 + [3000.0] + [30_000.0] * 9
+    assert not any(mixed.hint({"split": "train", "data_per_s": rate}) for rate in rates)
 
 
 def test_on_a_terminal_progress_has_a_bar_with_the_time_that_is_left(monkeypatch):

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 SLOW = 3.0
-"""Steps that take so many times as long as forecast are explained."""
+"""A run that takes this many times as long as forecast gets the hint."""
 
 FIRST = 3
-"""The first rows of a log are not judged: first steps are slow, above all compiled ones."""
+"""The first rows of a log are not counted: first steps are slow, above all compiled ones."""
+
+SURE = 5.0
+"""The hint needs this many seconds of training: a few steps may be slow by chance."""
 
 
 class Pace:
-    """The pace of training beside the forecast: `expected` data per second, or None where nothing was forecast."""
+    """The pace of training beside the forecast: `expected` data per second, or None if nothing was forecast.
 
-    def __init__(self, expected: float | None) -> None:
-        self.expected, self.rows = expected, 0
+    `now` is the clock in seconds, which tests replace.
+    """
+
+    def __init__(self, expected: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self.expected, self.now = expected, now
+        self.rows, self.began, self.seconds = 0, 0.0, 0.0
 
     def hint(self, row: Mapping[str, Any]) -> str:
-        """What may slow the run down, once; "" if this row of the log does not show it."""
+        """What may slow the run down, once; "" if the rows of the log up to this one do not show it."""
         if self.expected is None or row["split"] != "train":
             return ""
         self.rows += 1
-        times = self.expected / row["data_per_s"]
-        if self.rows <= FIRST or times < SLOW:
+        if self.rows <= FIRST:
+            self.began = self.now()
+            return ""
+        self.seconds += 1 / row["data_per_s"]
+        times = self.expected * self.seconds / (self.rows - FIRST)
+        if self.now() - self.began < SURE or times < SLOW:
             return ""
         self.expected = None
         return (
