@@ -80,3 +80,16 @@ def test_held_out_rows_are_as_new_as_fresh_ones(tmp_path: Path, likelihood: str)
     error = np.hypot(held["error"], fresh["error"])
     assert abs(held["value"] - fresh["value"]) < 3.5 * error
     assert error < 0.6
+
+
+def test_a_few_cells_of_float_noise_give_new_cells_no_decimals() -> None:
+    price = np.round(np.random.default_rng(0).normal(15, 2, 500), 2)
+    price[:8] = 14.890999999999998 + 0.1 * np.arange(8)
+    finer = price.copy()
+    finer[:8] = 14.8912345  # real decimals count
+    frame = pl.DataFrame({"price": price, "finer": finer})
+    fitted = VAESynthesizer(max_steps=2, random_state=0).fit(frame)
+    assert fitted.schema_.column("price").decimals == 3
+    assert fitted.schema_.column("finer").decimals == 7
+    drawn = fitted.sample(300)["price"].to_numpy()
+    assert (drawn == np.round(drawn, 3)).all()

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from vaekit.data.tables.read import dates
-from vaekit.data.tables.read.cells import TEXT, Cells, decimals, runs
+from vaekit.data.tables.read.cells import DIGITS, LARGEST, TEXT, Cells, decimals, runs
 from vaekit.data.tables.schema import Column, Kind, TableSchema
 
 KNOTS = 101
@@ -16,6 +16,9 @@ KNOTS = 101
 
 SHARE, LEAST = 0.02, 5
 """A value is an atom if it is in this share of the present cells, and in at least this number."""
+
+NOISY = 0.1
+"""At most this share of the cells has the noise of float arithmetic behind its decimals."""
 
 TAIL = 0.005
 """The share of the values at either end that are clipped before mean and scale are computed."""
@@ -25,7 +28,7 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
     """The column of numbers or dates, all finite or missing; `form` is the format of the dates."""
     distinct, counts = _runs_of(cells, form)
     whole = bool((distinct == np.round(distinct)).all())
-    steps = None if kind == "date" else decimals(distinct)
+    steps = None if kind == "date" else usual_decimals(distinct, counts)
     return Column(
         name=cells.name,
         kind=kind,
@@ -37,6 +40,21 @@ def measured(cells: Cells, kind: Kind, why: str, form: str = "") -> Column:
         step=resolution(distinct) if kind == "date" else 0,
         **_spread(distinct, counts),
     )
+
+
+def usual_decimals(distinct: np.ndarray, counts: np.ndarray) -> int | None:
+    """The decimals that the values (K,) need, which come `counts` (K,) times; None if too many.
+
+    The noise of float arithmetic, as in 14.890999999999998, does not count if it is in few cells.
+    """
+    largest = float(np.abs(distinct).max(initial=0))
+    for digits in range(DIGITS):
+        if largest * 10.0**digits > LARGEST:
+            break
+        noise = np.abs(np.round(distinct, digits) - distinct)
+        if counts[noise > 0].sum() <= NOISY * counts.sum() and noise.max() < 1e-6 * 10.0**-digits:
+            return decimals(np.round(distinct, digits))
+    return decimals(distinct)
 
 
 def relearned(schema: TableSchema, raw: Tensor) -> TableSchema:
