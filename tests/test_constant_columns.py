@@ -69,7 +69,7 @@ def test_rows_with_the_usual_constants_are_not_odd(run: Path, place: Path) -> No
     rows, _ = scored(run, machine(200, 2), place)
     assert sum(float(row["p_value"]) <= 0.05 for row in rows) <= 30
     parts = [float(v) for k, v in rows[0].items() if k.startswith("score of ")]
-    assert sum(parts) == pytest.approx(float(rows[0]["score"]), abs=1e-4)
+    assert sum(parts) == pytest.approx(float(rows[0]["score"]), rel=1e-4, abs=1e-4)
 
 
 def test_a_constant_may_be_written_otherwise_or_lack(run: Path, place: Path) -> None:

@@ -246,9 +246,10 @@ def test_there_are_no_gradients_and_an_error_comes_through() -> None:
         raise ValueError("of the net")
 
     for count in (1, 2):
-        with threads(count), pytest.raises(ValueError, match="of the net"):
-            in_fixed_batches(broken, 32, torch.randn(100, 3))
-        assert torch.get_num_threads() == 1
+        with threads(count):
+            with pytest.raises(ValueError, match="of the net"):
+                in_fixed_batches(broken, 32, torch.randn(100, 3))
+            assert torch.get_num_threads() == count
 
 
 def weights(*shape: int) -> Tensor:
